@@ -1,0 +1,275 @@
+"""The event: its types and severities, its subject and token encoding, its JSON both ways.
+Pure; runs in every thread. An `Event` is all that travels between the adapter and a screen.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from .times import parse_time
+
+#: the version of the JSON schema that this code writes
+SCHEMA = 1
+#: every event's subject is below this
+ROOT = "core.process"
+#: the namespace of the observer's own events; a user's own namespace of that name is `=5Fobserve`
+OBSERVE = "_observe"
+#: a token longer than this many bytes is cut, and ends in a part of its SHA-256
+TOKEN_MAX = 200
+TOKEN_CUT = 160
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/")
+_PLAIN_TEXT = re.compile(r"[A-Za-z0-9_/-]*")
+_ESCAPED = re.compile(r"=([0-9A-F]{2})")
+
+
+class EventType(str, Enum):
+    """What can happen to a process. On the wire, and in `Event.type`, it is the plain text."""
+
+    STARTED = "started"
+    RESTARTED = "restarted"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    STATUS_CHANGED = "status_changed"
+
+    __str__ = str.__str__
+
+
+class Severity(str, Enum):
+    """How loud an event is, from quiet to loud."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    __str__ = str.__str__
+
+
+SEVERITY_OF = {
+    EventType.STATUS_CHANGED: Severity.DEBUG,
+    EventType.UNHEALTHY: Severity.WARNING,
+    EventType.CRASHED: Severity.ERROR,
+}
+
+
+class Key(NamedTuple):
+    """Which process of a stack: its (first) namespace and its name, both plain text."""
+
+    namespace: str
+    process: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.process}"
+
+
+def encode_token(text: str) -> str:
+    """Return the text as one subject token that is a legal KV key too, reversible up to 200 bytes."""
+    if _PLAIN_TEXT.fullmatch(text) and len(text) <= TOKEN_MAX:
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    token = "".join(chr(byte) if byte in _PLAIN else f"={byte:02X}" for byte in raw)
+    if len(token) <= TOKEN_MAX:
+        return token
+    cut = token[:TOKEN_CUT]
+    if "=" in cut[-2:]:  # never end within an escape
+        cut = cut[: cut.rindex("=")]
+    return f"{cut}=={hashlib.sha256(token.encode()).hexdigest()[:16]}"
+
+
+def decode_token(token: str) -> str:
+    """Return the text behind a token; of one that was cut, only what is left (the JSON has the name)."""
+    raw = _ESCAPED.sub(lambda match: chr(int(match.group(1), 16)), token)
+    return raw.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def encode_namespace(namespace: str) -> str:
+    """Return the token of a process's namespace; empty is `default`, and no user's is `_observe`."""
+    if namespace == OBSERVE:
+        return "=5F" + OBSERVE[1:]
+    return encode_token(namespace or "default")
+
+
+def subject_of(namespace: str, process: str, event_type: str) -> str:
+    """Return `core.process.{namespace}.{name}.{type}`; an empty name is a ValueError."""
+    if not process:
+        raise ValueError("a process without a name has no subject")
+    return f"{ROOT}.{encode_namespace(namespace)}.{encode_token(process)}.{encode_token(event_type)}"
+
+
+def observer_subject(process: str, event_type: str) -> str:
+    """Return the subject of an event of the observer itself."""
+    return f"{ROOT}.{OBSERVE}.{encode_token(process)}.{event_type}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to one process, exactly as it is stored.
+
+    Times are RFC 3339 texts; what does not apply is None (or False, or count 1) and absent from the JSON.
+    `extra` holds fields that a newer observe wrote. Subject and severity follow from the rest if not given.
+    """
+
+    type: str
+    process: str
+    namespace: str
+    timestamp: str
+    subject: str = ""
+    severity: str = ""
+    state: Mapping[str, Any] | None = None
+    exit_code: int | None = None
+    restarts: int | None = None
+    health: str | None = None
+    old_status: str | None = None
+    new_status: str | None = None
+    schema: int | None = SCHEMA
+    stack: str | None = None
+    seq: int | None = None
+    observed_at: str | None = None
+    reason: str | None = None
+    run_seconds: float | None = None
+    log_tail: list[str] | None = None
+    count: int = 1
+    inferred: bool = False
+    initial: bool = False
+    companion: bool = False
+    namespaces: list[str] | None = None
+    renamed_to: str | None = None
+    renamed_from: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "type", str(self.type))
+        if not self.subject:
+            object.__setattr__(self, "subject", subject_of(self.namespace, self.process, self.type))
+        if not self.severity:
+            severity = SEVERITY_OF.get(self.type, Severity.INFO)  # type: ignore[call-overload]
+            object.__setattr__(self, "severity", str(severity))
+
+    @property
+    def key(self) -> Key:
+        """Which process it is about."""
+        return Key(self.namespace, self.process)
+
+    @property
+    def of_observer(self) -> bool:
+        """Whether it is about the observer itself: the subject tells, a user's namespace cannot."""
+        return self.subject.startswith(f"{ROOT}.{OBSERVE}.")
+
+    @property
+    def seen_at(self) -> str:
+        """When the adapter saw it (RFC 3339); when it happened, where that is not known."""
+        return self.observed_at or self.timestamp
+
+    def message_id(self) -> str:
+        """Return the `Nats-Msg-Id`; asked for once, when stack and seq are given, then stored beside it."""
+        millis = int(parse_time(self.seen_at).timestamp() * 1000 + 0.5)
+        _, _, namespace, process, _ = self.subject.split(".")
+        return f"{encode_token(self.stack or '')}.{namespace}.{process}.{self.seq}.{millis}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object, in the order of the contract, without what does not apply."""
+        known = {name: getattr(self, name) for name in _WRITTEN}
+        absent = {"count": 1}
+        found = {
+            name: value
+            for name, value in known.items()
+            if value is not None and value is not False and value != absent.get(name)
+        }
+        return {**found, **self.extra}
+
+    def to_json(self) -> bytes:
+        """Return what is published: one JSON object in UTF-8."""
+        return dump_json(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Event":
+        """Build an event from a JSON object; ValueError where a field of the contract has a wrong type."""
+        for name, kinds in _KINDS.items():
+            value = found.get(name)
+            if value is None and name not in _REQUIRED:
+                continue
+            if not isinstance(value, kinds) or isinstance(value, bool) is not (kinds is bool):
+                raise ValueError(f"{name} is {value!r}"[:200])
+        for name in ("timestamp", "observed_at"):
+            if found.get(name):
+                parse_time(found[name])
+        if not all(found[name] for name in ("type", "process", "timestamp")):
+            raise ValueError("type, process or timestamp is empty")
+        for name in ("log_tail", "namespaces"):
+            if not all(isinstance(line, str) for line in found.get(name) or ()):
+                raise ValueError(f"{name} does not hold texts")
+        known = {name: found[name] for name in _KINDS if found.get(name) is not None}
+        extra = {name: value for name, value in found.items() if name not in _KINDS}
+        return cls(**{"schema": None, **known}, extra=extra)
+
+    @classmethod
+    def from_json(cls, payload: bytes | str) -> "Event":
+        """Read what was published, by this or any other version; ValueError if it is no event."""
+        try:
+            found = json.loads(payload)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+        return cls.from_dict(found)
+
+
+_TEXT_FIELDS = (
+    "type process namespace timestamp subject severity health old_status new_status stack observed_at reason"
+    " renamed_to renamed_from"
+)
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(_TEXT_FIELDS.split(), str),
+    **dict.fromkeys(("exit_code", "restarts", "schema", "seq", "count"), int),
+    **dict.fromkeys(("inferred", "initial", "companion"), bool),
+    **dict.fromkeys(("log_tail", "namespaces"), list),
+    "state": dict,
+    "run_seconds": (int, float),
+}
+_REQUIRED = frozenset(("type", "process", "namespace", "timestamp"))
+_WRITTEN = tuple(found.name for found in fields(Event) if found.name != "extra")
+
+
+def dump_json(found: Any) -> bytes:
+    """Return compact JSON in UTF-8; the one way in which anything is written to NATS."""
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def process_matches(pattern: str, namespace: str, process: str) -> bool:
+    """Tell whether `ns/name`, or a bare name in any namespace, names this process; `*`, `?`, `[]` are globs."""
+    text = f"{namespace}/{process}" if "/" in pattern else process
+    return text == pattern or fnmatchcase(text, pattern)
+
+
+def filter_subjects(processes: Iterable[str] = (), types: Iterable[str] = ()) -> list[str]:
+    """Return the subjects that hold every event of these processes and types (none given: of all).
+
+    A glob becomes `*`, so `process_matches` has to look again. Subjects that another one holds are left out.
+    """
+    heads = [head for pattern in processes for head in _heads(pattern)] or [f"{ROOT}.*.*"]
+    tails = [encode_token(event_type) for event_type in types] or ["*"]
+    found = dict.fromkeys(f"{head}.{tail}" for head in heads for tail in tails)
+    return [one for one in found if not any(one != other and _holds(other, one) for other in found)]
+
+
+def _heads(pattern: str) -> list[str]:
+    """Return `core.process.{namespace}.{name}` for every way to read a pattern: names may hold slashes."""
+    slashes = [at for at, letter in enumerate(pattern) if letter == "/"]
+    pairs = [(pattern[:at], pattern[at + 1 :]) for at in slashes] or [("*", pattern)]
+    return [f"{ROOT}.{_glob_token(namespace)}.{_glob_token(name)}" for namespace, name in pairs]
+
+
+def _glob_token(text: str) -> str:
+    return "*" if any(letter in text for letter in "*?[") else encode_token(text)
+
+
+def _holds(wide: str, narrow: str) -> bool:
+    return all(ours in ("*", theirs) for ours, theirs in zip(wide.split("."), narrow.split(".")))

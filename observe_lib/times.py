@@ -1,0 +1,69 @@
+"""RFC 3339 and durations, both ways: the only place that parses or prints a time.
+Pure functions; a moment is always an aware `datetime` in UTC.
+"""
+
+import re
+from datetime import datetime, timedelta, timezone
+
+UTC = timezone.utc
+
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:\d\d)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def now_utc() -> datetime:
+    """Return this machine's present time."""
+    return datetime.now(UTC)
+
+
+def parse_time(text: str) -> datetime:
+    """Return the moment that an RFC 3339 text names, cut to microseconds; ValueError if it is none."""
+    match = _RFC3339.fullmatch(text)
+    if not match:
+        raise ValueError(f"not an RFC 3339 time: {text!r}")
+    date, clock, fraction, zone = match.groups()
+    offset = "+00:00" if zone in "Zz" else zone
+    micros = (fraction or "")[:6].ljust(6, "0")
+    try:
+        return datetime.fromisoformat(f"{date}T{clock}.{micros}{offset}").astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"out of range: {text!r}") from error
+
+
+def format_time(moment: datetime) -> str:
+    """Return `2025-10-16T16:26:18.123Z`: UTC, milliseconds (cut, not rounded), `Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def earlier(moment: datetime, seconds: float) -> datetime:
+    """Return the moment `seconds` before the given one."""
+    return moment - timedelta(seconds=seconds)
+
+
+def seconds_between(start: datetime, end: datetime) -> float:
+    """Return end - start in seconds, negative if end comes first."""
+    return (end - start).total_seconds()
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in `200ms`, `2s`, `1h30m`, `1d`; ValueError for anything else, 0 included."""
+    parts = list(_DURATION.finditer(text))
+    if not parts or "".join(part.group() for part in parts) != text:
+        raise ValueError(f"not a duration: {text!r}")
+    seconds = sum(float(part.group(1)) * _UNIT_S[part.group(2)] for part in parts)
+    if not seconds > 0:
+        raise ValueError(f"not longer than 0: {text!r}")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return a span as people say it, two units at most: `27.0s`, `1m21s`, `41m`, `2h5m`, `3d4h`."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size}{unit}" + (f"{rest}{small}" if rest else "")
+    raise AssertionError("a minute or more has a unit")
