@@ -1,0 +1,206 @@
+"""The adapter: wires doorbell, poller and publisher together, says what they do, and ends them in order.
+Runs in the thread that calls `run_adapter`; signals are the caller's business.
+"""
+
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .bridge import log
+from .config import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings
+from .doorbell import Doorbell
+from .errors import EXIT_OK, ComposeError, ObserveError
+from .events import EventType, Key
+from .lease import identity
+from .observer import ADAPTER, observer_change
+from .poller import ASK_AGAIN_S, Poller
+from .process_compose import ComposeClient, Reply, other_answers
+from .publisher import Publisher
+from .runs import Known
+from .stream import StreamOptions
+from .tails import Tails
+from .times import format_duration, format_time, now_utc
+from .transitions import Change
+
+#: the last poll at the end takes no longer, nor does asking for the project's name
+SHORT_S = 1.0
+Say = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class AdapterOptions:
+    """What the adapter is to do; times in seconds."""
+
+    compose: ComposeSettings
+    nats: NatsSettings
+    stack: str
+    poll_interval_s: float = 2.0
+    log_lines: int = 20
+    drain_timeout_s: float = 5.0
+    push: bool = True
+    embedded: bool = True
+    takeover: bool = False
+    stream: StreamOptions = StreamOptions()
+    version: str = ""
+
+
+def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int:
+    """Watch process-compose until `stop` is set; return the exit code. StackHeldError: another one does."""
+    adapter = _Adapter(options, say, stop)
+    adapter.start()
+    try:
+        stop.wait()
+    finally:
+        left = adapter.end()
+    if adapter.publisher.failure is not None:
+        raise adapter.publisher.failure
+    more = f", {left} not yet: they are remembered, the next start sends them" if left else ""
+    say("stopped", f"{adapter.publisher.published} events published{more}")
+    return EXIT_OK
+
+
+class _Adapter:
+    """One adapter's parts; `answered`, `silent` and `compared` are called in the poller's thread."""
+
+    def __init__(self, options: AdapterOptions, say: Say, stop: threading.Event) -> None:
+        compose = options.compose
+        self._options, self._say, self._born = options, say, now_utc()
+        self._identity = identity()
+        self._met = self._ready = False
+        where = (compose.address, compose.port, compose.socket, compose.token)
+        self._client = ComposeClient(*where)
+        self._log_client = ComposeClient(*where, timeout_s=SHORT_S)
+        self.publisher = Publisher(
+            options.stack,
+            options.nats,
+            options.stream,
+            say,
+            self._about,
+            owner=uuid.uuid4().hex,
+            takeover=options.takeover,
+            on_failure=stop.set,
+            tails=Tails(self._log_client.logs, options.log_lines),
+        )
+        interval_s = options.poll_interval_s
+        self._poller = Poller(self._client, self.publisher, self, interval_s=interval_s, born=self._born)
+        self._doorbell = self._hang_doorbell() if options.push else None
+
+    def start(self) -> None:
+        """Say who we are, and start publisher and poller; neither waits for the other."""
+        self._say(f"observe {self._options.version}", f"stack {self._options.stack}")
+        if self._options.push and self._doorbell is None:
+            self._say("push", "websocket-client missing: a quick stop can look like a crash")
+            self._say("", f"{sys.executable} -m pip install websocket-client")
+        self.publisher.start()
+        self._listen(())
+        self._poller.start()
+
+    def end(self) -> int:
+        """Poll once more, send what there is to send, end everything; return how many events are left."""
+        self._poller.stop()
+        if self._doorbell is not None:
+            self._doorbell.stop()
+        self._poller.join(SHORT_S)
+        left = 0
+        if self.publisher.failure is None:
+            self._poller.poll(SHORT_S)
+            if self.publisher.recovered.is_set():
+                self.publisher.offer([observer_change(ADAPTER, EventType.STOPPED, now_utc())])
+            timeout_s = self._options.drain_timeout_s
+            if left := self.publisher.flush(min(SHORT_S, timeout_s)):
+                self._say("nats", f"{left} events on their way, waiting {timeout_s:g}s at most")
+                left = self.publisher.flush(max(0.0, timeout_s - SHORT_S))
+        self.publisher.stop()
+        self._client.close()
+        self._log_client.close()
+        return left
+
+    # --- called by the poller ---
+
+    def answered(self, reply: Reply, blind_s: float | None) -> None:
+        """The first good reply, or the first one after an outage."""
+        if blind_s is not None:
+            self._say("process-compose", f"answers again, blind for {format_duration(blind_s)}")
+        if not self._met:
+            self._met = True
+            how = f"poll {self._options.poll_interval_s:g}s" + (" and push" if self._doorbell else "")
+            parts = [self._client.url, *self._project(), _count(len(reply.states), "process", "es"), how]
+            self._say("process-compose", ", ".join(parts))
+        self._listen(str(state.get("name")) for state in reply.states)
+
+    def silent(self, error: ComposeError, since: datetime | None) -> None:
+        """It stopped answering, or never did."""
+        seen = f", last answer {since.astimezone():%H:%M:%S}" if since else ""
+        why = self._client.reason(error)
+        again = f"{seen}, trying again every {ASK_AGAIN_S[-1]:g}s"
+        self._say("process-compose", f"{self._client.url}: {why}{again}")
+        compose = self._options.compose
+        if error.status == 401:
+            self._say("", error.hint)
+        elif error.kind == "refused" and not (compose.socket or self._met):
+            others = other_answers(compose.address) if compose.port != USUAL_COMPOSE_PORT else None
+            if others is not None:
+                found = f"one with {_count(others, 'process', 'es')} answers on port {USUAL_COMPOSE_PORT}"
+                self._say("", f"{found}: use --compose-port {USUAL_COMPOSE_PORT}")
+
+    def compared(self, known: Mapping[Key, Known], changes: Sequence[Change]) -> None:
+        """A reply was compared, and what it told is on its way."""
+        if not self._ready:
+            self._ready = True
+            last = self.publisher.observed.get(ADAPTER)
+            killed = last is not None and last.type != EventType.STOPPED
+            alive = self.publisher.last_alive if killed else None
+            begun = observer_change(ADAPTER, EventType.STARTED, self._born, last_alive=alive)
+            self.publisher.offer([begun])
+            if self._options.log_lines:
+                sent = (
+                    f"last {self._options.log_lines} lines go to NATS with each crash (--log-lines 0: none)"
+                )
+                self._say("crash logs", sent)
+            told = _count(len(known), "process", "es")
+            self._say("ready", f"{told} announced. Now: python observe.py watch")
+        if changes:
+            self._listen(key.process for key in known)
+
+    # --- the parts' needs ---
+
+    def _hang_doorbell(self) -> Doorbell | None:
+        try:
+            return Doorbell(self._options.compose, self._poller.hear, self._poller.ring, self._on_push)
+        except ImportError:
+            return None
+
+    def _on_push(self, pushed: bool) -> None:
+        self._poller.pushed = pushed
+        log.info("push: %s", "connected" if pushed else "not connected")
+
+    def _listen(self, names: Any) -> None:
+        if self._doorbell is not None:
+            self._doorbell.listen(names)
+
+    def _about(self) -> Mapping[str, Any]:
+        """Return what the heartbeat tells of this adapter."""
+        last_good = self._poller.last_good
+        return {
+            **self._identity,
+            "version": self._options.version,
+            "watches": self._options.compose.url.removeprefix("http://"),
+            "interval_s": self._options.poll_interval_s,
+            "push": self._poller.pushed,
+            "last_reply": format_time(last_good) if last_good else None,
+        }
+
+    def _project(self) -> list[str]:
+        try:
+            name = self._client.project_name(SHORT_S)
+        except ObserveError:
+            return []
+        return [f"project {name}"] if name else []
+
+
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number} {noun}{plural if number != 1 else ''}"

@@ -1,0 +1,147 @@
+"""The adapter's memory in the bucket PROCESS_STATES: read once, written fenced by revision, deleted at last.
+Coroutines for the loop thread only; knows how far everything is acknowledged.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nats.js import api
+from nats.js.errors import NotFoundError
+
+from .events import Event, encode_token
+from .link import Link, WrongLastError
+from .stream import BUCKET, STREAM, reader_config
+from .times import parse_time
+
+_PREFIX = f"$KV.{BUCKET}."
+_OPERATION = "KV-Operation"
+_LAST = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
+#: how many messages one request asks for
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record as it is in the bucket; `found` is None where it was deleted or is no JSON object."""
+
+    revision: int
+    found: dict[str, Any] | None
+
+    @classmethod
+    def parse(cls, revision: int, payload: bytes) -> "Entry":
+        """Read a record's bytes."""
+        try:
+            found = json.loads(payload)
+        except (ValueError, RecursionError):
+            found = None
+        return cls(revision, found if isinstance(found, dict) else None)
+
+
+class Ledger:
+    """All records of one stack, by their key below the stack: `{namespace}.{name}`."""
+
+    def __init__(self, link: Link, stack: str) -> None:
+        self._link = link
+        self._stack = encode_token(stack)
+        self._newest = 0
+        self._floors: dict[str, int] = {}
+
+    @property
+    def acknowledged(self) -> int:
+        """The highest revision up to which every record has all its events acknowledged."""
+        return min(self._floors.values(), default=self._newest)
+
+    async def read_all(self) -> dict[str, Entry]:
+        """Read every record of the stack in one pass."""
+        found: dict[str, Entry] = {}
+        for message in await self._read(f"KV_{BUCKET}", f"{_PREFIX}{self._stack}.>"):
+            key = message.subject[len(_PREFIX) + len(self._stack) + 1 :]
+            revision = message.metadata.sequence.stream
+            deleted = bool(message.headers and message.headers.get(_OPERATION))
+            found[key] = Entry.parse(revision, b"" if deleted else message.data)
+            self._newest = max(self._newest, revision)
+        return found
+
+    async def write(self, key: str, payload: bytes, last: int) -> int:
+        """Write the record over revision `last`, return its new one; `settled` is due from then on.
+
+        An attempt that only seemed to fail is recognised. WrongLastError: the record is somebody else's.
+        """
+        self._floors.setdefault(key, self._newest)
+        revision = await self._put(key, payload, last, {})
+        self._floors[key] = revision - 1
+        return revision
+
+    async def delete(self, key: str, last: int) -> int:
+        """Delete the record and return the revision of what marks that."""
+        return await self._put(key, b"", last, {_OPERATION: "DEL"})
+
+    def owe(self, key: str, revision: int) -> None:
+        """Count a record that was read as one whose events are still to be acknowledged."""
+        self._floors[key] = revision - 1
+
+    def settled(self, key: str) -> None:
+        """Every event of the key's record is acknowledged."""
+        self._floors.pop(key, None)
+
+    async def revision_of(self, key: str) -> tuple[int, bytes]:
+        """Return the key's present revision and payload, from the leader; (0, b"") if there is none."""
+
+        async def get() -> tuple[int, bytes]:
+            try:
+                raw = await self._link.js.get_last_msg(f"KV_{BUCKET}", self._subject(key))
+            except NotFoundError:
+                return 0, b""
+            return raw.seq or 0, raw.data or b""
+
+        answer: tuple[int, bytes] = await self._link.until_done(get)
+        return answer
+
+    async def has_event(self, event: Event, message_id: str) -> bool:
+        """Look for an event in the stream that the server's duplicate window no longer covers."""
+        messages = await self._read(STREAM, event.subject, since=parse_time(event.seen_at))
+        return any(m.headers and m.headers.get(api.Header.MSG_ID.value) == message_id for m in messages)
+
+    async def _put(self, key: str, payload: bytes, last: int, headers: dict[str, str]) -> int:
+        try:
+            ack = await self._link.send(self._subject(key), payload, {**headers, _LAST: str(last)})
+        except WrongLastError:
+            revision, stored = await self.revision_of(key)
+            if revision <= last or stored != payload:
+                raise
+        else:
+            assert ack is not None  # only asked for with is_stored
+            revision = ack.seq
+        self._newest = max(self._newest, revision)
+        return revision
+
+    def _subject(self, key: str) -> str:
+        return f"{_PREFIX}{self._stack}.{key}"
+
+    async def _read(self, stream: str, subject: str, since: datetime | None = None) -> list[Any]:
+        """Return the last message of each subject, or all since a time."""
+
+        async def read() -> list[Any]:
+            js = self._link.js
+            config = reader_config("", [subject])
+            config.name = None
+            if since:
+                config.deliver_policy = api.DeliverPolicy.BY_START_TIME
+                config.opt_start_time = since
+            info = await js.add_consumer(stream, config)
+            left, found = info.num_pending or 0, []
+            subscription = await js.pull_subscribe_bind(info.name, stream)
+            try:
+                while left > 0:
+                    batch = await subscription.fetch(min(left, _BATCH), timeout=5)
+                    found += batch
+                    left -= len(batch)
+            finally:
+                await subscription.unsubscribe()
+                await js.delete_consumer(stream, info.name)
+            return found
+
+        messages: list[Any] = await self._link.until_done(read)
+        return messages

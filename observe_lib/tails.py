@@ -1,0 +1,70 @@
+"""The end of a process's log, fetched for a crash and for an end that only the log can explain.
+A few threads of its own do the asking, bounded in time, so that a slow log delays nobody else's event.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from .bridge import log
+from .errors import ObserveError
+from .events import EventType
+from .transitions import PROBE_LINE_AMONG, Change, settle
+
+#: a log tail that is not there by then is done without
+LOG_WITHIN_S = 1.0
+#: so many logs are fetched at once
+LOGS_AT_ONCE = 4
+#: a log tail is cut to its last bytes
+LOG_BYTES = 8192
+
+_LOGGED = frozenset((EventType.CRASHED, EventType.UNHEALTHY))
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+
+
+class Tails:
+    """Fetches with `ask(name, lines)`, and lays `lines` of it to each crash (0: only looks)."""
+
+    def __init__(self, ask: Callable[[str, int], list[str]], lines: int) -> None:
+        self._ask, self._lines = ask, lines
+        self._threads = ThreadPoolExecutor(LOGS_AT_ONCE, "observe-log")
+
+    def wants(self, change: Change) -> bool:
+        """Whether the change has to wait for a log."""
+        laid = self._lines and any(event.type in _LOGGED for event in change.events)
+        return bool(change.needs_log or laid) and not change.events[0].of_observer
+
+    async def settled(self, change: Change) -> Change:
+        """Return the change as the log explains it, the log's end laid to its crash (if it is to be had)."""
+        ask = partial(self._ask, change.key.process, max(self._lines, PROBE_LINE_AMONG))
+        fetched = asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        try:
+            tail = cut_log(_ANSI.sub("", line) for line in await asyncio.wait_for(fetched, LOG_WITHIN_S))
+        except (ObserveError, asyncio.TimeoutError) as error:
+            log.info("no log of %s: %s", change.key, error)
+            tail = []
+        change = settle(change, tail)
+        laid = tail[-self._lines :] if self._lines else []
+        events = (replace(e, log_tail=laid) if laid and e.type in _LOGGED else e for e in change.events)
+        return replace(change, events=tuple(events))
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def cut_log(lines: Iterable[str], limit: int = LOG_BYTES) -> list[str]:
+    """Return the last lines that fit into `limit` bytes of UTF-8; one line alone is cut to its end."""
+    kept: list[str] = []
+    for line in reversed(list(lines)):
+        raw = line.rstrip("\r\n").encode("utf-8", "replace")
+        if len(raw) > limit:
+            if not kept:
+                kept.append(raw[-limit:].decode("utf-8", "ignore"))
+            break
+        limit -= len(raw) + 1
+        kept.append(raw.decode("utf-8"))
+    return kept[::-1]
