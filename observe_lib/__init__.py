@@ -1,0 +1,34 @@
+"""What happened to the processes that process-compose supervises, kept in NATS JetStream and shown.
+The public names of the library; importing it needs nothing but the standard library.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import ComposeError, NatsError, ObserveError, StackHeldError, UsageError
+from .events import Event, EventType, Severity
+
+if TYPE_CHECKING:
+    from .consumer import Consumer, Subscription
+
+__version__ = "0.1.0"
+__all__ = [
+    "ComposeError",
+    "Consumer",
+    "Event",
+    "EventType",
+    "NatsError",
+    "ObserveError",
+    "Severity",
+    "StackHeldError",
+    "Subscription",
+    "UsageError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs nats-py only when it is asked for, so that the command line can say what is missing."""
+    if name not in ("Consumer", "Subscription"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import consumer
+
+    return getattr(consumer, name)
