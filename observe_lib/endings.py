@@ -3,12 +3,13 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from .events import EventType
 from .process_compose import ProcessState
-from .runs import NOT_READY, Known, LastWord, Run, Step, Words
+from .runs import NOT_READY, Known, LastWord, Run, Step, Words, is_fresh
 from .times import parse_time
 
 _NO_WORD = LastWord()
@@ -52,10 +53,12 @@ def find_ends(
 ) -> list[End]:
     """Return the ends in order: of the run that was known, of those between, of the one in the state."""
     ends = []
-    limit = begun_at if step.alive else None
+    limit = None if step.same else begun_at
     if before is not None and step.was_alive and step.ends:
-        ends.append(end_of_known(before, state, step, look, limit))
+        known = replace(before, run=run) if step.same else before
+        ends.append(end_of_known(known, state, step, look, limit))
     shown = step.has_run and not step.same and not step.alive and state.status != "Error"
+    shown = shown and step.ends > len(ends)
     between = step.ends - len(ends) - shown
     if between > 0:
         event_type, reason, _ = _class_of(state.exit_code, state, look)
@@ -74,7 +77,7 @@ def end_of_known(
     """Return how the known run ended, by the first row that fits; a state of None: its name is gone."""
     word = look.word(before.run)
     seen = state if step and step.same else word.final
-    policy = step is not None and step.rise > 0
+    policy = step is not None and step.rise > 0 and state is not None and not is_fresh(before, state)
     code = seen.exit_code if seen else state.exit_code if state and policy else None
     unready = before.health == NOT_READY or word.not_ready_at is not None
     needs_log = unsure = False
@@ -120,13 +123,23 @@ def _class_of(code: int, state: ProcessState, look: Look) -> tuple[EventType, st
 def _ended_at(
     began: datetime | None, seen: ProcessState | None, word: LastWord, look: Look, limit: datetime | None
 ) -> tuple[datetime, bool]:
-    """Return when a run ended, and whether that is known: no earlier than its begin, nor after the next one's."""
+    """Return when a run ended, and whether that is known: not before its begin, nor after the next one's."""
     final = state_time(seen.end) if seen and seen.status != "Restarting" else None
     if final is not None and began is not None and final < began:
         final = None  # of an earlier run
     at = final or word.ended_at or look.at
     at = min(at, limit) if limit else at
     return (max(at, began) if began else at), bool(final or word.ended_at)
+
+
+def lay_over(state: ProcessState, word: LastWord) -> ProcessState:
+    """Return the state of a living run as the last word of it has it."""
+    laid: dict[str, Any] = {}
+    if word.terminating_at and state.status != "Terminating":
+        laid = {"status": "Terminating", "is_running": False}
+    elif word.not_ready_at and state.is_running and state.is_ready != NOT_READY:
+        laid = {"is_ready": NOT_READY}
+    return word.final or (ProcessState.from_raw({**state.raw, **laid}) if laid else state)
 
 
 def asked_at(ends: Sequence[End]) -> datetime | None:

@@ -244,7 +244,7 @@ def dump_json(found: Any) -> bytes:
 
 
 def process_matches(pattern: str, namespace: str, process: str) -> bool:
-    """Tell whether `ns/name`, or a bare name in any namespace, names this process; `*`, `?`, `[]` are globs."""
+    """Tell whether `ns/name`, or a bare name in any namespace, is this process; `*`, `?`, `[]` are globs."""
     text = f"{namespace}/{process}" if "/" in pattern else process
     return text == pattern or fnmatchcase(text, pattern)
 
@@ -272,4 +272,4 @@ def _glob_token(text: str) -> str:
 
 
 def _holds(wide: str, narrow: str) -> bool:
-    return all(ours in ("*", theirs) for ours, theirs in zip(wide.split("."), narrow.split(".")))
+    return all(ours in ("*", theirs) for ours, theirs in zip(wide.split("."), narrow.split("."), strict=True))

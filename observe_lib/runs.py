@@ -119,10 +119,11 @@ def measure(before: Known | None, state: ProcessState) -> Step:
         begins = ends - was_alive
     elif same:
         ends, begins = int(was_alive and not alive), 0
-    elif rise == 0 and before is not None and before.has_run:
-        ends, begins = was_alive + (not alive), 1
-    else:  # by policy; or the count was reset, and starts anew
-        ends = (rise if rise >= 0 else was_alive + restarts) + final
+    else:  # by hand; by policy; or the count was reset, and starts anew
+        by_hand = rise == 0 and before is not None and before.has_run
+        ends = was_alive + (not alive) if by_hand else (rise if rise >= 0 else was_alive + restarts) + final
+        if is_fresh(before, state):  # nor was it the one before, so it began
+            ends = max(ends, was_alive + (not alive))
         begins = ends + alive - was_alive
     launching = state.status in _LAUNCHING and not has_run
     polls = min((before.launch_polls if before else 0) + 1, LAUNCH_POLLS) if launching else 0
@@ -134,23 +135,37 @@ def shows_run(before: Known | None, state: ProcessState) -> bool:
     """Whether a state has a run: not at pid 0, nor while it shows the ended run's pid at a launch."""
     if not state.pid:
         return False
-    if state.status not in _LAUNCHING or before is None or before.run is None or not before.ended:
+    if state.status not in _LAUNCHING or before is None or before.run is None:
         return True
-    return not before.run.shows_in(state) or before.launch_polls + 1 >= LAUNCH_POLLS
+    over = before.ended or state.restarts > before.run.restarts_at_begin
+    return not (over and before.run.shows_in(state)) or before.launch_polls + 1 >= LAUNCH_POLLS
+
+
+def is_fresh(before: Known | None, state: ProcessState) -> bool:
+    """Whether somebody started it since, or nothing was known: the policy's restarts keep the start."""
+    return before is None or before.run is None or before.run.start != state.start
 
 
 def _is_same(before: Known, state: ProcessState, alive: bool) -> bool:
-    shown = before.has_run and before.run is not None and before.run.shows_in(state)
-    return shown and not (before.ended and alive)
+    if before.run is None or not before.has_run:
+        return False
+    if (
+        before.alive
+        and before.run.start
+        and not is_fresh(before, state)
+        and state.restarts == before.restarts
+    ):
+        return True  # if under another pid: what was shown under the last run's was its launch
+    return before.run.shows_in(state) and not (before.ended and alive)
 
 
 def _count_restarts(before: Known | None, state: ProcessState, same: bool) -> int:
     """Return the restarts; a Restarting state, which may still show the old count, counts its own."""
     if state.status != "Restarting":
         return state.restarts
-    if before is None or (not same and state.restarts < before.restarts):
+    if before is None or before.run is None or is_fresh(before, state):
         return max(state.restarts, 1)
-    at_begin = before.run.restarts_at_begin if same and before.run else before.restarts
+    at_begin = before.run.restarts_at_begin if same else before.restarts
     return max(state.restarts, at_begin + 1)
 
 
@@ -164,7 +179,7 @@ def hear(words: Words, state: ProcessState, at: datetime) -> Words:
         word = replace(word, ended_at=at, final=state, heard_at=at)
     elif state.status == "Restarting":
         word = replace(word, ended_at=at, heard_at=at)
-    elif state.is_running and state.is_ready == NOT_READY:
+    elif state.is_ready == NOT_READY:  # is_running is of the last GET
         word = replace(word, not_ready_at=word.not_ready_at or at, heard_at=at)
     else:
         return words
@@ -232,7 +247,7 @@ def from_record(record: Mapping[str, Any]) -> Known:
             _stored_moment(found.get("began")),
             int(found["restarts_at_begin"]),
         )
-    state = ProcessState.from_raw(record["state"])
+    state = ProcessState.from_raw(dict(record["state"]))
     return Known(
         state,
         restarts=int(record.get("restarts", state.restarts)),

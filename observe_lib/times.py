@@ -3,12 +3,16 @@ Pure functions; a moment is always an aware `datetime` in UTC.
 """
 
 import re
-from datetime import datetime, timedelta, timezone
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone, tzinfo
 
 UTC = timezone.utc
+#: no duration is longer than a century: neither NATS nor `datetime` could count with it
+LONGEST_S = 100 * 365 * 86400.0
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:\d\d)")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_PRINTED = re.compile(r"(?:(?:(\d{4})-)?(\d\d)-(\d\d))?(?:(?:^|(?<=\d)[ T])(\d\d?):(\d\d)(?::(\d\d))?)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -54,14 +58,44 @@ def parse_duration(text: str) -> float:
     seconds = sum(float(part.group(1)) * _UNIT_S[part.group(2)] for part in parts)
     if not seconds > 0:
         raise ValueError(f"not longer than 0: {text!r}")
+    if seconds > LONGEST_S:
+        raise ValueError(f"longer than a century: {text[:20]!r}")
     return seconds
+
+
+def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """Return the moment that a text names: `15m` (ago), RFC 3339, or a time as the screen shows it.
+
+    `HH:MM[:SS]`, `MM-DD HH:MM:SS`, `YYYY-MM-DD[ HH:MM:SS]` are of a zone (None: the local one), and without
+    a date or a year the last ones not after `now`. ValueError for anything else.
+    """
+    with suppress(ValueError):
+        return earlier(now, parse_duration(text))
+    with suppress(ValueError):
+        return parse_time(text)
+    match = _PRINTED.fullmatch(text)
+    if not text or not match:
+        raise ValueError(f"not a time: {text!r}")
+    year, month, day, *clock = (int(part) if part else None for part in match.groups())
+    today = now.astimezone(zone)
+    hour, minute, second = (part or 0 for part in clock)
+    try:
+        at = datetime(year or today.year, month or today.month, day or today.day, hour, minute, second)
+        found = at.replace(tzinfo=zone).astimezone(UTC)
+        if found > now and not month:
+            found = (at - timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
+        elif found > now and not year:
+            found = at.replace(year=at.year - 1, tzinfo=zone).astimezone(UTC)
+        return found
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"no such time: {text!r}") from error
 
 
 def format_duration(seconds: float) -> str:
     """Return a span as people say it, two units at most: `27.0s`, `1m21s`, `41m`, `2h5m`, `3d4h`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f}s"
-    whole = int(seconds)
+    whole = max(60, int(seconds))
     for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if whole >= size:
             rest = whole % size // below

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from .endings import End, Look, asked_at, end_of_known, find_ends, state_time
+from .endings import End, Look, asked_at, end_of_known, find_ends, lay_over, state_time
 from .events import Event, EventType, Key
 from .process_compose import ProcessState
 from .runs import (
@@ -18,9 +18,11 @@ from .runs import (
     NOT_READY,
     READY,
     Known,
+    LastWord,
     Run,
     Step,
     Words,
+    is_fresh,
     measure,
 )
 from .times import earlier, format_time, seconds_between
@@ -107,12 +109,27 @@ def overlay(known: Mapping[Key, Known], words: Words) -> dict[Key, ProcessState]
     by_pid = {found.run.pid: key for key, found in known.items() if found.run and found.alive}
     for spoken, word in words.items():
         key = by_pid.get(spoken) if isinstance(spoken, int) else None
-        if word.final is not None:
-            after[key or Key(word.final.namespace, word.final.name)] = word.final
-        elif word.terminating_at and key:
-            raw = {**after[key].raw, "status": "Terminating", "is_running": False}
-            after[key] = ProcessState.from_raw(raw)
+        if key:
+            after[key] = lay_over(after[key], word)
+        elif word.final is not None and word.ended_at is not None:
+            key = Key(word.final.namespace, word.final.name)
+            run = known[key].run if key in known else None
+            if run is None or run.began is None or run.began < word.ended_at:  # not of a run before that
+                after[key] = word.final
     return after
+
+
+def end_unseen(known: Mapping[Key, Known], now: datetime, words: Words, skew_s: float) -> list[Change]:
+    """Return the ends of what was being stopped, once process-compose itself has gone without a word of them."""
+    look = Look(now, earlier(now, -skew_s), words, True, None, 0.0, None)
+    changes = []
+    for key, before in known.items():
+        if before.alive and before.terminating:
+            end = end_of_known(before, None, None, look, None)
+            told = _tell_ends(key, before.state, look, [end], before.restarts, {})
+            after = replace(before, ended=True, terminating=False, health=NO_HEALTH, health_since=None)
+            changes.append(Change(key, tuple(told), after, end.needs_log))
+    return changes
 
 
 # --- which names to compare with which ---
@@ -121,7 +138,7 @@ def overlay(known: Mapping[Key, Known], words: Words) -> dict[Key, ProcessState]
 def _match_new_names(
     known: Mapping[Key, Known], after: Mapping[Key, ProcessState]
 ) -> tuple[dict[Key, Key], set[Key]]:
-    """Return the renamed (new name → old name), and the new names that show a run another name still shows."""
+    """Return the renamed (new name → old name), and the new names whose run another name still shows."""
     new = {key: (state.pid, state.start) for key, state in after.items() if key not in known and state.pid}
     if not new:
         return {}, set()
@@ -138,38 +155,30 @@ def _rename(old: Key, before: Known, new: Key, state: ProcessState, look: Look) 
     same_space = old.namespace == new.namespace
     to, came_from = (new.process, old.process) if same_space else (str(new), str(old))
     gone = {"old_status": before.state.status, "new_status": REMOVED}
-    leave = _tell(
-        old, before.state, look, EventType.STATUS_CHANGED, look.at, reason="renamed", renamed_to=to, **gone
-    )
+    leave = _tell_status(old, before.state, look, reason="renamed", renamed_to=to, **gone)
     change = _compare(new, before, state, look)
     others = tuple(event for event in change.events if event.type != EventType.STATUS_CHANGED)
     status = _status_fields(before, state)
-    enter = _tell(
-        new,
-        state,
-        look,
-        EventType.STATUS_CHANGED,
-        look.at,
-        reason="renamed",
-        renamed_from=came_from,
-        **status,
-    )
+    enter = _tell_status(new, state, look, reason="renamed", renamed_from=came_from, **status)
     return [Change(old, (leave,), None), replace(change, events=(*others, enter))]
 
 
 def _vanish(key: Key, before: Known, look: Look) -> Change:
-    """A name that is gone: asked for once more, then told, with the last words of its run."""
-    if before.missing_since is None:
-        return Change(key, (), replace(before, missing_since=look.now))
-    if seconds_between(before.missing_since, look.now) < GONE_AFTER_S:
-        return Change(key, (), before)
+    """A name that is gone: asked for once more, then told; until then, its run's last words count."""
+    state = lay_over(before.state, look.word(before.run)) if before.alive else before.state
+    since = before.missing_since or look.now
+    if state is not before.state:
+        change = _compare(key, before, state, look)
+        return replace(change, known=replace(change.known, missing_since=since)) if change.known else change
+    if seconds_between(since, look.now) < GONE_AFTER_S:
+        return Change(
+            key, (), replace(before, missing_since=since) if before.missing_since is None else before
+        )
     status = {"old_status": before.state.status, "new_status": REMOVED}
     ends = [end_of_known(before, None, None, look, None)] if before.alive else []
     told = _tell_unseen_unhealthy(key, before.state, look, before.run, before.health) if ends else []
     told += _tell_ends(key, before.state, look, ends, before.restarts, status)
-    told.append(
-        _tell(key, before.state, look, EventType.STATUS_CHANGED, look.at, companion=bool(ends), **status)
-    )
+    told.append(_tell_status(key, before.state, look, companion=bool(ends), **status))
     return Change(key, tuple(told), None, needs_log=any(end.needs_log for end in ends))
 
 
@@ -187,11 +196,9 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
     status = _status_fields(before, state)
     begins = _tell_begins(key, state, look, before, step, ends, begun_at, status)
     over = _tell_ends(key, state, look, ends, step.restarts, status)
-    told = (
-        _tell_unseen_unhealthy(key, state, look, before.run, before.health)
-        if before and step.was_alive and over
-        else []
-    )
+    told: list[Event] = []
+    if before and step.was_alive and over:
+        told = _tell_unseen_unhealthy(key, state, look, before.run, before.health)
     if not step.alive:
         unseen = _tell_unseen_unhealthy(key, state, look, run, NO_HEALTH) if begins else []
         told += [*begins, *unseen, *over]
@@ -202,11 +209,7 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
     health, since, turns = _tell_health(key, state, look, before if step.same else None, run, step)
     told += turns
     if status:
-        told.append(
-            _tell(
-                key, state, look, EventType.STATUS_CHANGED, look.at, companion=bool(begins or over), **status
-            )
-        )
+        told.append(_tell_status(key, state, look, companion=bool(begins or over), **status))
     requested_at = asked_at(ends) if ends else before.requested_at if before else None
     terminating = state.status == "Terminating" or look.word(run).terminating_at is not None
     after = Known(
@@ -227,11 +230,10 @@ def _announce(key: Key, state: ProcessState, look: Look) -> Change:
     """First look at a process older than the adapter: say that it is there, count nothing of its past."""
     step = measure(None, state)
     run, begun_at = _shown_run(None, state, step, look)
-    known = Known(state, step.restarts, run, ended=not step.alive, terminating=state.status == "Terminating")
+    over, dying = not step.alive, state.status == "Terminating"
+    known = Known(state, step.restarts, run, over, dying, launch_polls=step.launch_polls)
     if not step.alive:
-        told = _tell(
-            key, state, look, EventType.STATUS_CHANGED, look.at, new_status=state.status, initial=True
-        )
+        told = _tell_status(key, state, look, new_status=state.status, initial=True)
         return Change(key, (told,), known)
     begin = _tell(key, state, look, EventType.STARTED, begun_at, restarts=step.restarts, initial=True)
     health, since, turns = _tell_health(key, state, look, None, run, step)
@@ -249,14 +251,13 @@ def _shown_run(
     before: Known | None, state: ProcessState, step: Step, look: Look
 ) -> tuple[Run | None, datetime]:
     """Return the run to know from now on, and when the shown one began (a guess: the reply's time)."""
-    if step.same or not step.has_run:
+    if not step.has_run or (step.same and before and before.run and before.run.pid == state.pid):
         return (before.run if before else None), look.at
-    fresh = before is None or before.run is None or before.run.start != state.start
     since_start = step.rise if before is not None and step.rise >= 0 else step.restarts
     began = None
     if state.is_running and state.age_ns:
         began = earlier(look.at, state.age_ns / 1e9)
-    elif fresh and since_start == 0:  # policy restarts keep process_start_time
+    elif is_fresh(before, state) and since_start == 0:  # policy restarts keep process_start_time
         began = state_time(state.start)
     return Run(state.pid, state.start, began, _last_begin_at(step, state)), began or look.at
 
@@ -296,20 +297,8 @@ def _tell_begins(
         exact = which[-1] == step.begins - 1 and step.has_run
         at = begun_at if exact or step.alive else look.at
         at = min([at, *(end.at for end in ends[-1:] if not step.alive)])
-        unseen = which != [shown]
-        told.append(
-            _tell(
-                key,
-                state,
-                look,
-                event_type,
-                at,
-                restarts=last - (step.begins - 1 - which[-1]),
-                count=len(which),
-                inferred=unseen,
-                **status,
-            )
-        )
+        counts = {"count": len(which), "restarts": last - (step.begins - 1 - which[-1])}
+        told.append(_tell(key, state, look, event_type, at, inferred=which != [shown], **counts, **status))
     return told
 
 
@@ -321,22 +310,11 @@ def _tell_ends(
     for _, group in groupby(ends, lambda end: (end.type, end.reason)):
         same = list(group)
         end = same[-1]
-        ran = seconds_between(end.began, end.at) if end.began and end.exact else None
+        ran = round(seconds_between(end.began, end.at), 3) if end.began and end.exact else None
+        ended = {"reason": end.reason, "exit_code": end.exit_code, "run_seconds": ran, "restarts": restarts}
+        unseen = any(one.inferred for one in same)
         told.append(
-            _tell(
-                key,
-                state,
-                look,
-                end.type,
-                end.at,
-                reason=end.reason,
-                exit_code=end.exit_code,
-                run_seconds=round(ran, 3) if ran is not None else None,
-                restarts=restarts,
-                count=len(same),
-                inferred=any(one.inferred for one in same),
-                **status,
-            )
+            _tell(key, state, look, end.type, end.at, count=len(same), inferred=unseen, **ended, **status)
         )
     return told
 
@@ -402,6 +380,10 @@ def _tell(
         extra=extra,
         **fields,
     )
+
+
+def _tell_status(key: Key, state: ProcessState, look: Look, **fields: Any) -> Event:
+    return _tell(key, state, look, EventType.STATUS_CHANGED, look.at, **fields)
 
 
 def _retyped(event: Event, event_type: EventType, **fields: Any) -> Event:

@@ -8,14 +8,16 @@ import bisect
 import gzip
 import json
 from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from observe_lib.events import Event, Key
+from observe_lib.poller import WORDS_WITHIN_S
 from observe_lib.process_compose import ProcessState
-from observe_lib.runs import Known, Words, hear, words_for, words_left
+from observe_lib.runs import Known, Words, hear, lives, words_for, words_left
 from observe_lib.transitions import Change, detect, overlay, settle
 
 #: a recorded reply may be this much older than the moment it stands for
@@ -52,6 +54,9 @@ class Replay:
         self.times = [line["t"] for line in self.trace]
         self.end = min(shutdown, max([self.times[-1], *(m["t"] for m in self.push)]) + 1.0)
 
+    def log_of(self, name: str, moment: float) -> list[str]:
+        return self.log_lines.get(name, [])
+
     def reply(self, moment: float) -> dict[Key, ProcessState] | None:
         """Return what /processes answered at that moment; None: no answer."""
         line = self.trace[max(0, bisect.bisect_right(self.times, moment) - 1)]
@@ -61,7 +66,9 @@ class Replay:
         states = (ProcessState.from_raw(aged(raw, age_ns)) for raw in line["data"])
         return {Key(state.namespace, state.name): state for state in states}
 
-    def events(self, interval_s: float | None = None, phase_s: float = 0.0, push: bool = False) -> list[Event]:
+    def events(
+        self, interval_s: float | None = None, phase_s: float = 0.0, push: bool = False
+    ) -> list[Event]:
         """Replay it whole (no interval: every distinct reply), or polled; return every event told."""
         poller = FakePoller(self, interval_s or 2.0, push)
         if interval_s is None:
@@ -81,9 +88,12 @@ def aged(raw: dict[str, Any], age_ns: int) -> dict[str, Any]:
 
 
 class FakePoller:
-    """The pure half of a poller: looks again where `detect` asks for it, lets words stand in for a dead API."""
+    """The pure half of a poller: looks again where `detect` asks for it, lets words stand in for a dead API.
 
-    def __init__(self, replay: Replay, interval_s: float, push: bool) -> None:
+    `replay` is a `Replay`, or whatever has its times, push, reply and log_of.
+    """
+
+    def __init__(self, replay: Any, interval_s: float, push: bool) -> None:
         self.replay, self.interval_s, self.push = replay, interval_s, push
         self.known: dict[Key, Known] = {}
         self.words: Words = {}
@@ -97,9 +107,12 @@ class FakePoller:
             self.look(self.again)
         self.look(moment)
 
-    def listen(self, moment: float) -> None:
+    def listen(self, moment: float, awaited: Collection[int] | None = None) -> None:
+        """Hear what arrived until then; or only until the ends of the awaited pids are heard."""
         messages = self.replay.push if self.push else []
         while self.heard < len(messages) and messages[self.heard]["t"] <= moment:
+            if awaited is not None and all(pid in self.words and self.words[pid].ended_at for pid in awaited):
+                return
             message = messages[self.heard]
             self.heard += 1
             self.words = hear(self.words, ProcessState.from_raw(message["state"]), at(message["t"]))
@@ -111,6 +124,8 @@ class FakePoller:
             if self.born is not None:
                 return
             after, asked_at = overlay(self.known, self.words), at(moment)
+        else:
+            self.listen(moment + WORDS_WITHIN_S, [*self.over(after)])
         changes = detect(
             self.known,
             after,
@@ -121,10 +136,17 @@ class FakePoller:
         )
         self.born = None
         for change in changes:
-            self.take(settle(change, self.replay.log_lines.get(change.key.process, [])))
+            self.take(settle(change, self.replay.log_of(change.key.process, moment)))
         self.words = words_left(self.words, asked_at)
         waits = [known.look_again_s for known in self.known.values() if known.look_again_s]
         self.again = moment + min(waits) + 0.001 if waits else None
+
+    def over(self, after: dict[Key, ProcessState]) -> Iterator[int]:
+        """Yield the pids of the runs that a reply shows ended: push may be a little behind."""
+        for key, found in self.known.items():
+            state = after.get(key)
+            if found.alive and found.run and state and not (found.run.shows_in(state) and lives(state)):
+                yield found.run.pid
 
     def take(self, change: Change) -> None:
         self.told += change.events
