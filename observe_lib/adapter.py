@@ -2,10 +2,11 @@
 Runs in the thread that calls `run_adapter`; signals are the caller's business.
 """
 
+import os
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,22 +14,22 @@ from typing import Any
 from .bridge import log
 from .config import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings
 from .doorbell import Doorbell
-from .errors import EXIT_OK, ComposeError, ObserveError
+from .errors import EXIT_OK, ComposeError, NatsError, ObserveError
 from .events import EventType, Key
 from .lease import identity
+from .nats_server import EmbeddedServer, Say, store_directory
 from .observer import ADAPTER, observer_change
 from .poller import ASK_AGAIN_S, Poller
 from .process_compose import ComposeClient, Reply, other_answers
 from .publisher import Publisher
 from .runs import Known
 from .stream import StreamOptions
-from .tails import Tails
+from .tails import LOGS_AT_ONCE, Tails
 from .times import format_duration, format_time, now_utc
 from .transitions import Change
 
 #: the last poll at the end takes no longer, nor does asking for the project's name
 SHORT_S = 1.0
-Say = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,15 @@ class AdapterOptions:
 def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int:
     """Watch process-compose until `stop` is set; return the exit code. StackHeldError: another one does."""
     adapter = _Adapter(options, say, stop)
-    adapter.start()
     try:
-        stop.wait()
+        adapter.start()
+        try:
+            stop.wait()
+        finally:
+            left = adapter.end()
     finally:
-        left = adapter.end()
+        if adapter.server is not None:  # the last to go: until then there may be something to send
+            adapter.server.stop()
     if adapter.publisher.failure is not None:
         raise adapter.publisher.failure
     more = f", {left} not yet: they are remembered, the next start sends them" if left else ""
@@ -70,20 +75,22 @@ class _Adapter:
         compose = options.compose
         self._options, self._say, self._born = options, say, now_utc()
         self._identity = identity()
-        self._met = self._ready = False
+        self._met = self._ready = self._connected = False
         where = (compose.address, compose.port, compose.socket, compose.token)
         self._client = ComposeClient(*where)
-        self._log_client = ComposeClient(*where, timeout_s=SHORT_S)
+        self._log_clients = [ComposeClient(*where, timeout_s=SHORT_S) for _ in range(LOGS_AT_ONCE)]
+        self.server = self._embed() if options.embedded and not options.nats.url_given else None
         self.publisher = Publisher(
             options.stack,
             options.nats,
             options.stream,
-            say,
+            self._say_for_publisher,
             self._about,
             owner=uuid.uuid4().hex,
             takeover=options.takeover,
             on_failure=stop.set,
-            tails=Tails(self._log_client.logs, options.log_lines),
+            tails=Tails([client.logs for client in self._log_clients], options.log_lines),
+            on_connect=self._say_connected,
         )
         interval_s = options.poll_interval_s
         self._poller = Poller(self._client, self.publisher, self, interval_s=interval_s, born=self._born)
@@ -95,6 +102,8 @@ class _Adapter:
         if self._options.push and self._doorbell is None:
             self._say("push", "websocket-client missing: a quick stop can look like a crash")
             self._say("", f"{sys.executable} -m pip install websocket-client")
+        if self.server is not None:
+            self.server.start()
         self.publisher.start()
         self._listen(())
         self._poller.start()
@@ -115,8 +124,8 @@ class _Adapter:
                 self._say("nats", f"{left} events on their way, waiting {timeout_s:g}s at most")
                 left = self.publisher.flush(max(0.0, timeout_s - SHORT_S))
         self.publisher.stop()
-        self._client.close()
-        self._log_client.close()
+        for client in (self._client, *self._log_clients):
+            client.close()
         return left
 
     # --- called by the poller ---
@@ -130,7 +139,10 @@ class _Adapter:
             how = f"poll {self._options.poll_interval_s:g}s" + (" and push" if self._doorbell else "")
             parts = [self._client.url, *self._project(), _count(len(reply.states), "process", "es"), how]
             self._say("process-compose", ", ".join(parts))
-        self._listen(str(state.get("name")) for state in reply.states)
+        names = [str(state.get("name")) for state in reply.states]
+        if self.server is not None:
+            self.server.answered(names)
+        self._listen(names)
 
     def silent(self, error: ComposeError, since: datetime | None) -> None:
         """It stopped answering, or never did."""
@@ -167,6 +179,27 @@ class _Adapter:
             self._listen(key.process for key in known)
 
     # --- the parts' needs ---
+
+    def _embed(self) -> EmbeddedServer | None:
+        try:
+            return EmbeddedServer(self._options.nats.url, store_directory(os.environ), self._say)
+        except NatsError as error:
+            self._say("nats", str(error))
+            self._say("", error.hint)
+            return None
+
+    def _say_connected(self, url: str, version: str) -> None:
+        self._connected = True
+        if self.server is not None:
+            self.server.connected(url, version)
+        else:
+            self._say("nats", f"{url}, version {version}")
+
+    def _say_for_publisher(self, topic: str, text: str) -> None:
+        """Pass it on; that there is no NATS is no news before it is clear who will start one."""
+        if topic == "nats" and self.server and not (self._connected or self.server.settled.is_set()):
+            return
+        self._say(topic, text)
 
     def _hang_doorbell(self) -> Doorbell | None:
         try:

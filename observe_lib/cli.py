@@ -27,7 +27,7 @@ from .config import (
     whole_number,
 )
 from .errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ObserveError, UsageError
-from .output import note_line, printable
+from .output import note_line, printable, style_of
 from .times import now_utc
 
 PROGRAM = "python observe.py"
@@ -66,6 +66,52 @@ def _load_watch() -> tuple[AddFlags, RunVerb]:
     return add_watch_flags, run_watch
 
 
+def _load_demo() -> tuple[AddFlags, RunVerb]:
+    return _add_demo_flags, _run_demo
+
+
+def _load_ps() -> tuple[AddFlags, RunVerb]:
+    from .ps import add_ps_flags, run_ps
+
+    return add_ps_flags, run_ps
+
+
+def _load_wait() -> tuple[AddFlags, RunVerb]:
+    from .wait import add_wait_flags, run_wait
+
+    return add_wait_flags, run_wait
+
+
+def _load_show() -> tuple[AddFlags, RunVerb]:
+    from .show import add_show_flags, run_show
+
+    return add_show_flags, run_show
+
+
+def _load_forget() -> tuple[AddFlags, RunVerb]:
+    from .forget import add_forget_flags, run_forget
+
+    return add_forget_flags, run_forget
+
+
+def _load_doctor() -> tuple[AddFlags, RunVerb]:
+    from .doctor import add_doctor_flags, run_doctor
+
+    return add_doctor_flags, run_doctor
+
+
+def _load_vendor() -> tuple[AddFlags, RunVerb]:
+    from .vendor import add_vendor_flags, run_vendor
+
+    return add_vendor_flags, run_vendor
+
+
+def _load_service() -> tuple[AddFlags, RunVerb]:
+    from .service import add_service_flags, run_service
+
+    return add_service_flags, run_service
+
+
 #: every verb, in the order of the help
 VERBS = {
     "adapter": Verb(
@@ -82,6 +128,57 @@ VERBS = {
             "watch --process default/caddy --type crashed --json",
         ),
         _load_watch,
+    ),
+    "ps": Verb(
+        "Show what every process of every stack is now, one row each.",
+        " [NAME ...]",
+        ("ps", "ps 'shop/*' --sort crashes", "ps --stack host-a --json"),
+        _load_ps,
+    ),
+    "wait": Verb(
+        "Wait until processes are ready; exit 0 when all are, 3 when one cannot be any more, 124 in the end.",
+        " NAME ...",
+        (
+            "wait shop/db shop/api --for healthy --fail-on crashed --timeout 60s",
+            "wait migrate --for completed",
+        ),
+        _load_wait,
+    ),
+    "show": Verb(
+        "Show all of one process: state, run, last events, last crash with the end of its log.",
+        " NAME",
+        ("show default/caddy", "show web --stack host-b"),
+        _load_show,
+    ),
+    "forget": Verb(
+        "Drop the states of a stack that is no more; its events stay.",
+        " STACK",
+        ("forget old-host", "forget old-host --yes"),
+        _load_forget,
+    ),
+    "demo": Verb(
+        "Show it all at once: real processes, an adapter and watch, over a NATS of its own.",
+        "",
+        ("demo", "demo --seconds 20"),
+        _load_demo,
+    ),
+    "doctor": Verb(
+        "Say what is reachable, what is not, and what to do about it; exit 1 if something must be mended.",
+        "",
+        ("doctor", "doctor --compose-port 8080 --json"),
+        _load_doctor,
+    ),
+    "vendor": Verb(
+        "Put observe into another repository: observe.py and observe_lib/, or one file.",
+        " DIR",
+        ("vendor ../shop/tools", "vendor ../shop/tools --single-file", "vendor ../shop/tools --check"),
+        _load_vendor,
+    ),
+    "service": Verb(
+        "Print a systemd unit that runs the adapter for ever.",
+        " systemd [-- FLAGS OF ADAPTER]",
+        ("service systemd", "service systemd --user shop -- --compose-port 8080 --stack shop"),
+        _load_service,
     ),
 }
 
@@ -296,6 +393,22 @@ def _run_adapter(args: argparse.Namespace) -> int:
         say("stack", f"{stack} is a container's id, another one after every start: name it with --stack")
     with _stopped_by_signals() as stop:
         return run_adapter(options, say, stop)
+
+
+# --- the verb demo; its work is in its own module ---
+
+
+def _add_demo_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", metavar="N", help="end after N seconds [go on until Ctrl-C]")
+
+
+def _run_demo(args: argparse.Namespace) -> int:
+    seconds = None if args.seconds is None else whole_number("--seconds", args.seconds, 1, 86400)
+    from .demo import run_demo
+
+    style = style_of({"output": None, "utc": False, "color": "auto"}, sys.stdout, os.environ)
+    with _stopped_by_signals() as stop:
+        return run_demo(seconds, style, _say if args.verbose else _mute, stop)
 
 
 def _say(topic: str, text: str) -> None:

@@ -1,0 +1,179 @@
+"""The whole adapter on a machine without NATS: it brings its own server, and takes it away again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from observe_lib.nats_server import greeting
+from tests.nats_server import RealNats, free_port
+from tests.stand_in import StandIn, make_state
+
+ROOT = Path(__file__).resolve().parents[2]
+#: observe.py, but that the default NATS is at a free port
+OBSERVE = """\
+import sys
+from observe_lib import config
+config.DEFAULT_NATS_URL = sys.argv.pop(1)
+from observe_lib.cli import main
+sys.exit(main())
+"""
+
+
+class Machine:
+    """A user's home, a process-compose with some processes, and a default NATS address where nobody is."""
+
+    def __init__(self, home: Path, compose: StandIn) -> None:
+        self.home, self.compose = home, compose
+        self.port = free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.store = home / ".local/state/observe/nats"
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def observe(self, *words: str) -> "subprocess.Popen[bytes]":
+        """Start observe.py; what it says is in `said()`."""
+        environ = {"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        with open(self.home / "said", "ab") as said, open(self.home / "printed", "ab") as printed:
+            command = [sys.executable, "-c", OBSERVE, self.url, *words]
+            self._running.append(
+                subprocess.Popen(command, env=environ, stdout=printed, stderr=said, stdin=subprocess.DEVNULL)
+            )
+        return self._running[-1]
+
+    def adapter(self, *flags: str) -> "subprocess.Popen[bytes]":
+        return self.observe("adapter", "-p", str(self.compose.port), "--no-push", *flags)
+
+    def said(self) -> str:
+        return (self.home / "said").read_text()
+
+    def wait_said(self, text: str, times: int = 1) -> None:
+        wait_for(lambda: self.said().count(text) >= times, lambda: f"{text!r} in:\n{self.said()}")
+
+    @property
+    def listens(self) -> bool:
+        return greeting(self.url) is not None
+
+    def server_pid(self) -> int:
+        return int((self.store / "server.pid").read_text())
+
+    def end(self) -> None:
+        for one in self._running:
+            one.kill()
+            one.wait()
+        if self.listens:  # a test that failed
+            with suppress(OSError, ValueError):
+                os.kill(self.server_pid(), signal.SIGKILL)
+
+
+def wait_for(met: Callable[[], object], what: Callable[[], str] = lambda: "not met", timeout_s: float = 30.0):
+    end = time.monotonic() + timeout_s
+    while not met():
+        assert time.monotonic() < end, what()
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with StandIn([make_state("web")]) as compose:
+        found = Machine(tmp_path, compose)
+        yield found
+        found.end()
+
+
+def test_watch_finds_the_server_that_the_adapter_started(machine):
+    adapter = machine.adapter()
+    machine.wait_said("1 process announced")
+    assert f"{machine.url}, started here, stops with me (--nats-url for yours)" in machine.said()
+    assert machine.store.stat().st_mode & 0o777 == 0o700
+    watch = machine.observe("watch", "--json", "--count", "1")
+    assert watch.wait(30) == 0
+    event = json.loads((machine.home / "printed").read_text())
+    assert (event["type"], event["process"], event["initial"]) == ("started", "web", True)
+    adapter.terminate()
+    assert adapter.wait(30) == 0 and not machine.listens
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda one: one.name)
+def test_the_server_ends_with_the_adapter(machine, number):
+    adapter = machine.adapter()
+    machine.wait_said("1 process announced")
+    adapter.send_signal(number)
+    assert adapter.wait(30) == 0 and not machine.listens
+    assert "events published" in machine.said() and "not yet" not in machine.said()
+
+
+def test_the_server_ends_with_an_adapter_that_has_to_give_up(machine):
+    """The stack is held by another adapter, which lives: an error, and no server is left behind."""
+    first = machine.adapter()
+    machine.wait_said("1 process announced")
+    second = machine.adapter()
+    assert second.wait(40) == 1 and "is held by pid" in machine.said() and machine.listens
+    first.terminate()
+    assert first.wait(30) == 0 and not machine.listens
+
+
+def test_after_a_kill_the_next_adapter_adopts_the_server(machine):
+    adapter = machine.adapter()
+    machine.wait_said("1 process announced")
+    adapter.kill()
+    adapter.wait()
+    assert machine.listens
+    pid = machine.server_pid()
+    adapter = machine.adapter()
+    machine.wait_said("1 process announced", 2)
+    assert f"{machine.url}, left behind by an adapter that was killed; adopted" in machine.said()
+    assert machine.server_pid() == pid and machine.said().count("PROCESS_EVENTS created") == 1
+    adapter.terminate()
+    assert adapter.wait(30) == 0 and not machine.listens
+
+
+def test_two_adapters_have_one_server_and_the_last_one_ends_it(machine):
+    first = machine.adapter("--stack", "one")
+    machine.wait_said("1 process announced")
+    second = machine.adapter("--stack", "two")
+    machine.wait_said("1 process announced", 2)
+    assert machine.said().count("started here") == 1 and f"{machine.url}, version " in machine.said()
+    first.terminate()
+    assert first.wait(30) == 0
+    machine.wait_said("started here", 2)
+    machine.wait_said("connected again")
+    second.terminate()
+    assert second.wait(30) == 0 and not machine.listens
+
+
+def test_the_projects_own_nats_is_waited_for(machine):
+    machine.compose.set_states([make_state("nats")])
+    adapter = machine.adapter()
+    machine.wait_said("for nats to listen")
+    with RealNats(machine.home / "theirs", machine.port):
+        machine.wait_said("1 process announced")
+        assert f"{machine.url}, version " in machine.said() and "started here" not in machine.said()
+        adapter.terminate()
+        assert adapter.wait(30) == 0 and machine.listens
+
+
+def test_nothing_is_started_before_process_compose_answers(machine):
+    machine.compose.refuse()
+    machine.adapter()
+    machine.wait_said("connection refused")
+    assert not machine.listens and "nats " not in machine.said()
+    machine.compose.reopen()
+    machine.wait_said("1 process announced")
+
+
+@pytest.mark.parametrize("given", [["--no-embedded"], ["--nats-url", "URL"]], ids=["--no-embedded", "a URL"])
+def test_nothing_is_started_where_it_is_not_wanted(machine, given):
+    adapter = machine.adapter(*[word.replace("URL", machine.url) for word in given])
+    machine.wait_said("1 process, poll")
+    machine.wait_said(f"{machine.url}: connection refused, trying again")
+    machine.compose.wait_polls(2)
+    assert not machine.listens and not machine.store.exists()
+    adapter.terminate()
+    assert adapter.wait(30) == 0
