@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import nats.errors
 from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
 
-from .bridge import log
+from .bridge import T, log
 from .config import NatsSettings
-from .stream import connect
+from .errors import NatsError
+from .stream import connect, refused
 
 #: a broken connection that the library has not mended by then is replaced
 PATIENCE_S = 10.0
@@ -48,6 +52,25 @@ class Connection:
                 await asyncio.wait({task}, timeout=1)
         if not task.cancelled():
             task.result()
+
+    async def ask(
+        self, question: Callable[[JetStreamContext], Coroutine[Any, Any, T]], timeout_s: float
+    ) -> T:
+        """Return the answer, asked again where the connection breaks; NatsError: refused, or none in time."""
+        answers: list[T] = []
+
+        async def put(nc: Client) -> None:
+            answers.append(await question(nc.jetstream(timeout=timeout_s)))
+
+        try:
+            while not answers:
+                await self.hold(put)
+        except APIError as error:
+            raise refused(self.url, error, "refuses that") from error
+        except (nats.errors.Error, asyncio.TimeoutError) as error:
+            hint = "this user needs $JS.API.> and _INBOX.>" if self.denied else "is it overloaded? try again"
+            raise NatsError(f"{self.url}: {self.denied or 'no answer'}", hint) from error
+        return answers[0]
 
     async def close(self) -> None:
         """End what uses the connection, then the connection."""

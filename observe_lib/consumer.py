@@ -5,141 +5,35 @@ each handler has a thread of its own, and between the two stands a bounded queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from .bridge import Bridge, log
-from .config import NatsSettings, names, nats_settings
+from nats.js import JetStreamContext
+
+from .bridge import Bridge, T
+from .bucket import Retained, drop_stack, retained
+from .config import NatsSettings, choices, nats_settings
 from .connection import Connection
 from .errors import ObserveError, UsageError
-from .events import OBSERVE, Event, EventType, filter_subjects, process_matches
-from .feed import Feed, Mark, Message, Pace
+from .events import Event, EventType
+from .feed import Feed, Pace
+from .states import States
 from .stream import ignore
-from .times import parse_time
-
-Handler = Callable[[Event], object]
+from .subscription import Handler, Subscription, Wanted, When, texts_of, wanted_of
+from .times import earlier, now_utc
+from .tracker import Tracker
+from .vigil import GOALS, Outcome, Vigil
 
 #: what a durable subscription may be called
 DURABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: no adapter's clock is further ahead of the server's: `since` goes by the former, the stream by the latter
+SKEW_MAX_S = 300.0
+#: waiting looks at least this often: that nothing is heard any more is no event
+LOOK_AGAIN_S = 0.5
 #: `close()` waits no longer than this for handlers that are still at work
 CLOSE_S = 5.0
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which events a reader wants; empty filters want everything."""
-
-    processes: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    exclude_types: tuple[str, ...] = ()
-    stack: str | None = None
-    companions: bool = True
-
-    def subjects(self) -> list[str]:
-        """Return the subjects that hold all of it, and perhaps more."""
-        return filter_subjects(self.processes, self.types)
-
-    def accepts(self, event: Event) -> bool:
-        """Whether it is this event; who names types wants none of the observer, unless naming that too."""
-        if (
-            event.of_observer
-            and self.types
-            and not any(one.startswith(f"{OBSERVE}/") for one in self.processes)
-        ):
-            return False
-        named = [process_matches(one, event.namespace, event.process) for one in self.processes]
-        return (
-            (not named or any(named))
-            and (not self.types or event.type in self.types)
-            and event.type not in self.exclude_types
-            and (self.stack is None or event.stack == self.stack)
-            and (self.companions or not event.companion)
-        )
-
-
-class Subscription:
-    """One handler, its thread, and what became of its events; made by `Consumer.subscribe`."""
-
-    def __init__(
-        self,
-        feed: Feed,
-        wanted: Wanted,
-        handler: Handler,
-        on_live: Callable[[], object],
-        on_wait: Callable[[str], object],
-    ) -> None:
-        #: payloads that are no event; events whose handler raised; durable: events given up after four tries
-        self.malformed = self.failed = self.skipped = 0
-        self.feed, self._wanted = feed, wanted
-        self._handler, self._on_live, self._on_wait = handler, on_live, on_wait
-        self._last: dict[tuple[object, ...], tuple[int, str]] = {}
-        self.thread = threading.Thread(target=self._work, name=f"observe-handler-{feed.number}", daemon=True)
-
-    def stop(self) -> None:
-        """End it: no further event is handed over. Returns at once, also within the handler."""
-        self.feed.end()
-
-    def events(self, follow: bool = True) -> Iterator[Event]:
-        """Yield its events in the calling thread, until it ends or (without `follow`) the replay is over."""
-        for item in self.feed.items():
-            if item is Mark.LIVE and not follow:
-                return
-            if isinstance(item, Message) and (event := self._decode(item)):
-                yield event
-
-    def _work(self) -> None:
-        try:
-            for item in self.feed.items():
-                if isinstance(item, Message):
-                    self._handle(item)
-                elif item is Mark.LIVE:
-                    self._attempt(self._on_live)
-                else:
-                    self._attempt(self._on_wait, self.feed.absence())
-        finally:
-            self.feed.closed()
-
-    def _handle(self, message: Message) -> None:
-        event = self._decode(message)
-        if event is None or self._attempt(self._handler, event):
-            self.feed.done(message)
-            return
-        self.failed += 1
-        if self.feed.failed(message):
-            self.skipped += 1
-            log.error("skipped for good, its handler failed %d times: %s", message.attempt, event.subject)
-
-    def _attempt(self, function: Callable[..., object], *arguments: object) -> bool:
-        try:
-            function(*arguments)
-            return True
-        except Exception as error:  # somebody else's code: whatever it raises must not end this thread
-            log.error("a handler raised %s: %s", type(error).__name__, error)
-            log.debug("where it raised:", exc_info=True)
-            return False
-
-    def _decode(self, message: Message) -> Event | None:
-        """Return the event, if it is one, is wanted, and was not had before."""
-        try:
-            event = Event.from_json(message.data)
-        except ValueError as error:
-            self.malformed += 1
-            log.debug("not an event, at %d: %s", message.seq, error)
-            return None
-        return event if self._wanted.accepts(event) and not self._had(event, message) else None
-
-    def _had(self, event: Event, message: Message) -> bool:
-        """Whether an event of this process with this `seq` came before: the stream may hold one twice."""
-        if event.seq is None or message.attempt > 1:
-            return False
-        key = (event.stack, event.namespace, event.process, event.of_observer)
-        last_seq, last_seen = self._last.get(key, (0, ""))
-        if event.seq <= last_seq and parse_time(event.seen_at) <= parse_time(last_seen):
-            return True
-        self._last[key] = (event.seq, event.seen_at)
-        return False
 
 
 class Consumer:
@@ -163,6 +57,7 @@ class Consumer:
         self._bridge: Bridge | None = None
         self._connection: Connection | None = None
         self._subscriptions: list[Subscription] = []
+        self._tracker: Tracker | None = None
 
     def connect(self) -> "Consumer":
         """Connect, if it is not connected yet; NatsError within the timeout if that cannot be."""
@@ -183,6 +78,8 @@ class Consumer:
     def close(self) -> None:
         """End all subscriptions and the connection; waits for running handlers, but not for its own."""
         self._closed.set()
+        if self._tracker is not None:
+            self._tracker.close()
         for subscription in self._subscriptions:
             subscription.stop()
         if any(one.thread is threading.current_thread() for one in self._subscriptions):
@@ -224,18 +121,22 @@ class Consumer:
         new: bool = False,
         durable: str | None = None,
         companions: bool = True,
+        since: When = None,
+        until: When = None,
+        start_seq: int = 0,
         on_live: Callable[[], object] = ignore,
         on_wait: Callable[[str], object] = ignore,
     ) -> Subscription:
         """Have the handler called, in a thread of its own, with each event that the filters let through.
 
-        First the last event per subject in stream order, then `on_live()` once, then what happens; with
+        First the last event per subject in stream order (with `since`, a `datetime` or what `parse_when`
+        reads, or `start_seq`: every event from there on), then `on_live()` once, then what happens; with
         `new` only what happens. `on_wait(why)` is called when there is no stream yet. With `durable` each
         event is acknowledged once the handler returned, and the next program of that name goes on there; one
         whose handler raises comes again after 1, 5 and 30 s. UsageError, NatsError (nothing may be read).
         """
-        wanted = _wanted(process, types, exclude_types, stack, companions)
-        subscription = self._open(wanted, new, durable, handler, on_live, on_wait)
+        wanted = wanted_of(process, types, exclude_types, stack, companions, since, until)
+        subscription = self._open(wanted, new, durable, handler, on_live, on_wait, start_seq=start_seq)
         subscription.thread.start()
         return subscription
 
@@ -256,31 +157,162 @@ class Consumer:
         process: str | Sequence[str] = (),
         types: str | Sequence[str] = (),
         *,
+        exclude_types: str | Sequence[str] = (),
+        stack: str | None = None,
+        since: When = None,
+        until: When = None,
         follow: bool = True,
         new: bool = False,
     ) -> Iterator[Event]:
         """Yield the last event per subject, then what happens; without `follow` end before that.
 
+        With `since` and `until` (a `datetime`, or a text: "1h" ago, RFC 3339, "10:41") every event that was
+        observed in that time, in stream order; with `until` alone from the first one on, and no following.
+
         Connects if need be, and then disconnects at the end, unless something else was subscribed meanwhile.
         """
         connected = self._bridge is not None
-        subscription = self._open(_wanted(process, types), new, None, ignore, ignore, ignore)
+        wanted = wanted_of(process, types, exclude_types, stack, True, since, until)
+        start_seq = 1 if wanted.until and not wanted.since else 0
+        subscription = self._open(wanted, new, None, ignore, ignore, ignore, start_seq=start_seq)
         try:
-            yield from subscription.events(follow)
+            yield from subscription.events(follow and until is None)
         finally:
             subscription.stop()
             subscription.feed.closed()
             if not connected and all(one.feed.ended for one in self._subscriptions):
                 self._close()
 
-    def _open(self, wanted: Wanted, new: bool, durable: str | None, *callbacks: Any) -> Subscription:
+    def recent(
+        self,
+        number: int,
+        process: str | Sequence[str] = (),
+        types: str | Sequence[str] = (),
+        *,
+        keep: Callable[[Event], bool] = bool,
+        **filters: Any,
+    ) -> tuple[list[Event], int]:
+        """Return the last events stored, `number` at most, and the place in the stream that they end at.
+
+        `keep` has the last say; `filters` are those of `events`. Reads ever further back until it has them.
+        """
+        wanted = wanted_of(process, types, **filters)
+        stream = self.retained()
+        if stream is None:
+            return [], 0
+        span = max(256, 4 * number)
+        while True:
+            start_seq = 0 if wanted.since else max(stream.first_seq, stream.last_seq - span + 1, 1)
+            subscription = self._open(wanted, False, None, ignore, ignore, ignore, start_seq=start_seq)
+            try:
+                stored = subscription.events(False, stream.last_seq)
+                found = deque((event for event in stored if keep(event)), maxlen=number)
+            finally:
+                subscription.stop()
+                subscription.feed.closed()
+            if len(found) == number or start_seq <= stream.first_seq:  # all of what `since` says, too
+                return list(found), stream.last_seq
+            span *= 8
+
+    def states(self) -> States:
+        """Return what is known of all processes now: read once, from then on kept current by the events.
+
+        Connects if need be; the first call reads the bucket and the crashes of a day, later ones cost little.
+        """
+        self.connect()
+        with self._lock:
+            if self._tracker is None:
+                self._tracker = Tracker(*self._parts()).open(self._timeout_s)
+            return self._tracker.states
+
+    def wait_for(
+        self,
+        process: str | Sequence[str],
+        goals: str | Sequence[str] = ("ready",),
+        *,
+        fail_on: str | Sequence[str] = (),
+        stack: str | None = None,
+        timeout_s: float = 60.0,
+        on_outcome: Callable[[Outcome], object] = ignore,
+    ) -> list[Outcome]:
+        """Wait until each of these processes was one of `goals`, and return how each came out.
+
+        Goals: ready, running, healthy, stopped, completed. `on_outcome` is called with each as it comes.
+        Raises GoalMissedError when one cannot become so any more (or had an event of a type in `fail_on`),
+        TimedOutError, UsageError.
+        """
+        self.connect()
+        began = time.monotonic()
+        patterns, asked = wanted_of(process).processes, choices("goals", texts_of(goals), GOALS)
+        if not patterns or not asked:
+            raise UsageError("nothing to wait for", "name a process, and what it is to become")
+        vigil = Vigil(patterns, asked, began, texts_of(fail_on), stack)
+        tracker = Tracker(*self._parts(), day=False, on_event=vigil.hear)
+        version = 0
+        try:
+            tracker.open(self._timeout_s)
+            while not self._closed.is_set():
+                states, now = tracker.states, now_utc()
+                for outcome in vigil.look(states, now, time.monotonic()):
+                    on_outcome(outcome)
+                if failure := vigil.failure():
+                    raise failure
+                if vigil.over:
+                    return list(vigil.outcomes.values())
+                left_s = began + timeout_s - time.monotonic()
+                if left_s <= 0:
+                    raise vigil.timed_out(states, now, timeout_s)
+                version = tracker.wait(version, min(left_s, LOOK_AGAIN_S))
+            raise ObserveError("this Consumer was closed", "make a new one")
+        finally:
+            tracker.close()
+
+    def retained(self) -> Retained | None:
+        """Return what the stream still holds; None where there is no stream."""
+        return self._ask(retained)
+
+    def forget(self, stack: str) -> int:
+        """Drop what the bucket holds of a stack, and return how many records there were; never an event.
+
+        ObserveError while its adapter lives.
+        """
+        self.check_forgettable(stack)
+        return self._ask(lambda js: drop_stack(js, stack))
+
+    def check_forgettable(self, stack: str) -> None:
+        """ObserveError while the adapter of a stack lives: it would write its records again."""
+        found = self.states().stacks.get(stack)
+        silence = found.silence(now_utc()) if found else None
+        if found and found.lease and not (silence and silence.about == "adapter"):
+            host, pid = found.lease.get("host", "?"), found.lease.get("pid", "?")
+            raise ObserveError(f"the adapter of {stack} is alive (pid {pid} on {host})", "stop it first")
+
+    def _ask(self, question: Callable[[JetStreamContext], Coroutine[Any, Any, T]]) -> T:
+        self.connect()
+        bridge, connection, _ = self._parts()
+        return bridge.run(connection.ask(question, self._timeout_s))
+
+    def _parts(self) -> tuple[Bridge, Connection, Pace]:
+        if not self._bridge or not self._connection:
+            raise ObserveError("this Consumer is closed", "make a new one")
+        return self._bridge, self._connection, self._pace
+
+    def _open(
+        self, wanted: Wanted, new: bool, durable: str | None, *callbacks: Any, start_seq: int = 0
+    ) -> Subscription:
+        if (new or durable) and (wanted.since or start_seq):
+            raise UsageError("new and durable say where to begin, and so does since", "leave one of them out")
         if durable is not None and not DURABLE_NAME.fullmatch(durable):
             raise UsageError(f"{durable!r} is no name for a durable", "take 1 to 64 of A-Z a-z 0-9 _ -")
         self.connect()
-        bridge, connection = self._bridge, self._connection
-        if not bridge or not connection:
-            raise ObserveError("this Consumer is closed", "make a new one")
-        feed = Feed(bridge, connection, wanted.subjects(), new=new, durable=durable or "", pace=self._pace)
+        feed = Feed(
+            *self._parts(),
+            wanted.subjects(),
+            new=new,
+            durable=durable or "",
+            start_seq=start_seq,
+            start_time=earlier(wanted.since, SKEW_MAX_S) if wanted.since else None,
+        )
         subscription = Subscription(feed, wanted, *callbacks)
         self._subscriptions = [one for one in self._subscriptions if not one.feed.ended] + [subscription]
         try:
@@ -290,18 +322,3 @@ class Consumer:
             feed.closed()
             raise
         return subscription
-
-
-def _wanted(
-    process: str | Sequence[str],
-    types: str | Sequence[str],
-    exclude_types: str | Sequence[str] = (),
-    stack: str | None = None,
-    companions: bool = True,
-) -> Wanted:
-    processes = names("process", _texts(process))
-    return Wanted(tuple(processes), _texts(types), _texts(exclude_types), stack, companions)
-
-
-def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (str(given),) if isinstance(given, str) else tuple(str(one) for one in given)

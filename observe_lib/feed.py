@@ -25,7 +25,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 from .bridge import Bridge, log
 from .connection import Connection
 from .errors import NatsError
-from .stream import STREAM, reader_config, refused
+from .stream import STREAM, ask_stream, reader_config, refused
 
 #: how long one request to the server may take
 REQUEST_S = 3.0
@@ -73,18 +73,21 @@ class Feed:
     """Fills a queue from the stream, for ever; `items()` empties it in another thread.
 
     Reading is one pull at a time from a consumer of the server's, asked for when there is room. Not durable:
-    that consumer is made anew after the last message taken over, whenever there is any doubt.
+    that consumer is made anew after the last message taken over, whenever there is any doubt. The replay is
+    the last message per subject, or everything from `start_seq` or `start_time` on.
     """
 
     def __init__(
         self,
         bridge: Bridge,
         connection: Connection,
+        pace: Pace,
         filters: list[str],
         *,
-        new: bool,
-        durable: str,
-        pace: Pace,
+        new: bool = False,
+        durable: str = "",
+        start_seq: int = 0,
+        start_time: datetime | None = None,
     ) -> None:
         self.number = next(_numbers)
         self.ended = False
@@ -98,8 +101,9 @@ class Feed:
         self._answers: deque[tuple[str, bytes]] = deque()  # durable: acknowledgements to be sent
         self._held = ""  # durable: the reply subject of what the handler has now
         self._new, self._live, self._said = new, False, ""
-        self._created: datetime | None = None  # tells this stream from another of its name
-        self._seq = 0  # everything up to here was taken over
+        self._created = ""  # tells this stream from another of its name
+        self._start_seq, self._start_time = start_seq, start_time
+        self._seq = max(0, start_seq - 1)  # everything up to here was taken over
         self._asked = 0  # of the present pull: so many may still come
         self._taken = self._replay = 0  # of the server's present consumer: so many came, so many are replay
         self._heard = self._held_since = 0.0
@@ -112,6 +116,7 @@ class Feed:
     def open(self, timeout_s: float) -> None:
         """Begin to read; NatsError if it turns out at once that this may not be read."""
         self._running = self._bridge.spawn(self._run())
+        self._running.add_done_callback(_note_failure)
         with suppress(concurrent.futures.TimeoutError):
             self._ready.result(timeout_s)
 
@@ -201,8 +206,7 @@ class Feed:
 
     async def _read(self, nc: Client) -> None:
         js = nc.jetstream(timeout=REQUEST_S)
-        info = await js.stream_info(STREAM)
-        self._recognise(info)
+        self._recognise(await ask_stream(js, "INFO"))
         name = await (self._bind(js) if self._durable else self._make(js))
         inbox = nc.new_inbox()
         self._asked, self._trouble = 0, ""
@@ -301,19 +305,15 @@ class Feed:
 
     # --- where to begin ---
 
-    def _recognise(self, info: api.StreamInfo) -> None:
+    def _recognise(self, info: dict[str, Any]) -> None:
         """Notice a stream that is not the one read so far; decide where reading begins."""
-        if self._created and (info.created != self._created or info.state.last_seq < self._seq):
-            log.warning(
-                "%s on %s was wiped or made anew, reading it from its first event",
-                STREAM,
-                self._url,
-            )
+        created, last_seq = info["created"], info["state"]["last_seq"]
+        if (self._created and created != self._created) or last_seq < self._seq:
+            log.warning("%s on %s was wiped or made anew, read from its first event", STREAM, self._url)
             self._begin_anew()
-        self._created = info.created
-        self._last_seq = info.state.last_seq
+        self._created, self._last_seq = created, last_seq
         if self._new:
-            self._new, self._seq = False, info.state.last_seq
+            self._new, self._seq = False, last_seq
             self._go_live()
 
     def _note_absence(self) -> None:
@@ -322,7 +322,7 @@ class Feed:
         elif not self._ready.done():
             self._items.put(Mark.ABSENT)
             self._ready.set_result(None)
-        self._created, self._new = None, False
+        self._created, self._new = "", False
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -336,8 +336,10 @@ class Feed:
             self._live = True
             self._items.put(Mark.LIVE)
 
-    def _start_seq(self) -> int | None:
-        return self._seq + 1 if self._live else None
+    def _next_seq(self) -> int | None:
+        """Return where to read on in the stream's order; None: from where the replay begins."""
+        begun = self._live or self._start_seq or (self._start_time and self._seq)
+        return self._seq + 1 if begun else None
 
     def _expect(self, pending: int | None) -> None:
         """Count what the new consumer of the server's brings; while not live it is the replay."""
@@ -348,14 +350,15 @@ class Feed:
 
     async def _make(self, js: JetStreamContext) -> str:
         name = f"observe-{secrets.token_hex(8)}"
-        config = reader_config(name, self._filters, start_seq=self._start_seq())
+        place, since = self._next_seq(), self._start_time
+        config = reader_config(name, self._filters, start_seq=place, start_time=since)
         self._expect((await js.add_consumer(STREAM, config)).num_pending)
         return name
 
     async def _bind(self, js: JetStreamContext) -> str:
         """Make the durable, or take it as it is but for other filters."""
         name, ack_wait_s = self._durable, self._pace.ack_wait_s
-        config = reader_config(name, self._filters, start_seq=self._start_seq(), ack_wait_s=ack_wait_s)
+        config = reader_config(name, self._filters, start_seq=self._next_seq(), ack_wait_s=ack_wait_s)
         try:
             info = await js.consumer_info(STREAM, name)
         except NotFoundError:
@@ -379,3 +382,10 @@ class Feed:
 
 def _filters_of(config: api.ConsumerConfig) -> list[str]:
     return sorted([config.filter_subject] if config.filter_subject else config.filter_subjects or [])
+
+
+def _note_failure(running: "concurrent.futures.Future[None]") -> None:
+    """Say it where reading ended by a mistake of ours: else a subscription would just stay silent."""
+    if not running.cancelled() and (error := running.exception()):
+        log.error("stopped reading %s: %s: %s", STREAM, type(error).__name__, error)
+        log.debug("where:", exc_info=error)

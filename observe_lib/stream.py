@@ -7,7 +7,9 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +142,8 @@ async def _connect_once(
     finally:
         if not connected:
             closing = True
-            await client.close()
+            with suppress(AttributeError):  # of an older nats-py, where nothing was open yet
+                await client.close()
     return client
 
 
@@ -245,12 +248,12 @@ async def ensure_stream(js: JetStreamContext, options: StreamOptions) -> Ensured
     created = changed = False
     try:
         try:
-            info = await _stream(js, "INFO")
+            info = await ask_stream(js, "INFO")
         except NotFoundError:
             info, created = await _create_stream(js, options), True
         wanted = _changes(info["config"], options)
         if wanted and not created:
-            info, changed = await _stream(js, "UPDATE", {**info["config"], **wanted}), True
+            info, changed = await ask_stream(js, "UPDATE", {**info["config"], **wanted}), True
     except APIError as error:
         raise refused(_where(js), error, f"refuses the stream {STREAM}") from error
     config = info["config"]
@@ -274,11 +277,11 @@ async def _create_stream(js: JetStreamContext, options: StreamOptions) -> dict[s
         num_replicas=options.replicas or 1,
     )
     try:
-        return await _stream(js, "CREATE", config.as_dict())
+        return await ask_stream(js, "CREATE", config.as_dict())
     except APIError as error:
         if error.err_code != _NAME_TAKEN:  # else somebody else was faster: use it as it is
             raise
-        return await _stream(js, "INFO")
+        return await ask_stream(js, "INFO")
 
 
 def _changes(config: dict[str, Any], options: StreamOptions) -> dict[str, Any]:
@@ -295,8 +298,11 @@ def _changes(config: dict[str, Any], options: StreamOptions) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if config.get(name) != value}
 
 
-async def _stream(js: JetStreamContext, verb: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask the server itself: nats-py's StreamConfig would lose the settings that it does not know."""
+async def ask_stream(js: JetStreamContext, verb: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the JSON of the server's answer; nats-py drops what it does not know of it.
+
+    Raises `APIError` (no stream: `NotFoundError`) and `nats.errors.TimeoutError`.
+    """
     body = b"" if config is None else json.dumps(config).encode()
     return await js._api_request(f"{js._prefix}.STREAM.{verb}.{STREAM}", body, timeout=js._timeout)
 
@@ -350,19 +356,23 @@ def reader_config(
     *,
     policy: str = api.DeliverPolicy.LAST_PER_SUBJECT,
     start_seq: int | None = None,
+    start_time: datetime | None = None,
     ack_wait_s: float | None = None,
 ) -> api.ConsumerConfig:
-    """Return how the stream is read: from `start_seq` if given, else by `policy`.
+    """Return how the stream is read: from `start_seq` if given, else from `start_time`, else by `policy`.
 
     With `ack_wait_s` it is a durable of that name, each message acknowledged; else it lives in the server's
     memory, acknowledges nothing, and is dropped five minutes after it was last read.
     """
     narrow = list(filters) if len(filters) <= MAX_FILTERS else SUBJECTS
+    if start_seq or start_time:
+        policy = api.DeliverPolicy.BY_START_SEQUENCE if start_seq else api.DeliverPolicy.BY_START_TIME
     return api.ConsumerConfig(
         name=name,
         durable_name=name if ack_wait_s else None,
-        deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE if start_seq else api.DeliverPolicy(policy),
+        deliver_policy=api.DeliverPolicy(policy),
         opt_start_seq=start_seq or None,
+        opt_start_time=None if start_seq else start_time,
         ack_policy=api.AckPolicy.EXPLICIT if ack_wait_s else api.AckPolicy.NONE,
         ack_wait=ack_wait_s,
         filter_subject=narrow[0] if len(narrow) == 1 else None,
