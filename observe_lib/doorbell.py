@@ -3,6 +3,7 @@ One manager's listeners, a thread each; they only hear, comparing stays with the
 """
 
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -19,18 +20,25 @@ from .times import now_utc
 #: the stream's first burst breaks above 256 processes; so many names at most share a connection
 NAMES_AT_ONCE = 200
 ALL_AT_ONCE = 250
-#: waits before connecting again; the last one goes on for ever, and is how late a new start is seen at most
-RECONNECT_AFTER_S = (0.1, 0.2, 0.3)
+#: how long to wait before connecting again, for ever: how late a new process-compose is seen at most
+RECONNECT_AFTER_S = 0.1
+#: how long to leave a process-compose alone that has no push stream
+NO_STREAM_AFTER_S = 30.0
+#: the same for one that wants another token, or answers otherwise
+REFUSED_AFTER_S = 1.0
 #: after this much silence the other side is pinged, after twice that it is given up
 SILENCE_S = 5.0
 CONNECT_S = 3.0
+
+_NO_STREAM = "process-compose before 1.110 has no push stream: a quick stop can look like a crash"
 
 
 class Doorbell:
     """Hears of every process named in the last reply.
 
-    `hear(state, at)` gets each message's state, `ring()` is called after it; `on_change(pushed)` when
-    it begins to hear all of them, or no longer does. ImportError where websocket-client is missing.
+    `hear(state, at)` gets each message's state, `ring()` is called after it, and when a connection was made
+    or lost; `on_change(pushed)` when it begins to hear all of them, or no longer does. ImportError where
+    websocket-client is missing.
     """
 
     def __init__(
@@ -44,52 +52,74 @@ class Doorbell:
 
         self._websocket: Any = websocket
         self._settings, self._hear, self._ring, self._on_change = settings, hear, ring, on_change
-        self._listeners: list[_Listener] = []
+        self._lock = threading.Lock()
         self._names: frozenset[str] | None = None
+        self._parts: list[list[str]] = []
+        self._listeners: list[_Listener] = []
+        self._retiring: list[_Listener] = []  # they listen on until those that come after them do
+        self._stopped = False
 
     def listen(self, names: Iterable[str]) -> None:
         """Listen to these processes; called after each reply, does something only where the names changed."""
         wanted = frozenset(names)
-        several = len(wanted) > ALL_AT_ONCE
-        if self._names is not None and (
-            wanted == self._names or not (several or len(self._names) > ALL_AT_ONCE)
-        ):
-            self._names = wanted
+        if wanted == self._names or self._stopped:
             return
-        self._names = wanted
-        ordered = sorted(wanted)
-        parts = range(0, len(ordered), NAMES_AT_ONCE) if several else range(1)
-        before, self._listeners = self._listeners, []
-        for at in parts:
-            part = ordered[at : at + NAMES_AT_ONCE] if several else []
-            self._listeners.append(_Listener(self._websocket, self._settings, part, self._take, self._noted))
-        for listener in self._listeners:
-            listener.start()
-        for listener in before:
+        self._names, parts = wanted, _parts(wanted)
+        if parts == self._parts:
+            return
+        self._parts = parts
+        new = [_Listener(self._websocket, self._settings, part, self._take, self._noted) for part in parts]
+        with self._lock:
+            over, self._retiring, self._listeners = self._retiring, self._listeners, new
+        for listener in over:
             listener.stop()
+        for listener in new:
+            listener.start()
 
     def stop(self) -> None:
         """End every listener."""
-        for listener in self._listeners:
+        self._stopped = True
+        with self._lock:
+            listeners = [*self._listeners, *self._retiring]
+        for listener in listeners:
             listener.stop()
-        for listener in self._listeners:
+        for listener in listeners:
             listener.join(1.0)
 
     def _take(self, message: Any, at: datetime) -> None:
         """Hand one message over. What a snapshot shows ended may have ended long ago: the poll will tell."""
         try:
             state = ProcessState.from_raw(message["state"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             log.info("push: not a state: %s", error)
             return
         if not message.get("snapshot") or state.status == "Terminating":
             self._hear(state, at)
         self._ring()
 
-    def _noted(self, connected: bool) -> None:
-        if connected:
-            self._ring()
-        self._on_change(bool(self._listeners) and all(listener.connected for listener in self._listeners))
+    def _noted(self) -> None:
+        """One is connected now, or no longer: what it missed, or that the API is gone, a poll will tell."""
+        over: list[_Listener] = []
+        with self._lock:
+            pushed = all(listener.connected for listener in self._listeners)
+            if pushed:
+                over, self._retiring = self._retiring, over
+        for listener in over:
+            listener.stop()
+        self._on_change(pushed)
+        self._ring()
+
+
+def _parts(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that each connection asks for: none, which are all, while one can take them.
+
+    The query is split at commas and its parts are trimmed: some names can only be polled then.
+    """
+    ordered = sorted(names)
+    if len(ordered) <= ALL_AT_ONCE:
+        return [[]]
+    named = [name for name in ordered if name == name.strip() and "," not in name]
+    return [named[at : at + NAMES_AT_ONCE] for at in range(0, len(named), NAMES_AT_ONCE)]
 
 
 class _Listener:
@@ -101,11 +131,12 @@ class _Listener:
         settings: ComposeSettings,
         names: Sequence[str],
         take: Callable[[Any, datetime], None],
-        noted: Callable[[bool], None],
+        noted: Callable[[], None],
     ) -> None:
         self._websocket, self._settings, self._take, self._noted = websocket, settings, take, noted
         self._query = f"?name={quote(','.join(names))}" if names else ""
-        self._socket: Any = None
+        self._connection: Any = None
+        self._trouble = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observe-doorbell", daemon=True)
         self.connected = False
@@ -115,44 +146,57 @@ class _Listener:
 
     def stop(self) -> None:
         self._stop.set()
-        found = self._socket
-        if found is not None:
-            with suppress(OSError, self._websocket.WebSocketException):
-                found.shutdown()
+        connection = self._connection
+        if connection is not None:
+            connection.abort()  # wakes the thread that reads
 
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        failures = 0
         while not self._stop.is_set():
+            after_s = RECONNECT_AFTER_S
             try:
-                self._socket = self._connect()
-                failures = 0
+                self._connection = self._connect()
                 self._turn(True)
-                self._read(self._socket)
+                self._read(self._connection)
+            except self._websocket.WebSocketBadStatusException as error:
+                after_s = self._refused(error)
             except (OSError, ValueError, self._websocket.WebSocketException) as error:
-                log.info("push: %s", error)
+                self._say(logging.INFO, str(error))
             except Exception:  # the thread's top
                 log.exception("push: a message could not be taken")
             self._turn(False)
             self._close()
-            self._stop.wait(RECONNECT_AFTER_S[min(failures, len(RECONNECT_AFTER_S) - 1)])
-            failures += 1
+            self._stop.wait(after_s)
+
+    def _refused(self, error: Any) -> float:
+        """Return how long to wait after an answer that is no push stream."""
+        if error.status_code == 404:
+            self._say(logging.WARNING, _NO_STREAM)
+            return NO_STREAM_AFTER_S
+        self._say(logging.INFO, f"answers {error.status_code}")  # polling tells people of that
+        return REFUSED_AFTER_S
+
+    def _say(self, level: int, trouble: str) -> None:
+        """Log a trouble that is not the last one again."""
+        if trouble != self._trouble:
+            log.log(level, "push: %s", trouble)
+        self._trouble = trouble
 
     def _connect(self) -> Any:
+        """Connect over a socket of our own: the library's would go through a proxy of the environment."""
         settings = self._settings
-        options: dict[str, Any] = {"timeout": CONNECT_S, "enable_multithread": True, "http_no_proxy": ["*"]}
-        if settings.token:
-            options["header"] = [f"{TOKEN_HEADER}: {settings.token}"]
+        token = {TOKEN_HEADER: settings.token} if settings.token else {}
         host = f"[{settings.address}]" if ":" in settings.address else settings.address
-        where = f"{host}:{settings.port}"
-        if settings.socket:
-            options["socket"] = plain = socket.socket(socket.AF_UNIX)
-            plain.settimeout(CONNECT_S)
-            plain.connect(settings.socket)
-            where = "localhost"
-        return self._websocket.create_connection(f"ws://{where}/process/states/ws{self._query}", **options)
+        where = "localhost" if settings.socket else f"{host}:{settings.port}"
+        return self._websocket.create_connection(
+            f"ws://{where}/process/states/ws{self._query}",
+            socket=_dial(settings),
+            header=token,
+            redirect_limit=0,
+            enable_multithread=True,
+        )
 
     def _read(self, connection: Any) -> None:
         """Take messages until the connection ends, or is silent although pinged."""
@@ -174,12 +218,27 @@ class _Listener:
                 return
 
     def _close(self) -> None:
-        found, self._socket = self._socket, None
-        if found is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with suppress(OSError, self._websocket.WebSocketException):
-                found.shutdown()
+                connection.shutdown()
 
     def _turn(self, connected: bool) -> None:
         if self.connected != connected:
             self.connected = connected
-            self._noted(connected)
+            self._noted()
+
+
+def _dial(settings: ComposeSettings) -> socket.socket:
+    if not settings.socket:
+        plain = socket.create_connection((settings.address, settings.port), CONNECT_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return plain
+    plain = socket.socket(socket.AF_UNIX)
+    try:
+        plain.settimeout(CONNECT_S)
+        plain.connect(settings.socket)
+    except OSError:
+        plain.close()
+        raise
+    return plain

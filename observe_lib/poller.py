@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from .bridge import log
 from .errors import ComposeError
-from .events import Event, Key
+from .events import Event, EventType, Key
 from .observer import SOURCE, source_answers, source_silent
 from .process_compose import ComposeClient, ProcessState, Reply, fingerprint
 from .runs import Known, Words, hear, lives, words_for, words_left
 from .times import earlier, now_utc, parse_time, seconds_between
-from .transitions import Change, detect, overlay
+from .transitions import Change, detect, end_unseen, overlay
 
 #: two polls are never closer than this, however often the bell rings
 MIN_GAP_S = 0.05
@@ -25,16 +25,24 @@ ASK_AGAIN_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 FAILURES = {"refused": 2, "timeout": 1, "garbage": 3, "status": 5}
 #: process-compose's clock counts where its Date is further than this from ours (it has whole seconds)
 SKEW_S = 2.0
+#: a thread that has not turned for so much longer than its interval hangs
+STILL_S = 30.0
 #: how long to wait for the last words of a run that a reply shows ended
 WORDS_WITHIN_S = 0.25
+#: changes that are not taken are said once, until they have all been taken for so long
+QUIET_S = 60.0
+#: so many states are kept of what is seen before the records can be read; then only the latest reply
+KEPT_STATES = 100_000
 
 
 class Outbox(Protocol):
     """Where changes go, and where what is known comes from: a `Publisher`."""
 
     recovered: threading.Event
+    whole: bool
     known: dict[Key, Known]
     observed: dict[str, Event]
+    last_reply: str | None
 
     def offer(self, changes: Sequence[Change]) -> bool: ...
 
@@ -70,15 +78,18 @@ class Poller:
         self._interval_s, self._born = interval_s, born
         self._known: dict[Key, Known] | None = None
         self._first_look = False
-        self._cache: dict[str, tuple[tuple[Any, ...], Key, ProcessState]] = {}
+        self._kept: list[tuple[Mapping[Key, ProcessState], datetime, datetime]] = []
+        self._cache: dict[str, tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]] = {}
         self._unsettled: set[Key] = set()
         self._words: Words = {}
         self._spoken = threading.Condition()
         self._failures = 0
         self._silent = False
+        self._told: set[tuple[str, int]] = set()
         self._source: str | None = None
         self._skew_s = 0.0
-        self._full = False
+        self._refused_at: datetime | None = None
+        self._turned_at = time.monotonic()
         self._stop = threading.Event()
         self._bell = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observe-poller", daemon=True)
@@ -99,6 +110,11 @@ class Poller:
         """Wait for the thread to end."""
         self._thread.join(timeout_s)
 
+    def works(self) -> bool:
+        """Whether the thread still turns: its longest request and its longest wait together are shorter."""
+        turns = self._interval_s + STILL_S
+        return self._thread.is_alive() and time.monotonic() - self._turned_at < turns
+
     def ring(self) -> None:
         """Have it poll at once; rings closer together than 50 ms are one."""
         self._bell.set()
@@ -111,7 +127,7 @@ class Poller:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            begun = time.monotonic()
+            begun = self._turned_at = time.monotonic()
             self._bell.clear()
             try:
                 self.poll()
@@ -155,38 +171,66 @@ class Poller:
         """Return the states by key; one that did not change is the very object it was before."""
         before, self._cache = self._cache, {}
         for raw in reply.states:
-            mark, name = fingerprint(raw), raw.get("name", "")
-            cached = before.get(name)
-            if cached is None or cached[0] != mark:
+            name = str(raw.get("name", ""))
+            mark: tuple[Any, ...] | None = fingerprint(raw)
+            known_mark, key, state = before.get(name, ((), None, None))
+            if known_mark != mark:
                 try:
                     state = ProcessState.from_raw(raw)
+                    key = Key(state.namespace, state.name)
                 except ValueError as error:  # one that nobody can read stays as it was
-                    log.warning("a process in the reply cannot be read: %s", error)
-                    if cached is None:
-                        continue
-                    state = cached[2]
-                cached = (mark, Key(state.namespace, state.name), state)
-            self._cache[name] = cached
-        return {key: state for _, key, state in self._cache.values()}
+                    mark = None
+                    if known_mark is not None:
+                        log.warning("a process in the reply cannot be read: %s", error)
+            self._cache[name] = mark, key, state
+        return {key: state for _, key, state in self._cache.values() if key and state}
 
     def _recall(self) -> bool:
         """Take over what the records hold as soon as they have been read; comparing waits for that."""
         if self._known is None and self._outbox.recovered.is_set():
             self._known = dict(self._outbox.known)
-            self._first_look = not self._known
+            self._first_look = not (self._known and self._outbox.whole)
             self._unsettled = {key for key, found in self._known.items() if found.look_again_s}
             if SOURCE in self._outbox.observed:
                 event = self._outbox.observed[SOURCE]
                 self._source = event.type
-                self.last_good = self.last_good or parse_time(event.seen_at)
+                told = event.extra.get("since") if event.type == EventType.UNHEALTHY else None
+                seen = told or self._outbox.last_reply or event.seen_at
+                self.last_good = self.last_good or parse_time(seen)
+            self._catch_up()
         return self._known is not None
 
-    def _compare(self, after: Mapping[Key, ProcessState], now: datetime, asked_at: datetime) -> bool:
+    def _keep(self, after: Mapping[Key, ProcessState], now: datetime, asked_at: datetime) -> None:
+        """Keep what nobody can compare yet, unless it is what was kept last."""
+        if self._kept:
+            last = self._kept[-1][0]
+            if len(last) == len(after) and all(last.get(key) is state for key, state in after.items()):
+                return
+            if sum(len(kept[0]) for kept in self._kept) > KEPT_STATES:
+                self._kept.pop()
+        self._kept.append((after, now, asked_at))
+
+    def _catch_up(self) -> None:
+        """Compare what was seen before the records could be read, one reply after the other."""
+        kept, self._kept = self._kept, []
+        since = None
+        for after, now, asked_at in kept:
+            self._compare(after, now, asked_at, since)
+            since = now
+
+    def _compare(
+        self,
+        after: Mapping[Key, ProcessState],
+        now: datetime,
+        asked_at: datetime,
+        since: datetime | None = None,
+    ) -> bool:
         """Detect and offer; what is known moves on only if the offer is taken."""
         if not self._recall() or self._known is None:
+            self._keep(after, now, asked_at)
             return False
         known = self._known
-        words = self._last_words(known, after)
+        words = self._last_words(known, after, now)
         changes = detect(
             known,
             after,
@@ -195,14 +239,16 @@ class Poller:
             born=earlier(self._born, -self._skew_s) if self._first_look else None,
             interval_s=self._interval_s,
             skew_s=self._skew_s,
-            since=self.last_good,
+            since=since or self.last_good,
         )
         if not self._outbox.offer(changes):
-            if not self._full:
-                log.warning("too many events wait for NATS; comparing again later, nothing is lost")
-            self._full = True
+            if self._refused_at is None or seconds_between(self._refused_at, now) > QUIET_S:
+                log.warning(
+                    "too many events wait for NATS: what happens meanwhile is told as one, with a count"
+                )
+            self._refused_at = now
             return False
-        self._full = self._first_look = False
+        self._first_look = False
         for change in changes:
             self._take(known, change)
         with self._spoken:
@@ -220,7 +266,9 @@ class Poller:
         else:
             self._unsettled.discard(change.key)
 
-    def _last_words(self, known: Mapping[Key, Known], after: Mapping[Key, ProcessState]) -> Words:
+    def _last_words(
+        self, known: Mapping[Key, Known], after: Mapping[Key, ProcessState], now: datetime
+    ) -> Words:
         """Return the words, once those of the runs that this reply shows ended are there (push is behind)."""
         over = [
             found.run.pid
@@ -230,7 +278,8 @@ class Poller:
         with self._spoken:
             if over:
                 spoken = lambda: all(_has_end(self._words, pid) for pid in over)  # noqa: E731
-                self._spoken.wait_for(spoken, WORDS_WITHIN_S)
+                late_s = seconds_between(now, self._clock())
+                self._spoken.wait_for(spoken, max(0.0, WORDS_WITHIN_S - late_s))
             return self._words
 
     def _fail(self, error: ComposeError) -> None:
@@ -238,17 +287,32 @@ class Poller:
         self._failures += 1
         if self._failures < FAILURES.get(error.kind, 2) and not self._silent:
             return
-        now = self._clock()
+        now, kind = self._clock(), (error.kind, error.status)
         if not self._silent:
             self._silent = True
+            self._told.clear()
+        if kind not in self._told:  # it was not there, and now it wants a token: that is news
+            self._told.add(kind)
             self._witness.silent(error, self.last_good)
         if self._recall() and self._known is not None:
             with self._spoken:
                 words = self._words
             if words:
                 self._compare(overlay(self._known, words), now, now)
+            if error.kind == "refused" and not self.pushed:  # it has ended, and all it said has been heard
+                self._end_with_it(now)
             why = self._client.reason(error)
             self._tell_source(source_silent(self._source, now, why, self.last_good, self._known.values()))
+
+    def _end_with_it(self, now: datetime) -> None:
+        """End what was being stopped, if nothing else was left: process-compose waits for that, then goes."""
+        known = self._known or {}
+        if not all(found.terminating for found in known.values() if found.alive):
+            return
+        changes = end_unseen(known, now, self._words, self._skew_s)
+        if changes and self._outbox.offer(changes):
+            for change in changes:
+                self._take(known, change)
 
     def _tell_source(self, change: Change | None) -> None:
         if change is not None and self._outbox.offer([change]):

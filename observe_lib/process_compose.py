@@ -309,7 +309,10 @@ def _adapter(host: str, port: int | None, dial: Callable[[], socket.socket]) -> 
 
     class Connection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return dial()
+            try:
+                return dial()
+            except BrokenPipeError as error:  # urllib3 would go on without a socket
+                raise ConnectionResetError(error.errno, "connection reset by peer") from error
 
     class Pool(HTTPConnectionPool):
         ConnectionCls = Connection

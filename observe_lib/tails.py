@@ -4,10 +4,10 @@ A few threads of its own do the asking, bounded in time, so that a slow log dela
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from queue import SimpleQueue
 
 from .bridge import log
 from .errors import ObserveError
@@ -21,16 +21,28 @@ LOGS_AT_ONCE = 4
 #: a log tail is cut to its last bytes
 LOG_BYTES = 8192
 
+AskLog = Callable[[str, int], list[str]]
+
 _LOGGED = frozenset((EventType.CRASHED, EventType.UNHEALTHY))
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ANSI = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*(?:[@-~]|$)"  # colours, cursor
+    r"|\x1b[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # titles, links, pictures
+    r"|\x1b[ -/]*[0-~]?"
+)
 
 
 class Tails:
-    """Fetches with `ask(name, lines)`, and lays `lines` of it to each crash (0: only looks)."""
+    """Fetches with `ask(name, lines)`, and lays `lines` of it to each crash (0: only looks).
 
-    def __init__(self, ask: Callable[[str, int], list[str]], lines: int) -> None:
-        self._ask, self._lines = ask, lines
-        self._threads = ThreadPoolExecutor(LOGS_AT_ONCE, "observe-log")
+    So many logs are fetched at once as there are `asks`: none of them has to bear two questions at a time.
+    """
+
+    def __init__(self, asks: Sequence[AskLog], lines: int) -> None:
+        self._lines = lines
+        self._idle: SimpleQueue[AskLog] = SimpleQueue()
+        for ask in asks:
+            self._idle.put(ask)
+        self._threads = ThreadPoolExecutor(len(asks), "observe-log")
 
     def wants(self, change: Change) -> bool:
         """Whether the change has to wait for a log."""
@@ -39,17 +51,31 @@ class Tails:
 
     async def settled(self, change: Change) -> Change:
         """Return the change as the log explains it, the log's end laid to its crash (if it is to be had)."""
-        ask = partial(self._ask, change.key.process, max(self._lines, PROBE_LINE_AMONG))
-        fetched = asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        count = max(self._lines, PROBE_LINE_AMONG)
+        fetched = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._fetch, change.key.process, count
+        )
         try:
             tail = cut_log(_ANSI.sub("", line) for line in await asyncio.wait_for(fetched, LOG_WITHIN_S))
-        except (ObserveError, asyncio.TimeoutError) as error:
-            log.info("no log of %s: %s", change.key, error)
+        except asyncio.TimeoutError:
+            log.info("no log of %s within %gs", change.key, LOG_WITHIN_S)
             tail = []
         change = settle(change, tail)
         laid = tail[-self._lines :] if self._lines else []
         events = (replace(e, log_tail=laid) if laid and e.type in _LOGGED else e for e in change.events)
         return replace(change, events=tuple(events))
+
+    def _fetch(self, process: str, count: int) -> list[str]:
+        ask = self._idle.get()
+        try:
+            return ask(process, count)
+        except ObserveError as error:
+            log.info("no log of %s: %s", process, error)
+        except Exception:  # the thread's top: whatever it is, the event is told all the same
+            log.exception("the log of %s could not be read", process)
+        finally:
+            self._idle.put(ask)
+        return []
 
     def stop(self) -> None:
         """Ask no more."""

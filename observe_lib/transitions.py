@@ -18,7 +18,6 @@ from .runs import (
     NOT_READY,
     READY,
     Known,
-    LastWord,
     Run,
     Step,
     Words,
@@ -120,7 +119,7 @@ def overlay(known: Mapping[Key, Known], words: Words) -> dict[Key, ProcessState]
 
 
 def end_unseen(known: Mapping[Key, Known], now: datetime, words: Words, skew_s: float) -> list[Change]:
-    """Return the ends of what was being stopped, once process-compose itself has gone without a word of them."""
+    """Return the ends of what was being stopped when process-compose itself went, without a word of them."""
     look = Look(now, earlier(now, -skew_s), words, True, None, 0.0, None)
     changes = []
     for key, before in known.items():

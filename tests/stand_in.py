@@ -26,6 +26,7 @@ MODES = (
     "truncated",
     "half_json",
     "no_data",
+    "garbage",
     "huge",
     "drip",
     "drip_headers",
@@ -239,7 +240,12 @@ class _Handler(BaseHTTPRequestHandler):
         status, mode, body = stand_in.next_reply()
         self.server.over.wait(stand_in.delay_s)
         if mode:
-            self.close_connection = mode not in ("html", "half_json", "no_data")  # those are whole replies
+            self.close_connection = mode not in (
+                "html",
+                "half_json",
+                "no_data",
+                "garbage",
+            )  # those are whole replies
             getattr(self, f"_{mode}")(body)
         else:
             self._send(status, body)
@@ -285,6 +291,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _no_data(self, body: bytes) -> None:
         self._send(200, b'{"data":{"web":1}}')
+
+    def _garbage(self, body: bytes) -> None:
+        self._send(200, b"x" * 50_000_000)
 
     def _huge(self, body: bytes) -> None:
         self._head(1 << 40)

@@ -348,3 +348,15 @@ def test_the_stand_in_sends_what_the_real_one_sends(stand_in):
         raw.sendall(b"GET /processes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         head, _, body = b"".join(iter(lambda: raw.recv(65536), b"")).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK") and len(json.loads(body)["data"]) == 2
+
+
+def test_a_connection_that_breaks_while_it_is_made_is_an_error_like_any_other(monkeypatch):
+    """connect() may say EPIPE, where the other side closes and resets at once: urllib3 would trip over it."""
+
+    def broken(*args: object, **named: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(socket, "create_connection", broken)
+    with pytest.raises(ComposeError) as caught:
+        ComposeClient(port=1).processes()
+    assert caught.value.kind == "refused"

@@ -16,7 +16,7 @@ from observe_lib.events import Event, Key
 from observe_lib.process_compose import ProcessState
 from observe_lib.runs import GONE_AFTER_S, LAUNCH_POLLS, Known, Words, hear
 from observe_lib.times import UTC, format_time, parse_time
-from observe_lib.transitions import Change, detect, overlay, settle
+from observe_lib.transitions import Change, detect, end_unseen, overlay, settle
 from tests.stand_in import make_state
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -845,6 +845,30 @@ def test_without_words_nothing_is_told_of_what_nobody_sees():
     cast = Cast()
     cast.look([RUNS, S("Completed", 8, name="b")])
     assert cast.look(list(overlay(cast.known, {}).values())) == []
+
+
+DYING = S("Terminating", 7)
+UNSEEN = table(
+    ("it was being stopped", [DYING], (), "stopped requested ~"),
+    ("it runs", [RUNS], (), None),
+    ("it has ended", [DYING, DONE], (), None),
+    ("it never ran", [PENDING], (), None),
+    ("it was not ready", [S("Running", 7, health="Not Ready"), DYING], (), "stopped requested ~"),
+    ("its probe did it", [S("Running", 7, health="Not Ready"), DYING], PROBE_LOG, "crashed probe ~"),
+)
+
+
+@pytest.mark.parametrize("looks, log_tail, event", UNSEEN)
+def test_what_was_being_stopped_ends_with_process_compose(looks, log_tail, event):
+    cast = Cast(push=True)
+    for one in [RUNS, *looks]:
+        cast.look(one)
+    changes = end_unseen(cast.known, cast.now, {}, 0.0)
+    assert [line(one) for change in changes for one in settle(change, log_tail).events] == [event] * bool(
+        event
+    )
+    for change in changes:
+        assert change.known and not change.known.alive and change.known.state.status == "Terminating"
 
 
 # --- statuses that are no run ---
