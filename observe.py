@@ -24,12 +24,14 @@ def main():
             "observe: this needs Python 3.10 or later, and " + sys.executable + " is " + version + "\n"
             "use a newer one (python3.12 observe.py ...), or let uv bring it: uv run observe.py ..."
         )
+    here = os.path.dirname(os.path.abspath(__file__))
+    if here not in sys.path:  # python -I or -P, PYTHONSAFEPATH
+        sys.path.insert(0, here)
     try:
         from observe_lib.cli import main as run
     except ImportError as error:
         if error.name != "observe_lib":
             raise
-        here = os.path.dirname(os.path.abspath(__file__))
         sys.exit(
             "observe: the folder observe_lib is missing in " + here + "\n"
             "copy it there: observe.py and observe_lib/ belong side by side"

@@ -24,6 +24,7 @@ from .process_compose import ComposeClient, Reply, other_answers
 from .publisher import Publisher
 from .runs import Known
 from .stream import StreamOptions
+from .systemd import stay, tell_systemd
 from .tails import LOGS_AT_ONCE, Tails
 from .times import format_duration, format_time, now_utc
 from .transitions import Change
@@ -54,17 +55,18 @@ def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int
     adapter = _Adapter(options, say, stop)
     try:
         adapter.start()
+        tell_systemd("READY=1")
         try:
-            stop.wait()
+            stay(stop, adapter.works)
         finally:
+            tell_systemd("STOPPING=1")
             left = adapter.end()
     finally:
         if adapter.server is not None:  # the last to go: until then there may be something to send
             adapter.server.stop()
     if adapter.publisher.failure is not None:
         raise adapter.publisher.failure
-    more = f", {left} not yet: they are remembered, the next start sends them" if left else ""
-    say("stopped", f"{adapter.publisher.published} events published{more}")
+    say("stopped", f"{adapter.publisher.published} events published{adapter.left_text(left)}")
     return EXIT_OK
 
 
@@ -76,6 +78,7 @@ class _Adapter:
         self._options, self._say, self._born = options, say, now_utc()
         self._identity = identity()
         self._met = self._ready = self._connected = False
+        self._blind_s: float | None = None  # until what changed meanwhile can be said too
         where = (compose.address, compose.port, compose.socket, compose.token)
         self._client = ComposeClient(*where)
         self._log_clients = [ComposeClient(*where, timeout_s=SHORT_S) for _ in range(LOGS_AT_ONCE)]
@@ -91,6 +94,7 @@ class _Adapter:
             on_failure=stop.set,
             tails=Tails([client.logs for client in self._log_clients], options.log_lines),
             on_connect=self._say_connected,
+            on_recovered=lambda: self._poller.ring(),
         )
         interval_s = options.poll_interval_s
         self._poller = Poller(self._client, self.publisher, self, interval_s=interval_s, born=self._born)
@@ -128,16 +132,31 @@ class _Adapter:
             client.close()
         return left
 
+    def works(self) -> bool:
+        """Whether the threads still turn: what systemd's watchdog wants to know."""
+        return self._poller.works()
+
+    def left_text(self, left: int) -> str:
+        """Return what becomes of the events that are left: those in the records are sent by the next start."""
+        if not left:
+            return ""
+        remembered = min(left, self.publisher.remembered)
+        rest = left - remembered
+        kept = f"{remembered} are remembered and sent by the next start" if remembered else ""
+        again = f"{rest} are compared again by the next start" if rest else ""
+        return f", {left} not yet: {' and '.join(filter(None, (kept, again)))}"
+
     # --- called by the poller ---
 
     def answered(self, reply: Reply, blind_s: float | None) -> None:
         """The first good reply, or the first one after an outage."""
-        if blind_s is not None:
-            self._say("process-compose", f"answers again, blind for {format_duration(blind_s)}")
+        self._blind_s = blind_s
+        if not self.publisher.recovered.is_set():
+            self._say_seeing(())
         if not self._met:
             self._met = True
             how = f"poll {self._options.poll_interval_s:g}s" + (" and push" if self._doorbell else "")
-            parts = [self._client.url, *self._project(), _count(len(reply.states), "process", "es"), how]
+            parts = [self._client.url, *self._project(), _how_many(len(reply.states), "process", "es"), how]
             self._say("process-compose", ", ".join(parts))
         names = [str(state.get("name")) for state in reply.states]
         if self.server is not None:
@@ -145,22 +164,21 @@ class _Adapter:
         self._listen(names)
 
     def silent(self, error: ComposeError, since: datetime | None) -> None:
-        """It stopped answering, or never did."""
-        seen = f", last answer {since.astimezone():%H:%M:%S}" if since else ""
+        """It stopped answering, or never did; or it does so in another way than before."""
+        self._say_seeing(())
         why = self._client.reason(error)
-        again = f"{seen}, trying again every {ASK_AGAIN_S[-1]:g}s"
-        self._say("process-compose", f"{self._client.url}: {why}{again}")
-        compose = self._options.compose
-        if error.status == 401:
-            self._say("", error.hint)
-        elif error.kind == "refused" and not (compose.socket or self._met):
-            others = other_answers(compose.address) if compose.port != USUAL_COMPOSE_PORT else None
-            if others is not None:
-                found = f"one with {_count(others, 'process', 'es')} answers on port {USUAL_COMPOSE_PORT}"
-                self._say("", f"{found}: use --compose-port {USUAL_COMPOSE_PORT}")
+        if self._met and since:
+            self._say("process-compose", f"{why}, last answer {since.astimezone():%H:%M:%S}, trying again")
+        else:
+            again = f"trying again every {ASK_AGAIN_S[-1]:g}s"
+            self._say("process-compose", f"{self._client.url}: {why}, {again}")
+        hint = error.hint if error.kind != "refused" else "" if self._met else self._other_port()
+        if hint and (error.status == 401 or not self._met):
+            self._say("", hint)
 
     def compared(self, known: Mapping[Key, Known], changes: Sequence[Change]) -> None:
         """A reply was compared, and what it told is on its way."""
+        self._say_seeing(changes)
         if not self._ready:
             self._ready = True
             last = self.publisher.observed.get(ADAPTER)
@@ -173,10 +191,33 @@ class _Adapter:
                     f"last {self._options.log_lines} lines go to NATS with each crash (--log-lines 0: none)"
                 )
                 self._say("crash logs", sent)
-            told = _count(len(known), "process", "es")
+            told = _how_many(len(known), "process", "es")
             self._say("ready", f"{told} announced. Now: python observe.py watch")
         if changes:
             self._listen(key.process for key in known)
+
+    def _say_seeing(self, changes: Sequence[Change]) -> None:
+        """Say that it answers again, and what that brought, unless that was said."""
+        if self._blind_s is None:
+            return
+        blind_s = float(round(self._blind_s)) if self._blind_s >= 1 else self._blind_s
+        blind = format_duration(blind_s).replace(".0s", "s")
+        events = (event for change in changes for event in change.events if not event.companion)
+        inferred = sum(event.count or 1 for event in events if event.inferred)
+        told = f", {_how_many(inferred, 'change')} inferred" if inferred else ""
+        self._say("process-compose", f"answers again, blind for {blind}{told}")
+        self._blind_s = None
+
+    def _other_port(self) -> str:
+        """Return what to do if one answers where process-compose usually listens; never switch to it."""
+        compose = self._options.compose
+        if compose.socket or compose.port == USUAL_COMPOSE_PORT:
+            return ""
+        others = other_answers(compose.address, USUAL_COMPOSE_PORT)
+        if others is None:
+            return ""
+        found = f"one with {_how_many(others, 'process', 'es')} answers on port {USUAL_COMPOSE_PORT}"
+        return f"{found}: use --compose-port {USUAL_COMPOSE_PORT}"
 
     # --- the parts' needs ---
 
@@ -235,5 +276,5 @@ class _Adapter:
         return [f"project {name}"] if name else []
 
 
-def _count(number: int, noun: str, plural: str = "s") -> str:
+def _how_many(number: int, noun: str, plural: str = "s") -> str:
     return f"{number} {noun}{plural if number != 1 else ''}"

@@ -6,28 +6,18 @@ import argparse
 import difflib
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-from .config import (
-    VERSION,
-    add_compose_flags,
-    add_nats_flags,
-    compose_settings,
-    duration_of,
-    is_container_id,
-    nats_settings,
-    stack_name,
-    whole_number,
-)
+from .adapter_flags import adapter_options, add_adapter_flags
+from .config import VERSION, is_container_id, whole_number
 from .errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ObserveError, UsageError
 from .output import note_line, printable, style_of
+from .signals import stopped_by_signals
 from .times import now_utc
 
 PROGRAM = "python observe.py"
@@ -41,7 +31,6 @@ usage: {PROGRAM} VERB [flags]        {PROGRAM} VERB --help shows its flags and e
 
 Says what happens to the processes that process-compose supervises, and keeps it in NATS JetStream.
 """
-_YEARS_S = 10 * 365 * 86400.0
 
 AddFlags = Callable[[argparse.ArgumentParser], None]
 RunVerb = Callable[[argparse.Namespace], int]
@@ -57,7 +46,7 @@ class Verb(NamedTuple):
 
 
 def _load_adapter() -> tuple[AddFlags, RunVerb]:
-    return _add_adapter_flags, _run_adapter
+    return add_adapter_flags, _run_adapter
 
 
 def _load_watch() -> tuple[AddFlags, RunVerb]:
@@ -88,6 +77,22 @@ def _load_show() -> tuple[AddFlags, RunVerb]:
     return add_show_flags, run_show
 
 
+def _load_report() -> tuple[AddFlags, RunVerb]:
+    from .report import add_report_flags, run_report
+
+    return add_report_flags, run_report
+
+
+def _load_top() -> tuple[AddFlags, RunVerb]:
+    from .top import add_top_flags, run_top
+
+    def run(args: argparse.Namespace) -> int:
+        with stopped_by_signals("SIGTERM", "SIGHUP", "SIGQUIT") as stop:  # Ctrl-C interrupts at once
+            return run_top(args, stop)
+
+    return add_top_flags, run
+
+
 def _load_forget() -> tuple[AddFlags, RunVerb]:
     from .forget import add_forget_flags, run_forget
 
@@ -104,6 +109,12 @@ def _load_vendor() -> tuple[AddFlags, RunVerb]:
     from .vendor import add_vendor_flags, run_vendor
 
     return add_vendor_flags, run_vendor
+
+
+def _load_web() -> tuple[AddFlags, RunVerb]:
+    from .web import add_web_flags, run_web
+
+    return add_web_flags, run_web
 
 
 def _load_service() -> tuple[AddFlags, RunVerb]:
@@ -132,7 +143,7 @@ VERBS = {
     "ps": Verb(
         "Show what every process of every stack is now, one row each.",
         " [NAME ...]",
-        ("ps", "ps 'shop/*' --sort crashes", "ps --stack host-a --json"),
+        ("ps 'shop/*' --sort crashes", "ps --stack host-a --json"),
         _load_ps,
     ),
     "wait": Verb(
@@ -150,11 +161,29 @@ VERBS = {
         ("show default/caddy", "show web --stack host-b"),
         _load_show,
     ),
+    "report": Verb(
+        "Count what became of each process over a time: uptime, crashes, restarts, repairs, blind time.",
+        " [NAME ...]",
+        ("report --since 7d 'shop/*'", "report --since 09:00 --until 10:30 --timeline"),
+        _load_report,
+    ),
+    "top": Verb(
+        "Show a live screen of all processes and what happens to them; ? there shows its keys.",
+        " [NAME ...]",
+        ("top", "top 'shop/*' --stack host-a"),
+        _load_top,
+    ),
     "forget": Verb(
         "Drop the states of a stack that is no more; its events stay.",
         " STACK",
         ("forget old-host", "forget old-host --yes"),
         _load_forget,
+    ),
+    "web": Verb(
+        "Serve what ps, show and watch know as one live page, as JSON and as metrics, until Ctrl-C.",
+        "",
+        ("web", "web --listen 0.0.0.0:8282 --web-token-file /etc/observe.token"),
+        _load_web,
     ),
     "demo": Verb(
         "Show it all at once: real processes, an adapter and watch, over a NATS of its own.",
@@ -176,8 +205,8 @@ VERBS = {
     ),
     "service": Verb(
         "Print a systemd unit that runs the adapter for ever.",
-        " systemd [-- FLAGS OF ADAPTER]",
-        ("service systemd", "service systemd --user shop -- --compose-port 8080 --stack shop"),
+        " systemd",
+        ("service systemd", "service systemd --user shop --compose-port 8080 --stack shop"),
         _load_service,
     ),
 }
@@ -281,7 +310,7 @@ def _missing_packages() -> ObserveError:
     )
 
 
-# --- the process around a verb: streams, logging, signals ---
+# --- the process around a verb: streams, logging ---
 
 
 def _mend_streams() -> None:
@@ -317,81 +346,18 @@ def _set_up_logging(args: argparse.Namespace) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM, SIGHUP or Ctrl-C sets; a second Ctrl-C interrupts, a third one kills."""
-    stop = threading.Event()
-    interrupts = 0
-
-    def note(number: int, frame: Any) -> None:
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        if interrupts > 2:
-            os._exit(EXIT_INTERRUPTED)
-        if interrupts > 1:
-            raise KeyboardInterrupt
-        stop.set()
-
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 # --- the verb adapter; its work is in its own module ---
 
 
-def _add_adapter_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--poll-interval", metavar="TIME", default="2s", help="how often to ask process-compose [2s]")
-    add("--stack", metavar="NAME", help="what to call this process-compose [OBSERVE_STACK, the host's name]")
-    add("--takeover", action="store_true", help="replace the adapter that holds this stack")
-    add("--no-push", action="store_true", help="poll only, without process-compose's push stream")
-    add("--no-embedded", action="store_true", help="never start a NATS server of its own")
-    add("--log-lines", metavar="N", default="20", help="log lines sent along with a crash, 0: none [20]")
-    add("--drain-timeout", metavar="TIME", default="5s", help="how long to flush when ending [5s]")
-    add("--max-age", metavar="TIME", help="how long the stream keeps events [as it is, 24h for a new one]")
-    add("--duplicate-window", metavar="TIME", help="the stream's [as it is, 1h for a new one]")
-    add("--replicas", metavar="N", help="the stream's and the bucket's [as it is, 1 for new ones]")
-    add_compose_flags(parser)
-    add_nats_flags(parser)
-
-
 def _run_adapter(args: argparse.Namespace) -> int:
-    flags, hostname = vars(args), socket.gethostname()
-    compose, nats = compose_settings(flags, os.environ), nats_settings(flags, os.environ)
-    stack = stack_name(args.stack, os.environ, hostname)
-    poll_interval_s = duration_of("--poll-interval", args.poll_interval, 0.05, 3600)
-    drain_timeout_s = duration_of("--drain-timeout", args.drain_timeout, 0.05, 3600)
-    log_lines = whole_number("--log-lines", args.log_lines, 0, 1000)
-    max_age_s = args.max_age and duration_of("--max-age", args.max_age, 1, _YEARS_S)
-    window = args.duplicate_window
-    window_s = window and duration_of("--duplicate-window", window, 0.1, _YEARS_S)
-    replicas = args.replicas and whole_number("--replicas", args.replicas, 1, 5)
-    from .adapter import AdapterOptions, run_adapter
-    from .stream import StreamOptions
+    hostname = socket.gethostname()
+    options = adapter_options(args, hostname)
+    from .adapter import run_adapter
 
-    options = AdapterOptions(
-        compose=compose,
-        nats=nats,
-        stack=stack,
-        poll_interval_s=poll_interval_s,
-        log_lines=log_lines,
-        drain_timeout_s=drain_timeout_s,
-        push=not args.no_push,
-        embedded=not args.no_embedded,
-        takeover=args.takeover,
-        stream=StreamOptions(max_age_s=max_age_s, duplicate_window_s=window_s, replicas=replicas),
-        version=VERSION,
-    )
     say = _mute if args.quiet else _say
-    if stack == hostname and is_container_id(hostname):
-        say("stack", f"{stack} is a container's id, another one after every start: name it with --stack")
-    with _stopped_by_signals() as stop:
+    if options.stack == hostname and is_container_id(hostname):
+        say("stack", f"{hostname} is a container's id, another one after every start: name it with --stack")
+    with stopped_by_signals() as stop:
         return run_adapter(options, say, stop)
 
 
@@ -407,7 +373,7 @@ def _run_demo(args: argparse.Namespace) -> int:
     from .demo import run_demo
 
     style = style_of({"output": None, "utc": False, "color": "auto"}, sys.stdout, os.environ)
-    with _stopped_by_signals() as stop:
+    with stopped_by_signals() as stop:
         return run_demo(seconds, style, _say if args.verbose else _mute, stop)
 
 

@@ -6,12 +6,14 @@ import argparse
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import UsageError
-from .times import parse_duration
+from .nats_context import with_context
+from .times import parse_duration, parse_when
 
 #: the only place that holds it; setup.cfg and `observe_lib.__version__` read it from here
 VERSION = "0.1.0"
@@ -107,6 +109,7 @@ def compose_settings(flags: Flags, environ: Environ) -> ComposeSettings:
 
 def nats_settings(flags: Flags, environ: Environ) -> NatsSettings:
     """Return where NATS is; credentials within the URL are moved out of it."""
+    environ = with_context(environ)
     text, source = _setting(flags, environ, "nats_url", "NATS_URL")
     urls = [_nats_url(source, one.strip()) for one in (text or DEFAULT_NATS_URL).split(",")]
     user = next((url.username for url in urls if url.username), None)
@@ -167,6 +170,15 @@ def duration_of(source: str, text: str, low_s: float, high_s: float) -> float:
     return seconds
 
 
+def moment_of(source: str, text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """Return the moment that the text of a flag names; a zone of None is the local one."""
+    try:
+        return parse_when(text, now, zone)
+    except ValueError as error:
+        hint = "write it as 15m (ago), 10:41, 10:41:07, 2025-10-16 10:41:07, or 2025-10-16T10:41:07Z"
+        raise UsageError(f"{source}: {error}", hint) from error
+
+
 def names(source: str, texts: Iterable[str] | None) -> list[str]:
     """Return the process filters of a repeatable flag; an empty one would match nothing."""
     found = list(texts or ())
@@ -183,6 +195,14 @@ def choices(source: str, texts: Iterable[str] | None, allowed: Iterable[str]) ->
         if word not in known:
             raise UsageError(f"{source} {word!r} is unknown", f"one of: {', '.join(known)}")
     return list(dict.fromkeys(found))
+
+
+def choice(source: str, text: str, allowed: Iterable[str]) -> str:
+    """Return the word of a flag that takes one, an allowed one."""
+    known = list(allowed)
+    if text not in known:
+        raise UsageError(f"{source} {text!r} is unknown", f"one of: {', '.join(known)}")
+    return text
 
 
 def _setting(flags: Flags, environ: Environ, name: str, variable: str) -> tuple[str | None, str]:
@@ -226,12 +246,13 @@ def _nats_url(source: str, text: str) -> SplitResult:
 def _compose_token(flags: Flags, environ: Environ) -> str | None:
     path, source = _setting(flags, environ, "token_file", "PC_API_TOKEN_PATH")
     if environ.get("PC_API_TOKEN") and not source.startswith("--"):
-        return environ["PC_API_TOKEN"]
-    if not path:
+        token, where = environ["PC_API_TOKEN"].strip(), "PC_API_TOKEN"
+    elif path:
+        token, where = _read_setting_file(source, path).strip(), f"{source}: {path}"
+    else:
         return None
-    token = _read_setting_file(source, path).strip()
     if not token or not token.isprintable() or not token.isascii():
-        raise UsageError(f"{source}: {path} holds no token", "put the token into it, as one line")
+        raise UsageError(f"{where} holds no token", "put the token into it, as one line")
     return token
 
 

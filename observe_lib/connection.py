@@ -35,6 +35,11 @@ class Connection:
         #: the feeds that use it
         self.users: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it is connected just now."""
+        return self._nc is not None and bool(self._nc.is_connected)
+
     async def open(self) -> None:
         """Connect for the first time, or raise NatsError."""
         self._nc = await self._connect(forever=False)

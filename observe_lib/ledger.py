@@ -2,7 +2,9 @@
 Coroutines for the loop thread only; knows how far everything is acknowledged.
 """
 
+import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,14 +12,17 @@ from typing import Any
 from nats.js import api
 from nats.js.errors import NotFoundError
 
-from .events import Event, encode_token
+from .events import Event, dump_json, encode_token
 from .link import Link, WrongLastError
-from .stream import BUCKET, STREAM, reader_config
-from .times import parse_time
+from .reader import reader_config
+from .stream import BUCKET, STREAM
+from .times import earlier, parse_time
 
 _PREFIX = f"$KV.{BUCKET}."
 _OPERATION = "KV-Operation"
 _LAST = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
+#: the server's clock, which stamps the stream's messages, may be this much behind ours
+CLOCKS_APART_S = 60.0
 #: how many messages one request asks for
 _BATCH = 500
 
@@ -40,10 +45,13 @@ class Entry:
 
 
 class Ledger:
-    """All records of one stack, by their key below the stack: `{namespace}.{name}`."""
+    """All records of one stack, by their key below the stack: `{namespace}.{name}`.
 
-    def __init__(self, link: Link, stack: str) -> None:
-        self._link = link
+    `on_anew()` is called when the bucket was found wiped, deleted or restored: all has to be written again.
+    """
+
+    def __init__(self, link: Link, stack: str, on_anew: Callable[[], None]) -> None:
+        self._link, self._on_anew = link, on_anew
         self._stack = encode_token(stack)
         self._newest = 0
         self._floors: dict[str, int] = {}
@@ -74,6 +82,25 @@ class Ledger:
         self._floors[key] = revision - 1
         return revision
 
+    async def fence(self, entries: dict[str, Entry]) -> dict[str, Entry] | None:
+        """Write every record again as it is, so that whoever read it before cannot write over it.
+
+        None if one of them was changed meanwhile: then all are to be read again.
+        """
+        live = [(key, entry) for key, entry in entries.items() if entry.found is not None]
+        fenced = dict(entries)
+        for at in range(0, len(live), _BATCH):
+            part = live[at : at + _BATCH]
+            writes = (self._put(key, dump_json(entry.found), entry.revision, {}) for key, entry in part)
+            done = await asyncio.gather(*writes, return_exceptions=True)
+            for (key, entry), revision in zip(part, done, strict=True):
+                if isinstance(revision, WrongLastError):
+                    return None
+                if isinstance(revision, BaseException):
+                    raise revision
+                fenced[key] = Entry(revision, entry.found)
+        return fenced
+
     async def delete(self, key: str, last: int) -> int:
         """Delete the record and return the revision of what marks that."""
         return await self._put(key, b"", last, {_OPERATION: "DEL"})
@@ -101,21 +128,33 @@ class Ledger:
 
     async def has_event(self, event: Event, message_id: str) -> bool:
         """Look for an event in the stream that the server's duplicate window no longer covers."""
-        messages = await self._read(STREAM, event.subject, since=parse_time(event.seen_at))
+        since = earlier(parse_time(event.seen_at), CLOCKS_APART_S)
+        messages = await self._read(STREAM, event.subject, since=since)
         return any(m.headers and m.headers.get(api.Header.MSG_ID.value) == message_id for m in messages)
 
     async def _put(self, key: str, payload: bytes, last: int, headers: dict[str, str]) -> int:
+        before = self._newest
         try:
             ack = await self._link.send(self._subject(key), payload, {**headers, _LAST: str(last)})
         except WrongLastError:
             revision, stored = await self.revision_of(key)
+            if revision < last <= self._newest:
+                self._begin_anew(revision)
             if revision <= last or stored != payload:
                 raise
         else:
             assert ack is not None  # only asked for with is_stored
             revision = ack.seq
+            if revision <= before <= self._newest:  # they only rise, while the bucket is the one it was
+                self._begin_anew(revision)
         self._newest = max(self._newest, revision)
         return revision
+
+    def _begin_anew(self, revision: int) -> None:
+        """This is another bucket than before: nothing in it counts as acknowledged."""
+        self._newest = revision
+        self._floors = dict.fromkeys(self._floors, 0)
+        self._on_anew()
 
     def _subject(self, key: str) -> str:
         return f"{_PREFIX}{self._stack}.{key}"

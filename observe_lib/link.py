@@ -1,5 +1,5 @@
 """The adapter's connection to NATS: opened for ever, replaced when it closes, sent over until acknowledged.
-Coroutines for the loop thread only; never gives up, and says each trouble once.
+Coroutines for the loop thread only; never gives up, and says each trouble, and its end, once.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from .config import NatsSettings
 from .errors import NatsError
-from .stream import connect
+from .stream import NatsRefusedError, connect, ignore, unreachable
 
 #: a message not acknowledged by then is sent again, under its own id
 ACK_WAIT_S = 2.0
@@ -22,11 +22,20 @@ ACK_WAIT_S = 2.0
 SEND_AGAIN_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 #: what permissions refuse is tried again this often: somebody may grant it
 DENIED_AFTER_S = 30.0
-#: room that the headers take of a server's max_payload
-HEADER_ROOM = 1024
+#: a connection that is lost is looked at this often: the library may have ceased to try, in silence
+STUCK_S = 5.0
+#: what asks for something, and is neither an event nor a record
+REQUESTS = "requests"
 
 _WRONG_LAST = frozenset((10071, 10164))
-_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
+_TOO_LARGE = frozenset((10054, 10097))
+#: "resource limits exceeded for account": a 400 that passes as soon as there is room again
+_NO_ROOM = 10002
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
+
+
+#: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
+_PASSING = (nats.errors.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class WrongLastError(NatsError):
@@ -41,11 +50,19 @@ class SkippedError(NatsError):
     """The server will never take this message."""
 
 
+class DeniedError(NatsError):
+    """Permissions refuse this subject: to be tried again DENIED_AFTER_S later, others go on meanwhile."""
+
+
+class _BrokenError(Exception):
+    """The connection broke before an answer came."""
+
+
 class Link:
     """One connection for one adapter.
 
     `say(topic, text)` tells people; `ensure(js)` makes what is missing, at the start and whenever the server
-    says that there is no stream.
+    says that there is no stream. `on_connect(url, version)` is called with each new connection.
     """
 
     def __init__(
@@ -54,14 +71,20 @@ class Link:
         name: str,
         say: Callable[[str, str], None],
         ensure: Callable[[JetStreamContext], Awaitable[None]],
+        on_connect: Callable[[str, str], None] = ignore,
     ) -> None:
         self._settings, self._name, self._say, self._ensure = settings, name, say, ensure
+        self._on_connect = on_connect
         self._client: Client | None = None
         self._up = asyncio.Event()
         self._mending = asyncio.Lock()
-        self._closing = False
-        self._troubles: set[str] = set()
-        self._denied: set[str] = set()
+        self._closing = self._opened = self._refused = False
+        self._watch: asyncio.Future[None] | None = None
+        self.on_return: Callable[[], None] = ignore  # a broken connection works again
+        self._flying: dict[asyncio.Future[Any], str] = {}
+        self._cut_short: dict[asyncio.Future[Any], Exception] = {}
+        self._troubles: dict[str, set[str]] = {}
+        self._denied: dict[str, set[str]] = {}
 
     @property
     def js(self) -> JetStreamContext:
@@ -76,9 +99,13 @@ class Link:
         return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url else self._settings.url
 
     async def open(self) -> None:
-        """Connect, however long it takes, and see that stream and bucket are there."""
-        await self._connect()
+        """Connect, however long it takes, and see that stream and bucket are there.
+
+        NatsRefusedError: this server will not have us, or not as it is; later on that is only said.
+        """
+        await self._connect(heed_refusal=True)
         await self.until_done(self._see_to_it)
+        self._opened = True
 
     async def close(self) -> None:
         """Close for good."""
@@ -93,12 +120,12 @@ class Link:
         headers: Mapping[str, str],
         is_stored: Callable[[], Awaitable[bool]] | None = None,
     ) -> api.PubAck | None:
-        """Publish until it is acknowledged. WrongLastError, TooLargeError and SkippedError are for good.
+        """Publish until it is acknowledged, None where `is_stored`, asked before each further try, says yes.
 
-        `is_stored` is asked before each further try; None is returned where it says yes.
+        WrongLastError, TooLargeError and SkippedError are for good; DeniedError until somebody grants it.
         """
         tried = False
-        if len(payload) + HEADER_ROOM > self._max_payload():
+        if len(payload) + _header_bytes(headers) > self._max_payload():
             raise TooLargeError(f"{len(payload)} bytes for {subject}: more than NATS takes")
 
         async def publish() -> api.PubAck | None:
@@ -106,66 +133,89 @@ class Link:
             if tried and is_stored is not None and await is_stored():
                 return None
             tried = True
-            try:
-                return await self.js.publish(subject, payload, timeout=ACK_WAIT_S, headers=dict(headers))
-            except nats.errors.TimeoutError:
-                await self._wait_if_denied(subject)
-                raise
+            return await self.js.publish(subject, payload, timeout=ACK_WAIT_S, headers=dict(headers))
 
-        ack: api.PubAck | None = await self.until_done(publish)
+        ack: api.PubAck | None = await self.until_done(publish, subject)
         return ack
 
-    async def until_done(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
-        """Return what the attempt returns, trying for ever where trying again can help."""
-        tries = 0
+    async def until_done(self, attempt: Callable[[], Awaitable[Any]], subject: str = "") -> Any:
+        """Return what the attempt (to publish to `subject`) returns, trying for ever where that can help."""
+        about, tries = _about(subject), 0
         while True:
             await self._up.wait()
             try:
-                result = await attempt()
+                result = await self._fly(attempt, subject)
+            except DeniedError:
+                raise
             except NatsError as error:  # a stream that is not as it must be: for people to mend
-                self._trouble(f"{error}; {error.hint}")
+                if isinstance(error, NatsRefusedError) and not self._opened:
+                    raise
+                self._trouble(about, f"{error}; {error.hint}")
             except NotFoundError as error:
-                self._trouble(f"{error.description}, looking after it")
+                self._trouble(about, f"{error.description}, looking after it")
                 await self._mend()
             except APIError as error:
-                self._sort(error)
+                self._sort(about, error)
             except NoStreamResponseError:
-                self._trouble("no stream or bucket answers, looking after it")
+                self._trouble(about, "no stream or bucket answers, looking after it")
                 await self._mend()
             except nats.errors.ConnectionClosedError:
                 await self._replace()
             except nats.errors.MaxPayloadError as error:
                 raise TooLargeError("more than NATS takes") from error
-            except (nats.errors.Error, OSError) as error:
-                if self._up.is_set():
-                    self._trouble(str(error) or type(error).__name__)
+            except _PASSING as error:
+                if self._up.is_set():  # else it was said already
+                    self._trouble(about, _words(error))
+            except _BrokenError:
+                continue
             else:
-                if self._troubles:
-                    self._troubles.clear()
-                    self._say("nats", "takes events again")
+                self._well(about, subject)
                 return result
             await asyncio.sleep(SEND_AGAIN_S[min(tries, len(SEND_AGAIN_S) - 1)])
             tries += 1
 
-    def _sort(self, error: APIError) -> None:
-        """Raise what trying again cannot mend; say the rest."""
+    async def _fly(self, attempt: Callable[[], Awaitable[Any]], subject: str) -> Any:
+        """Return what the attempt returns; ended early by a break, or the server's refusal."""
+        flying = asyncio.ensure_future(attempt())
+        self._flying[flying] = subject
+        try:
+            return await flying
+        except asyncio.CancelledError:
+            if flying in self._cut_short:
+                raise self._cut_short[flying] from None
+            raise
+        finally:
+            self._flying.pop(flying)
+            self._cut_short.pop(flying, None)
+
+    def _end_early(self, flying: "asyncio.Future[Any]", why: Exception) -> None:
+        self._cut_short[flying] = why
+        flying.cancel()
+
+    def _sort(self, about: str, error: APIError) -> None:
+        """Raise what trying again cannot mend, for a message; say the rest."""
+        if about == REQUESTS:
+            self._trouble(about, f"{error.description} ({error.code})")
+            return
         if error.err_code in _WRONG_LAST:
             raise WrongLastError(str(error.description)) from error
-        if error.err_code == 10054:  # message size exceeds maximum allowed
+        if error.err_code in _TOO_LARGE:
             raise TooLargeError(str(error.description)) from error
-        if error.code == 400:
+        if error.code == 400 and error.err_code != _NO_ROOM:
             raise SkippedError(str(error.description)) from error
-        self._trouble(f"{error.description} ({error.code})")
+        self._trouble(about, f"{error.description} ({error.code})")
 
-    async def _connect(self) -> None:
+    async def _connect(self, heed_refusal: bool = False) -> None:
         self._client = await connect(
             self._settings,
             name=self._name,
             forever=True,
+            heed_refusal=heed_refusal,
             on_state=lambda why: self._say("nats", f"{why}, trying again"),
             on_link=self._on_link,
             on_error=self._on_error,
         )
+        self._on_connect(self.where, str(self._client._server_info.get("version", "unknown")))
         self._up.set()
 
     def _on_link(self, up: bool) -> None:
@@ -174,26 +224,59 @@ class Link:
         if up:
             self._say("nats", f"{self.where}: connected again")
             self._up.set()
-        elif self._up.is_set():
-            self._up.clear()
-            self._say(
-                "nats", f"{self._settings.url}: connection lost, trying again; nothing is lost meanwhile"
-            )
-            if self._client is not None and self._client.is_closed:
-                self._up.set()  # the next send finds it closed, and replaces it
+            self.on_return()
+            return
+        if self._up.is_set():
+            lost = "connection lost, trying again; nothing is lost meanwhile"
+            self._say("nats", f"{self._settings.url}: {lost}")
+        self._up.clear()
+        self._refused = False
+        for flying in list(self._flying):
+            self._end_early(flying, _BrokenError())
+        if self._client is not None and self._client.is_closed:
+            self._up.set()  # the next attempt finds it closed, and replaces it
+        elif self._client is not None:
+            self._watch = asyncio.ensure_future(self._see_it_return(self._client))
+
+    async def _see_it_return(self, client: Client) -> None:
+        """Close a connection that is down although nothing tries any more: it will be replaced."""
+        while not (self._up.is_set() or client.is_closed):
+            await asyncio.sleep(STUCK_S)
+            trying = client._reconnection_task
+            if not client.is_connected and (trying is None or trying.done()):
+                await client.close()
 
     def _on_error(self, error: Exception) -> None:
+        """Hear what the server refuses; it tells the subject in lower case, and no more."""
         match = _DENIED.search(str(error))
-        if match:
-            self._denied.add(match.group(1))
-
-    async def _wait_if_denied(self, subject: str) -> None:
-        if not any(denied.lower() == subject.lower() for denied in self._denied):
+        if match is None:
+            self._hear_refusal(error)
             return
-        self._denied = {denied for denied in self._denied if denied.lower() != subject.lower()}
-        grant = "$KV.PROCESS_STATES.>" if subject.startswith("$KV.") else "core.process.>"
-        self._trouble(f"may not publish to {subject}: grant publish on {grant}; trying every 30s")
-        await asyncio.sleep(DENIED_AFTER_S)
+        verb, refused = match.groups()
+        found = [flying for flying, subject in self._flying.items() if subject.lower() == refused.lower()]
+        for flying in found:
+            subject = self._flying[flying]
+            self._deny(subject)
+            self._end_early(flying, DeniedError(f"may not publish to {subject}"))
+        if verb == "subscription" or refused.startswith("$js."):
+            grant = "publish on $JS.API.>" if verb == "publish" else "subscribe on _INBOX.>"
+            self._trouble(REQUESTS, f"no {verb} to {refused} is allowed: grant {grant}")
+
+    def _hear_refusal(self, error: Exception) -> None:
+        """Say once per break that it is not only away: a password was changed, for example."""
+        why = unreachable(self._settings.url, error, ACK_WAIT_S)
+        if not (self._up.is_set() or self._refused) and isinstance(why, NatsRefusedError):
+            self._refused = True
+            self._say("nats", f"{why}; {why.hint}")
+
+    def _deny(self, subject: str) -> None:
+        """Say the first one of a kind, with what to grant; it is well again when all are granted."""
+        denied = self._denied.setdefault(_about(subject), set())
+        if not denied:
+            grant = "$KV.PROCESS_STATES.>" if subject.startswith("$KV.") else "core.process.>"
+            again = f"trying every {DENIED_AFTER_S:g}s"
+            self._say("nats", f"may not publish to {subject}: grant publish on {grant}; {again}")
+        denied.add(subject)
 
     async def _see_to_it(self) -> None:
         await self._ensure(self.js)
@@ -206,8 +289,8 @@ class Link:
         async with self._mending:
             try:
                 await self._see_to_it()
-            except (nats.errors.Error, NatsError, OSError) as error:
-                self._trouble(str(error) or type(error).__name__)
+            except (NatsError, *_PASSING) as error:
+                self._trouble(REQUESTS, _words(error))
 
     async def _replace(self) -> None:
         if self._mending.locked():
@@ -221,7 +304,34 @@ class Link:
     def _max_payload(self) -> int:
         return self._client.max_payload if self._client else 2**20
 
-    def _trouble(self, text: str) -> None:
-        if text not in self._troubles:
-            self._troubles.add(text)
+    def _trouble(self, about: str, text: str) -> None:
+        told = self._troubles.setdefault(about, set())
+        if text not in told:
+            told.add(text)
             self._say("nats", text)
+
+    def _well(self, about: str, subject: str) -> None:
+        """Say that something works again, once, where it was said that it did not."""
+        denied = self._denied.get(about)
+        granted = denied == {subject}
+        if denied:
+            denied.discard(subject)
+        if self._troubles.pop(about, None) or granted:
+            self._say("nats", "answers again" if about == REQUESTS else f"takes {about} again")
+
+
+def _about(subject: str) -> str:
+    if not subject:
+        return REQUESTS
+    return "records" if subject.startswith("$KV.") else "events"
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, nats.errors.TimeoutError):
+        return "no answer in time, asking again"
+    known = isinstance(error, (nats.errors.Error, OSError))
+    return str(error) or type(error).__name__ if known else f"an answer that makes no sense: {error!r}"
+
+
+def _header_bytes(headers: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers.items()) + 12

@@ -61,7 +61,8 @@ def text_width(text: str) -> int:
     """Return how many columns a terminal needs for a text."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+    shown = (c for c in text if unicodedata.category(c) not in ("Mn", "Me"))  # marks share a letter's column
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in shown)
 
 
 def cut_text(text: str, width: int) -> str:

@@ -6,10 +6,9 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from nats.js.errors import (
 )
 
 from .bridge import log
-from .config import NatsSettings
+from .config import DEFAULT_NATS_URL, NatsSettings
 from .errors import NatsError
 
 STREAM = "PROCESS_EVENTS"
@@ -35,18 +34,29 @@ SUBJECTS = ["core.process.>"]
 MAX_AGE_S = 86400.0
 #: how long the server remembers message ids; never longer than an event is kept
 DUPLICATE_WINDOW_S = 3600.0
-#: more filters than this become one wider one
-MAX_FILTERS = 100
 #: a broken connection is tried again this often, so that a server that is back is found at once
 RECONNECT_S = 0.25
 #: the longest wait between two tries of a first connection
 BACKOFF_MAX_S = 1.0
+#: a server takes no longer than this for each step of its greeting
+CONNECT_WITHIN_S = 2.0
 #: an idle connection is asked this often whether it still lives; three questions unanswered end it
 PING_S = 5.0
 
 _START_HINT = "start one (nats-server -js), or name another: NATS_URL or --nats-url"
+_BUILT_IN = "leave --nats-url out to use the built-in server"
+_SEE_STREAMS = f"nats stream info {STREAM} shows what there is"
+#: what to do about what JetStream answers, by its error code: no room for the account, subjects overlap
+_HINTS_OF_API = {
+    **dict.fromkeys((10002, 10026, 10027), "give this account more room: nats account info shows its limits"),
+    10065: f"another stream takes some of {SUBJECTS[0]}: nats stream ls, and narrow or remove that one",
+}
 _NO_JETSTREAM = {10039, 10076}
 _NAME_TAKEN = 10058
+
+
+class NatsRefusedError(NatsError):
+    """NATS can be reached, and says no, or it cannot even be asked: trying again mends nothing."""
 
 
 def ignore(*_: object) -> None:
@@ -59,13 +69,15 @@ async def connect(
     name: str,
     timeout_s: float = 5.0,
     forever: bool = False,
+    heed_refusal: bool = False,
     on_state: Callable[[str], None] = ignore,
     on_link: Callable[[bool], None] = ignore,
     on_error: Callable[[Exception], None] = ignore,
 ) -> Client:
     """Return a connection that reconnects for ever; NatsError if there is none within `timeout_s`.
 
-    With `forever` it tries until there is one, and tells `on_state` each new reason why not. Afterwards
+    With `forever` it tries until there is one (`heed_refusal`: or until NatsRefusedError says that there
+    will be none), and tells `on_state` each new reason why not. Afterwards
     `on_link` hears False when the connection broke (or was given up: `is_closed`) and True when it is
     back, and `on_error` hears what the server refuses. All are called in the loop's thread.
     """
@@ -74,7 +86,7 @@ async def connect(
         try:
             return await _connect_once(settings, name, timeout_s, on_link, on_error)
         except NatsError as error:
-            if not forever:
+            if not forever or (heed_refusal and isinstance(error, NatsRefusedError)):
                 raise
             if str(error) != said:
                 said = str(error)
@@ -121,7 +133,7 @@ async def _connect_once(
         "disconnected_cb": note_break,
         "closed_cb": note_break,
         "reconnected_cb": note_return,
-        "connect_timeout": min(timeout_s, 2.0),
+        "connect_timeout": min(timeout_s, CONNECT_WITHIN_S),
         "reconnect_time_wait": RECONNECT_S,
         "max_reconnect_attempts": -1,
         "ping_interval": PING_S,
@@ -132,13 +144,13 @@ async def _connect_once(
         if "tls://" in settings.url and not client._server_info.get(
             "tls_required"
         ):  # it would go on in clear
-            raise NatsError(
+            raise NatsRefusedError(
                 f"{settings.url} speaks no TLS", "write nats:// to do without, or switch it on there"
             )
         connected = True
     except (_GaveUp, asyncio.TimeoutError, OSError, nats.errors.Error) as error:
-        cause = failures[-1] if failures else error
-        raise _unreachable(settings.url, cause, timeout_s) from cause
+        cause, within_s = (failures[-1], min(timeout_s, CONNECT_WITHIN_S)) if failures else (error, timeout_s)
+        raise unreachable(settings.url, cause, within_s) from cause
     finally:
         if not connected:
             closing = True
@@ -156,7 +168,7 @@ def _credentials(settings: NatsSettings) -> dict[str, Any]:
     if settings.creds:
         text = _secret(settings.creds)
         if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
-            raise NatsError(
+            raise NatsRefusedError(
                 f"{settings.creds} is no NATS credentials file", "make one with: nsc generate creds"
             )
         found["user_credentials"] = RawCredentials(text)
@@ -177,18 +189,19 @@ def _secret(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise NatsError(f"{path} cannot be read: {error}", "name a file that this user may read") from error
+        raise NatsRefusedError(f"{path} cannot be read: {error}", "name one that can be") from error
 
 
 def _check_seed(path: str, seed: str) -> None:
     try:
         import nkeys
     except ImportError as error:
-        raise NatsError("NATS keys need the package nkeys", "pip install nkeys") from error
+        raise NatsRefusedError("NATS keys need the package nkeys", "pip install nkeys") from error
     try:
         nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
     except (nkeys.NkeysError, ValueError) as error:
-        raise NatsError(f"{path} holds no NATS user seed", "it is the line that begins with SU") from error
+        hint = "it is the line that begins with SU"
+        raise NatsRefusedError(f"{path} holds no NATS user seed", hint) from error
 
 
 def _tls(settings: NatsSettings) -> ssl.SSLContext:
@@ -198,26 +211,29 @@ def _tls(settings: NatsSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.cert, settings.key)
     except (OSError, ValueError) as error:
         hint = "look at NATS_CA, NATS_CERT and NATS_KEY: all PEM files"
-        raise NatsError(f"the TLS files for NATS cannot be used: {error}", hint) from error
+        raise NatsRefusedError(f"the TLS files for NATS cannot be used: {error}", hint) from error
     return context
 
 
-def _unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
+def unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
     """Return the two lines that say why there is no connection."""
-    text = str(error) or type(error).__name__
-    lower = text.lower()
+    text = (str(error) or type(error).__name__).removeprefix("nats: ").strip("'")
+    lower, hint, kind = text.lower(), _START_HINT, NatsError
     if "authorization" in lower or "authentication" in lower:
-        hint = "set NATS_CREDS=/path/to/user.creds, or NATS_USER and NATS_PASSWORD"
-        return NatsError(f"{url}: {lower.removeprefix('nats: ').strip(chr(39))}", hint)
-    if isinstance(error, ConnectionRefusedError) or "connect call failed" in lower:
-        return NatsError(f"{url}: connection refused", _START_HINT)
-    if isinstance(error, socket.gaierror):
-        return NatsError(f"{url}: no such host", _START_HINT)
-    if isinstance(error, ssl.SSLError):
-        return NatsError(f"{url}: TLS: {text}", "set NATS_CA=/path/to/ca.pem (and NATS_CERT, NATS_KEY)")
-    if isinstance(error, asyncio.TimeoutError):
-        return NatsError(f"{url}: no answer within {timeout_s:g}s", _START_HINT)
-    return NatsError(f"{url}: {text}", _START_HINT)
+        kind = NatsError if "timeout" in lower else NatsRefusedError
+        text, hint = lower, "set NATS_CREDS=/path/to/user.creds, or NATS_USER and NATS_PASSWORD"
+    elif isinstance(error, ConnectionRefusedError) or "connect call failed" in lower:
+        text = "connection refused"
+    elif isinstance(error, socket.gaierror):
+        text = "no such host"
+    elif isinstance(error, ssl.SSLError):
+        kind = NatsRefusedError if isinstance(error, ssl.SSLCertVerificationError) else NatsError
+        text, hint = f"TLS: {text}", "set NATS_CA=/path/to/ca.pem (and NATS_CERT, NATS_KEY)"
+    elif isinstance(error, asyncio.TimeoutError):
+        text = f"no answer within {timeout_s:g}s"
+    elif "info message" in lower:
+        text = "what listens there is no NATS"
+    return kind(f"{url}: {text}", hint)
 
 
 @dataclass(frozen=True)
@@ -259,7 +275,7 @@ async def ensure_stream(js: JetStreamContext, options: StreamOptions) -> Ensured
     config = info["config"]
     if not any(_covers(subject, SUBJECTS[0]) for subject in config.get("subjects") or ()):
         hint = f"nats stream edit {STREAM} --subjects {SUBJECTS[0]}"
-        raise NatsError(f"there is a stream {STREAM}, but it does not take {SUBJECTS[0]}", hint)
+        raise NatsRefusedError(f"there is a stream {STREAM}, but it does not take {SUBJECTS[0]}", hint)
     window_s = config["duplicate_window"] / 1e9
     return EnsuredStream(created, changed, config["max_age"] / 1e9, window_s, config["storage"])
 
@@ -321,7 +337,8 @@ async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> bool:
     except BucketNotFoundError:
         pass
     except BadBucketError as error:
-        raise NatsError(f"the stream KV_{BUCKET} is no bucket", f"nats stream rm KV_{BUCKET}") from error
+        hint = f"nats stream rm KV_{BUCKET}"
+        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint) from error
     except APIError as error:
         raise refused(_where(js), error, f"refuses the bucket {BUCKET}") from error
     config = api.KeyValueConfig(
@@ -340,43 +357,12 @@ def refused(where: str, error: APIError, what: str) -> NatsError:
     """Return the two lines for what JetStream's API answered; `what` follows the server's address."""
     none = isinstance(error, ServiceUnavailableError) and error.err_code is None
     if none or error.err_code in _NO_JETSTREAM:
-        hint = "start it with -js, or leave --nats-url out to use the built-in server"
-        return NatsError(f"{where} has no JetStream", hint)
-    return NatsError(f"{where} {what}: {error.description}", f"nats stream info {STREAM} shows what there is")
+        other = "name another one (--nats-url)" if where == DEFAULT_NATS_URL else _BUILT_IN
+        return NatsRefusedError(f"{where} has no JetStream", f"start it with -js, or {other}")
+    kind = NatsRefusedError if (error.code or 0) // 100 == 4 else NatsError  # 500, 503: not now
+    return kind(f"{where} {what}: {error.description}", _HINTS_OF_API.get(error.err_code or 0, _SEE_STREAMS))
 
 
 def _where(js: JetStreamContext) -> str:
     url = js._nc.connected_url
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url else "NATS"
-
-
-def reader_config(
-    name: str,
-    filters: Sequence[str],
-    *,
-    policy: str = api.DeliverPolicy.LAST_PER_SUBJECT,
-    start_seq: int | None = None,
-    start_time: datetime | None = None,
-    ack_wait_s: float | None = None,
-) -> api.ConsumerConfig:
-    """Return how the stream is read: from `start_seq` if given, else from `start_time`, else by `policy`.
-
-    With `ack_wait_s` it is a durable of that name, each message acknowledged; else it lives in the server's
-    memory, acknowledges nothing, and is dropped five minutes after it was last read.
-    """
-    narrow = list(filters) if len(filters) <= MAX_FILTERS else SUBJECTS
-    if start_seq or start_time:
-        policy = api.DeliverPolicy.BY_START_SEQUENCE if start_seq else api.DeliverPolicy.BY_START_TIME
-    return api.ConsumerConfig(
-        name=name,
-        durable_name=name if ack_wait_s else None,
-        deliver_policy=api.DeliverPolicy(policy),
-        opt_start_seq=start_seq or None,
-        opt_start_time=None if start_seq else start_time,
-        ack_policy=api.AckPolicy.EXPLICIT if ack_wait_s else api.AckPolicy.NONE,
-        ack_wait=ack_wait_s,
-        filter_subject=narrow[0] if len(narrow) == 1 else None,
-        filter_subjects=narrow if len(narrow) > 1 else None,
-        inactive_threshold=None if ack_wait_s else 300.0,
-        mem_storage=None if ack_wait_s else True,
-    )

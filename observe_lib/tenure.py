@@ -5,19 +5,22 @@ Coroutines for the loop thread only.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from .errors import StackHeldError
 from .events import OBSERVE, SCHEMA, dump_json
 from .lease import LEASE_S, is_dead
 from .ledger import Entry, Ledger
-from .link import WrongLastError
+from .link import DENIED_AFTER_S, DeniedError, WrongLastError
 from .times import format_time, now_utc, parse_time, seconds_between
 
 #: the key of the lease below the stack's
 LEASE_KEY = f"{OBSERVE}.lease"
 #: the lease is renewed this often
 HEARTBEAT_S = 10.0
+#: nothing is written under a lease that is older: somebody else may hold it by now
+FRESH_S = 12.0
 #: how often a lease that may be abandoned is looked at
 LEASE_POLL_S = 1.0
 
@@ -30,39 +33,69 @@ class Tenure:
     ) -> None:
         self._ledger, self._stack, self._owner, self._about = ledger, stack, owner, about
         self._revision = 0
+        self._beaten: datetime | None = None
+        self._beating = asyncio.Lock()
         self.before: Mapping[str, Any] = {}
+        self.contested = False
 
     async def claim(self, takeover: bool, say: Callable[[str, str], None]) -> None:
         """Take the lease, unless another adapter lives and holds it: StackHeldError then.
 
-        `before` is what the last holder's heartbeat said, {} if there was none.
+        `before` is what the last holder's heartbeat said, {} if there was none; `contested` whether that
+        one may still be alive, not knowing yet.
         """
         revision, payload = await self._ledger.revision_of(LEASE_KEY)
         holder = Entry.parse(revision, payload).found
         self._revision, self.before = revision, holder or {}
-        if holder is None or takeover or is_dead(holder, self._about()):
-            return
+        self.contested = holder is not None and not is_dead(holder, self._about())
+        if self.contested and not takeover:
+            await self._outwait(holder or {}, say)
+        carried = {name: self.before.get(name) or 0 for name in ("acknowledged", "whole")}
+        await self.beat(**carried)
+
+    async def _outwait(self, holder: Mapping[str, Any], say: Callable[[str, str], None]) -> None:
+        """See whether the holder gives a sign of life, or goodbye, until its lease is over."""
         say("stack", f"{self._stack} was held by {_holder(holder)}, waiting {LEASE_S:g}s for a sign of it")
         for _ in range(int(LEASE_S / LEASE_POLL_S)):
             await asyncio.sleep(LEASE_POLL_S)
-            moved, payload = await self._ledger.revision_of(LEASE_KEY)
-            if moved != revision:
-                raise self._held(Entry.parse(moved, payload).found or holder)
+            revision, payload = await self._ledger.revision_of(LEASE_KEY)
+            if revision == self._revision:
+                continue
+            found = Entry.parse(revision, payload).found or {}
+            if found and not is_dead(found, self._about()):
+                raise self._held(found)
+            self._revision, self.before, self.contested = revision, found, False
+            return
 
-    async def beat(self, **more: Any) -> bool:
-        """Renew the lease; return whether it was as we had left it. StackHeldError if it is another's."""
-        kept = True
+    async def beat(self, **more: Any) -> None:
+        """Renew the lease, whatever became of it meanwhile. StackHeldError if it is another's."""
+        async with self._beating:
+            await self._renew(more)
+
+    async def confirm(self) -> None:
+        """Renew the lease where it is so old (we were suspended, NATS was away) that others may have it."""
+        if not self._is_fresh():
+            async with self._beating:
+                if not self._is_fresh():
+                    await self._renew({})
+
+    def _is_fresh(self) -> bool:
+        return self._beaten is not None and 0 <= seconds_between(self._beaten, now_utc()) < FRESH_S
+
+    async def _renew(self, more: Mapping[str, Any]) -> None:
         while True:
-            acknowledged = self._ledger.acknowledged
-            told = {**self._about(), **more, "acknowledged": acknowledged, "at": format_time(now_utc())}
+            at = now_utc()
+            told = {**self._about(), "acknowledged": self._ledger.acknowledged, "at": format_time(at), **more}
             beat = dump_json({"schema": SCHEMA, "owner": self._owner, **told})
             try:
                 self._revision = await self._ledger.write(LEASE_KEY, beat, self._revision)
                 self._ledger.settled(LEASE_KEY)
-                return kept
+                self._beaten = at
+                return
             except WrongLastError:
-                kept = False
                 self._revision = await self.check()
+            except DeniedError:
+                await asyncio.sleep(DENIED_AFTER_S)
 
     async def check(self) -> int:
         """Return the lease's present revision; StackHeldError if it is another adapter's by now."""

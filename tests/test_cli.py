@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,7 @@ import observe_lib
 from observe_lib import cli
 from observe_lib.config import VERSION
 from observe_lib.errors import NatsError
-
-HERE = Path(__file__).resolve().parent.parent
+from tests.forms import CLI_MODULE, SCRIPT, SINGLE_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +28,16 @@ def plain_environment(monkeypatch):
 
 def python(code, *words, **options):
     return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=HERE, capture_output=True, text=True, timeout=30, **options
+        [sys.executable, "-c", code, *words],
+        cwd=SCRIPT.parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        **options,
     )
 
 
-MAIN = "import sys; from observe_lib.cli import main; sys.exit(main())"
+MAIN = f"import sys; from {CLI_MODULE} import main; sys.exit(main())"
 
 
 def test_version_is_one():
@@ -50,8 +53,8 @@ def test_help_of_everything(capsys, monkeypatch):
         assert cli.main([name, "--help"]) == 0
         text = capsys.readouterr().out
         assert verb.sentence in text
-        assert text.count(f"  {cli.PROGRAM} {name}") == len(verb.examples) == 2
-        assert "NATS_URL, nats://127.0.0.1:4222" in text
+        assert text.count(f"  {cli.PROGRAM} {name}") == len(verb.examples) >= 2
+        assert "NATS_URL, nats://127.0.0.1:4222" in text or name in ("demo", "vendor")
         assert max(map(len, text.splitlines())) <= 100
 
 
@@ -62,8 +65,9 @@ def test_examples_are_understood():
             cli._parser(name, verb.load()[0]).parse_args(words)
 
 
+@pytest.mark.skipif(bool(SINGLE_FILE), reason="the one file imports what there is")
 def test_help_imports_no_package():
-    code = "import sys; from observe_lib.cli import main\n" + (
+    code = f"import sys; from {CLI_MODULE} import main\n" + (
         "for words in (['--help'], ['watch', '--help'], ['adapter', '--help']): main(words)\n"
         "print('imported', sorted({'nats', 'requests', 'tabulate', 'websocket'} & set(sys.modules)))"
     )
@@ -156,7 +160,7 @@ def test_how_a_verb_can_end(monkeypatch, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="pipes")
 @pytest.mark.parametrize("print_much", ["print('x\\n' * 10**6)", "print('x')"])
 def test_a_closed_pipe_is_quiet(print_much):
-    code = "import sys\nfrom observe_lib import cli\n"
+    code = f"import sys, {CLI_MODULE}\ncli = sys.modules['{CLI_MODULE}']\n"
     code += f"run = lambda args: ({print_much}, 0)[1]\n"
     code += "verb = cli.VERBS['watch']._replace(load=lambda: (lambda parser: None, run))\n"
     code += "cli.VERBS['watch'] = verb\nsys.exit(cli.main(['watch']))"
@@ -165,7 +169,7 @@ def test_a_closed_pipe_is_quiet(print_much):
     with os.fdopen(write, "w") as out:
         done = subprocess.run(
             [sys.executable, "-c", code],
-            cwd=HERE,
+            cwd=SCRIPT.parent,
             stdout=out,
             stderr=subprocess.PIPE,
             timeout=30,
@@ -178,7 +182,9 @@ def test_a_closed_pipe_is_quiet(print_much):
 def test_a_full_disk_is_an_error_in_two_lines():
     with open("/dev/full", "w") as out:
         words = [sys.executable, "-c", MAIN, "--help"]
-        done = subprocess.run(words, cwd=HERE, stdout=out, stderr=subprocess.PIPE, text=True, timeout=30)
+        done = subprocess.run(
+            words, cwd=SCRIPT.parent, stdout=out, stderr=subprocess.PIPE, text=True, timeout=30
+        )
     assert done.returncode == 1
     assert "No space left" in done.stderr.splitlines()[0]
     assert len(done.stderr.splitlines()) == 2
@@ -192,11 +198,8 @@ def test_output_fits_any_encoding():
 
 
 def adapter_with(monkeypatch, run):
-    """Stand a module in for the adapter, and give the options that its `run_adapter` got."""
-    module = types.ModuleType("observe_lib.adapter")
-    module.AdapterOptions = types.SimpleNamespace
-    module.run_adapter = run
-    monkeypatch.setitem(sys.modules, "observe_lib.adapter", module)
+    """Have the verb adapter do something else with the options that it was given."""
+    monkeypatch.setattr("observe_lib.adapter.run_adapter", run)
 
 
 def test_adapter_gets_its_options(monkeypatch):

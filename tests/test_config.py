@@ -2,6 +2,7 @@ import pytest
 
 from observe_lib.config import (
     ComposeSettings,
+    choice,
     choices,
     compose_settings,
     duration_of,
@@ -89,6 +90,7 @@ def test_files_are_looked_at_before_anything_starts(tmp_path):
         ({"compose_address": "a b"}, {}, "--compose-address"),
         ({"compose_socket": "/s", "compose_port": "1"}, {}, "exclude each other"),
         ({"compose_socket": "/s", "compose_address": "a"}, {}, "exclude each other"),
+        ({}, {"PC_API_TOKEN": "a\nb"}, "PC_API_TOKEN holds no token"),
         ({"token_file": "/nowhere"}, {}, "--token-file: /nowhere cannot be read"),
     ],
 )
@@ -146,6 +148,10 @@ def test_names_and_choices():
     for wrong in ("", "/"):
         with pytest.raises(UsageError, match="NAME is empty"):
             names("NAME", [wrong])
+    assert choice("--sort", "x", "xyz") == "x"
+    for wrong in ("", "x,y", "exploded"):
+        with pytest.raises(UsageError, match="--sort .* is unknown"):
+            choice("--sort", wrong, "xyz")
     for wrong in ("", "x,", "exploded"):
         with pytest.raises(UsageError, match="--type .* is unknown"):
             choices("--type", [wrong], "xyz")
