@@ -8,7 +8,8 @@ from .errors import ComposeError, NatsError, ObserveError, StackHeldError, Usage
 from .events import Event, EventType, Severity
 
 if TYPE_CHECKING:
-    from .consumer import Consumer, Subscription
+    from .consumer import Consumer
+    from .subscription import Subscription
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,6 @@ def __getattr__(name: str) -> Any:
     """Import what needs nats-py only when it is asked for, so that the command line can say what is missing."""
     if name not in ("Consumer", "Subscription"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import consumer
+    from . import consumer, subscription
 
-    return getattr(consumer, name)
+    return getattr(consumer if name == "Consumer" else subscription, name)

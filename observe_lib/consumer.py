@@ -32,6 +32,8 @@ DURABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SKEW_MAX_S = 300.0
 #: waiting looks at least this often: that nothing is heard any more is no event
 LOOK_AGAIN_S = 0.5
+#: and no more often than this, however much happens
+LOOK_GAP_S = 0.1
 #: `close()` waits no longer than this for handlers that are still at work
 CLOSE_S = 5.0
 
@@ -214,15 +216,16 @@ class Consumer:
                 return list(found), stream.last_seq
             span *= 8
 
-    def states(self) -> States:
+    def states(self, crashes_of: Sequence[str] | None = ()) -> States:
         """Return what is known of all processes now: read once, from then on kept current by the events.
 
-        Connects if need be; the first call reads the bucket and the crashes of a day, later ones cost little.
+        Connects if need be; the first call reads the bucket, and the crashes of a day of the processes that
+        `crashes_of` names (none given: all; None: of none). Later calls cost little.
         """
         self.connect()
         with self._lock:
             if self._tracker is None:
-                self._tracker = Tracker(*self._parts()).open(self._timeout_s)
+                self._tracker = Tracker(*self._parts(), crashes_of=crashes_of).open(self._timeout_s)
             return self._tracker.states
 
     def wait_for(
@@ -247,25 +250,31 @@ class Consumer:
         if not patterns or not asked:
             raise UsageError("nothing to wait for", "name a process, and what it is to become")
         vigil = Vigil(patterns, asked, began, texts_of(fail_on), stack)
-        tracker = Tracker(*self._parts(), day=False, on_event=vigil.hear)
+        tracker = Tracker(*self._parts(), crashes_of=None, on_event=vigil.hear)
         version = 0
         try:
             tracker.open(self._timeout_s)
             while not self._closed.is_set():
-                states, now = tracker.states, now_utc()
-                for outcome in vigil.look(states, now, time.monotonic()):
+                states, now, looked = tracker.states, now_utc(), time.monotonic()
+                for outcome in vigil.look(states, now, looked):
                     on_outcome(outcome)
                 if failure := vigil.failure():
                     raise failure
                 if vigil.over:
                     return list(vigil.outcomes.values())
-                left_s = began + timeout_s - time.monotonic()
+                left_s = began + timeout_s - looked
                 if left_s <= 0:
                     raise vigil.timed_out(states, now, timeout_s)
                 version = tracker.wait(version, min(left_s, LOOK_AGAIN_S))
+                self._closed.wait(looked + LOOK_GAP_S - time.monotonic())
             raise ObserveError("this Consumer was closed", "make a new one")
         finally:
             tracker.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there just now; a lost one is tried again for ever."""
+        return self._connection is not None and self._connection.is_up
 
     def retained(self) -> Retained | None:
         """Return what the stream still holds; None where there is no stream."""
@@ -281,7 +290,7 @@ class Consumer:
 
     def check_forgettable(self, stack: str) -> None:
         """ObserveError while the adapter of a stack lives: it would write its records again."""
-        found = self.states().stacks.get(stack)
+        found = self.states(None).stacks.get(stack)
         silence = found.silence(now_utc()) if found else None
         if found and found.lease and not (silence and silence.about == "adapter"):
             host, pid = found.lease.get("host", "?"), found.lease.get("pid", "?")

@@ -25,7 +25,8 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 from .bridge import Bridge, log
 from .connection import Connection
 from .errors import NatsError
-from .stream import STREAM, ask_stream, reader_config, refused
+from .reader import reader_config
+from .stream import STREAM, ask_stream, refused
 
 #: how long one request to the server may take
 REQUEST_S = 3.0
@@ -116,6 +117,7 @@ class Feed:
     def open(self, timeout_s: float) -> None:
         """Begin to read; NatsError if it turns out at once that this may not be read."""
         self._running = self._bridge.spawn(self._run())
+        self._running.add_done_callback(self._note_end)
         self._running.add_done_callback(_note_failure)
         with suppress(concurrent.futures.TimeoutError):
             self._ready.result(timeout_s)
@@ -153,6 +155,12 @@ class Feed:
         """End the reading: nobody takes anything from it any more."""
         if self._running:
             self._running.cancel()
+
+    def _note_end(self, running: "concurrent.futures.Future[None]") -> None:
+        """A reading that broke for a reason nobody thought of must not leave its reader waiting."""
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.error("reading %s has failed: %r", STREAM, error)
+            self._items.put(Mark.END)
 
     def absence(self) -> str:
         """Return what is missing while there is no stream."""

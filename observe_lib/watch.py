@@ -1,4 +1,4 @@
-"""The verb `watch`: the last event of each kind per process, then what happens from now on, row by row.
+"""The verb `watch`: the last event of each kind per process, or those of any time; then what happens.
 The main thread prints; the subscription's thread only hands over, and waits when the screen is slow.
 """
 
@@ -10,13 +10,19 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Event as Flag
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from .config import add_nats_flags, choices, names, nats_settings, whole_number
+from .config import add_nats_flags, choice, choices, moment_of, names, nats_settings, whole_number
 from .errors import EXIT_OK, UsageError
 from .events import OBSERVE, Event, EventType, Key, Severity, process_matches
 from .output import EventTable, Style, add_output_flags, json_line, printable, style_of
+from .times import UTC, format_time, now_utc
+
+if TYPE_CHECKING:
+    from .bucket import Retained
+    from .consumer import Consumer
 
 #: events between the subscription's thread and the screen; when it is full, NATS waits
 INBOX_SIZE = 1000
@@ -46,7 +52,13 @@ def add_watch_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--stack", metavar="STACK", help="only this process-compose [all]")
     add("--new", action="store_true", help="only what happens from now on")
+    when = "15m, 2h, 10:41, 10:41:07, 2025-10-16 10:41:07, or RFC 3339"
+    add("--since", metavar="TIME", help=f"every event observed since then: {when}")
+    add("--until", metavar="TIME", help="and none that was observed then or later")
+    add("-n", "--last", metavar="N", help="only the last N of those stored")
+    add("--no-follow", action="store_true", help="end with what is stored, and say how much that was")
     add("--count", metavar="N", help="end after N events [go on until Ctrl-C]")
+    add("--logs", action="store_true", help="with each crash the end of its log, as it was sent along")
     add_output_flags(parser)
     add_nats_flags(parser)
 
@@ -63,6 +75,16 @@ class Selection:
     new: bool = False
     count: int | None = None
     companions: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+    last: int | None = None
+    follow: bool = True
+    logs: bool = False
+
+    @property
+    def ranged(self) -> bool:
+        """Whether every event of some time is wanted, instead of the last of each kind."""
+        return self.since is not None or self.until is not None or self.last is not None
 
     def shows(self, event: Event) -> bool:
         """Whether the event is loud enough, and tells more than another one does; an unknown loudness is."""
@@ -80,8 +102,9 @@ class Selection:
         return bool(self.types or self.exclude_types or self.stack or self.severity != Severity.DEBUG)
 
 
-def selection_of(flags: dict[str, Any]) -> Selection:
+def selection_of(flags: dict[str, Any], now: datetime | None = None) -> Selection:
     """Return what the flags of `watch` ask for."""
+    now = now or now_utc()
     types = choices("--type", flags["type"], EventType)
     excluded = choices("--exclude-type", flags["exclude_type"], EventType)
     if types and not set(types) - set(excluded):
@@ -92,12 +115,33 @@ def selection_of(flags: dict[str, Any]) -> Selection:
         processes=(*names("NAME", flags["name"]), *names("--process", flags["process"])),
         types=tuple(name for name in types if name not in excluded),
         exclude_types=() if types else tuple(excluded),
-        severity=choices("--severity", [flags["severity"]], Severity)[-1],
+        severity=choice("--severity", flags["severity"], Severity),
         stack=flags["stack"],
         new=flags["new"],
         count=whole_number("--count", flags["count"], 1, 999_999_999) if flags["count"] is not None else None,
         companions=flags["verbose"] or flags["output"] == "json",
+        logs=flags["logs"],
+        **_range_of(flags, now),
     )
+
+
+def _range_of(flags: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the fields of a Selection that say which time is wanted."""
+    zone, last = UTC if flags["utc"] else None, flags["last"]
+    since, until = (
+        moment_of(f"--{name}", flags[name], now, zone) if flags[name] is not None else None
+        for name in ("since", "until")
+    )
+    if flags["new"] and (since or until or last or flags["no_follow"]):
+        raise UsageError("--new leaves nothing of what is stored", "leave it out, or the other flags")
+    if since and until and since >= until:
+        raise UsageError("--since is not before --until", "--since 2h --until 1h is the hour before the last")
+    return {
+        "since": since,
+        "until": until,
+        "last": whole_number("--last", last, 1, 1_000_000) if last is not None else None,
+        "follow": not flags["no_follow"] and (until is None or until > now),
+    }
 
 
 class Screen:
@@ -111,8 +155,11 @@ class Screen:
         self._table = EventTable(style)
         self._replay: list[Event] = []
         self._unmatched = dict.fromkeys(wanted.processes)
-        self._is_live = False
+        self._is_live = wanted.ranged
         self._printed = 0
+        self._span: list[str] = []
+        self._stack_of: dict[Key, str | None] = {}
+        self._said_both = False
 
     @property
     def is_full(self) -> bool:
@@ -127,25 +174,63 @@ class Screen:
             return
         if self._is_live:
             self._printed += 1
-            self._write([json_line(event.to_dict())] if self._style.as_json else self._table.live(event))
+            self._see(event)
+            self._write(self._lines(event, self._table.live(event)))
         else:
             self._replay.append(event)
 
     def live(self) -> None:
         """Print the replay; what comes from now on is printed as it comes."""
+        if self._wanted.ranged:
+            self._write([] if self._style.as_json or not self._wanted.follow else ["--- live ---"])
+            if self._wanted.last is None:
+                self._note_unmatched()
+            return
         events = self._newer_stacks(_without_observer(self._replay, self._wanted.names_observer))
         events = events[: self._wanted.count]
         self._replay, self._is_live, self._printed = [], True, len(events)
+        for event in events:
+            self._see(event)
         if self._style.as_json:
             self._write(json_line(event.to_dict()) for event in events)
         elif events:
-            self._write(self._table.replay(events) + ([] if self.is_full else [LIVE_LINE]))
-        else:
+            lines = self._table.replay(events)
+            rows = (self._lines(event, [row]) for event, row in zip(events, lines[2:], strict=True))
+            self._write([*lines[:2], *(line for row in rows for line in row)])
+            self._write([] if self.is_full or not self._wanted.follow else [LIVE_LINE])
+        elif self._wanted.follow:
             filtered = self._wanted.processes or self._wanted.narrow
             above = "nothing that matches is stored yet" if filtered else "nothing is stored yet"
             self._write(["--- live ---" if self._wanted.new else f"--- live ({above}) ---"])
         if not self.is_full and not self._wanted.new:
             self._note_unmatched()
+
+    def _lines(self, event: Event, row: list[str]) -> list[str]:
+        if self._style.as_json:
+            return [json_line(event.to_dict())]
+        tail = (event.log_tail or []) if self._wanted.logs else []
+        return [*row, *(printable(f"          | {line}") for line in tail)]
+
+    def _see(self, event: Event) -> None:
+        """Remember from when to when it goes; say once that two stacks have the same name."""
+        self._span = [min([*self._span[:1], event.seen_at]), max([*self._span[1:], event.seen_at])]
+        stack = self._stack_of.setdefault(event.key, event.stack)
+        if stack != event.stack and self._wanted.ranged and not (event.of_observer or self._said_both):
+            self._said_both = True
+            self._note(f"{stack or '-'} and {event.stack or '-'} both have {event.key}: see the column STACK")
+
+    def summary(self, stored: "Retained | None") -> str:
+        """Return in one line how much was printed, of what time, and whether that is all there was."""
+        first = stored.first_at if stored and not stored.complete else None
+        text = f"{self._printed} event{'s' * (self._printed != 1)}"
+        if self._span:
+            text += f", from {self._style.clock(self._span[0])} to {self._style.clock(self._span[1])}"
+        reached = self._wanted.last is not None and self._printed >= self._wanted.last
+        if first is None or reached or not self._wanted.ranged:
+            return text
+        if self._wanted.since is not None and self._wanted.since >= first:
+            return text
+        return f"{text}; what was before {self._style.clock(format_time(first))} is not retained any more"
 
     def _newer_stacks(self, events: list[Event]) -> list[Event]:
         """Leave out what an older stack said of a name that a newer one has too, and say so once."""
@@ -159,8 +244,13 @@ class Screen:
 
     def _note_unmatched(self) -> None:
         for name in self._unmatched:
-            what = "no event that you want of" if self._wanted.narrow else "no process matches"
-            self._note(f"{what} {name!r} yet; waiting")
+            what = (
+                "no event that you want of"
+                if self._wanted.narrow or self._wanted.ranged
+                else "no process matches"
+            )
+            there = "yet; waiting" if self._wanted.follow else "in what is stored"
+            self._note(f"{what} {name!r} {there}")
 
     def _write(self, lines: Iterable[str]) -> None:
         self._out.write("".join(f"{line}\n" for line in lines))
@@ -211,24 +301,53 @@ def run_watch(args: argparse.Namespace) -> int:
     inbox, screen = _Inbox(), Screen(sys.stdout, style, wanted, note)
     with Consumer(settings) as consumer:
         try:
-            consumer.subscribe(
-                inbox.put,
-                process=wanted.processes,
-                types=wanted.types,
-                exclude_types=wanted.exclude_types,
-                stack=wanted.stack,
-                new=wanted.new,
-                on_live=lambda: inbox.put(_LIVE),
-                on_wait=inbox.put,
-            )
-            _print_all(inbox, screen, note)
+            start_seq = _print_last(consumer, screen, wanted)
+            if start_seq is not None:
+                consumer.subscribe(
+                    inbox.put,
+                    process=wanted.processes,
+                    types=wanted.types,
+                    exclude_types=wanted.exclude_types,
+                    stack=wanted.stack,
+                    new=wanted.new,
+                    since=None if start_seq > 1 else wanted.since,
+                    until=wanted.until,
+                    start_seq=start_seq,
+                    on_live=lambda: inbox.put(_LIVE),
+                    on_wait=inbox.put,
+                )
+                _print_all(inbox, screen, wanted, note)
+            if not wanted.follow:
+                note(screen.summary(consumer.retained()))
         finally:
             inbox.close()
     return EXIT_OK
 
 
-def _print_all(inbox: _Inbox, screen: Screen, note: Callable[[str], None]) -> None:
-    while not screen.is_full:
+def _print_last(consumer: "Consumer", screen: Screen, wanted: Selection) -> int | None:
+    """Print the last events stored where these are wanted; return where to go on, None: not at all.
+
+    0 is the last event per subject, or what `since` says; 1 the first event there is.
+    """
+    if wanted.last is None:
+        return 1 if wanted.until is not None and wanted.since is None else 0
+    events, place = consumer.recent(
+        wanted.last,
+        wanted.processes,
+        wanted.types,
+        exclude_types=wanted.exclude_types,
+        stack=wanted.stack,
+        since=wanted.since,
+        until=wanted.until,
+        keep=wanted.shows,
+    )
+    for event in events:
+        screen.add(event)
+    return place + 1 if wanted.follow and not screen.is_full else None
+
+
+def _print_all(inbox: _Inbox, screen: Screen, wanted: Selection, note: Callable[[str], None]) -> None:
+    while not screen.is_full and (wanted.until is None or not wanted.follow or now_utc() < wanted.until):
         try:
             item = inbox.get()
         except queue.Empty:
@@ -236,8 +355,12 @@ def _print_all(inbox: _Inbox, screen: Screen, note: Callable[[str], None]) -> No
             continue
         if item is _LIVE:
             screen.live()
+            if not wanted.follow:
+                return
         elif isinstance(item, str):
             note(f"{item}; waiting (start one: python observe.py adapter)")
+            if not wanted.follow:
+                return
         else:
             screen.add(item)
 

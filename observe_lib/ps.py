@@ -1,0 +1,99 @@
+"""The verb `ps`: what every process of every stack is now, one row each.
+The main thread asks once and prints; nothing is kept open.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from .config import add_nats_flags, choice, nats_settings
+from .errors import EXIT_OK, ObserveError
+from .output import Style, add_output_flags, json_line, printable, style_of
+from .states import DAY, ProcessRow, States
+from .tables import add_selection_flags, age_words, plain_table, row_json, selected, stale_lines
+from .times import parse_time, seconds_between
+
+HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
+#: what rows can be sorted by: names from a to z, numbers and ages the most interesting first
+SORTS = ("name", "status", "up", "restarts", "crashes", "last")
+
+
+def add_ps_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ps`."""
+    add_selection_flags(parser)
+    parser.add_argument("--sort", metavar="BY", default="name", help=f"{', '.join(SORTS)} [name]")
+    add_output_flags(parser)
+    add_nats_flags(parser)
+
+
+def run_ps(args: argparse.Namespace) -> int:
+    """Print the table; an ObserveError where a name was asked for that there is not."""
+    flags = vars(args)
+    patterns, stack = selected(flags)
+    sort = choice("--sort", flags["sort"], SORTS)
+    settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
+    from .consumer import Consumer
+
+    with Consumer(settings) as consumer:
+        states = consumer.states(patterns)
+    now = style.now()
+    rows = sorted(states.select(patterns, stack), key=_sort_key(sort, now))
+    if not rows:
+        return _say_nothing(patterns, stack, settings.url)
+    if style.as_json:
+        lines = [
+            json_line(row_json(row, states.silence(row, now), now, row.crashes_since(now - DAY)))
+            for row in rows
+        ]
+    else:
+        lines = plain_table(HEADERS, (cells_of(row, states, now) for row in rows), style.columns())
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+    if not style.as_json and not args.quiet:
+        note_stale(states, rows, style, now)
+    return EXIT_OK
+
+
+def cells_of(row: ProcessRow, states: States, now: datetime) -> Sequence[str]:
+    """Return the cells of a row; of one that may no longer hold only what is past."""
+    last = f"{row.last.type} {age_words(parse_time(row.last.timestamp), now)} ago" if row.last else "-"
+    past = (str(row.restarts), str(row.crashes_since(now - DAY)), last)
+    if states.silence(row, now):
+        return row.place.stack, str(row.place), "stale", "-", "-", "-", *past
+    pid, up = str(row.pid or "-"), age_words(row.since, now)
+    return row.place.stack, str(row.place), row.status or "-", row.health, pid, up, *past
+
+
+def note_stale(states: States, rows: Sequence[ProcessRow], style: Style, now: datetime) -> None:
+    """Say on stderr why rows are stale."""
+    with suppress(OSError):
+        for line in stale_lines(states, rows, style, now):
+            print(line, file=sys.stderr, flush=True)
+
+
+def _sort_key(sort: str, now: datetime) -> Callable[[ProcessRow], Any]:
+    keys: dict[str, Callable[[ProcessRow], Any]] = {
+        "name": lambda row: (),
+        "status": lambda row: row.status,
+        "up": lambda row: -seconds_between(row.since, now) if row.since else 0.0,
+        "restarts": lambda row: -row.restarts,
+        "crashes": lambda row: -row.crashes_since(now - DAY),
+        "last": lambda row: -parse_time(row.last.timestamp).timestamp() if row.last else 0.0,
+    }
+    return lambda row: (keys[sort](row), row.place)
+
+
+def _say_nothing(patterns: Sequence[str], stack: str | None, url: str) -> int:
+    if patterns or stack is not None:
+        what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack is not None else [])])
+        raise ObserveError(f"no process matches {what}", "python observe.py ps shows all there are")
+    with suppress(OSError):
+        print(
+            printable(f"nothing is known on {url} yet (start one: python observe.py adapter)"),
+            file=sys.stderr,
+        )
+    return EXIT_OK

@@ -1,0 +1,167 @@
+"""One handler and what it is given: which events are wanted, had already, or malformed.
+Each subscription has a thread of its own, "observe-handler-N"; it never touches NATS.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from .bridge import log
+from .config import moment_of, names
+from .events import OBSERVE, Event, filter_subjects, process_matches
+from .feed import Feed, Mark, Message
+from .times import now_utc, parse_time
+
+Handler = Callable[[Event], object]
+#: a moment, or what `parse_when` makes one of
+When = datetime | str | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which events a reader wants; empty filters want everything."""
+
+    processes: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    exclude_types: tuple[str, ...] = ()
+    stack: str | None = None
+    companions: bool = True
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def subjects(self) -> list[str]:
+        """Return the subjects that hold all of it, and perhaps more."""
+        return filter_subjects(self.processes, self.types)
+
+    def accepts(self, event: Event) -> bool:
+        """Whether it is this event; who names types wants none of the observer, unless naming that too."""
+        if (
+            event.of_observer
+            and self.types
+            and not any(one.startswith(f"{OBSERVE}/") for one in self.processes)
+        ):
+            return False
+        named = [process_matches(one, event.namespace, event.process) for one in self.processes]
+        return (
+            (not named or any(named))
+            and (not self.types or event.type in self.types)
+            and event.type not in self.exclude_types
+            and (self.stack is None or event.stack == self.stack)
+            and (self.companions or not event.companion)
+            and (self.since is None or parse_time(event.seen_at) >= self.since)
+            and (self.until is None or parse_time(event.seen_at) < self.until)
+        )
+
+
+class Subscription:
+    """One handler, its thread, and what became of its events; made by `Consumer.subscribe`."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        wanted: Wanted,
+        handler: Handler,
+        on_live: Callable[[], object],
+        on_wait: Callable[[str], object],
+    ) -> None:
+        #: payloads that are no event; events whose handler raised; durable: events given up after four tries
+        self.malformed = self.failed = self.skipped = 0
+        self.feed, self._wanted = feed, wanted
+        self._handler, self._on_live, self._on_wait = handler, on_live, on_wait
+        self._last: dict[tuple[object, ...], tuple[int, str]] = {}
+        self.thread = threading.Thread(target=self._work, name=f"observe-handler-{feed.number}", daemon=True)
+
+    def stop(self) -> None:
+        """End it: no further event is handed over. Returns at once, also within the handler."""
+        self.feed.end()
+
+    def events(self, follow: bool = True, until_seq: int | None = None) -> Iterator[Event]:
+        """Yield its events in the calling thread, until it ends or (without `follow`) the replay is over.
+
+        With `until_seq` none that is stored after that place.
+        """
+        for item in self.feed.items():
+            if not isinstance(item, Message):
+                if not follow:
+                    return
+            elif until_seq is not None and item.seq > until_seq:
+                return
+            elif event := self._decode(item):
+                yield event
+
+    def _work(self) -> None:
+        try:
+            for item in self.feed.items():
+                if isinstance(item, Message):
+                    self._handle(item)
+                elif item is Mark.LIVE:
+                    self._attempt(self._on_live)
+                else:
+                    self._attempt(self._on_wait, self.feed.absence())
+        finally:
+            self.feed.closed()
+
+    def _handle(self, message: Message) -> None:
+        event = self._decode(message)
+        if event is None or self._attempt(self._handler, event):
+            self.feed.done(message)
+            return
+        self.failed += 1
+        if self.feed.failed(message):
+            self.skipped += 1
+            log.error("skipped for good, its handler failed %d times: %s", message.attempt, event.subject)
+
+    def _attempt(self, function: Callable[..., object], *arguments: object) -> bool:
+        try:
+            function(*arguments)
+            return True
+        except Exception as error:  # somebody else's code: whatever it raises must not end this thread
+            log.error("a handler raised %s: %s", type(error).__name__, error)
+            log.debug("where it raised:", exc_info=True)
+            return False
+
+    def _decode(self, message: Message) -> Event | None:
+        """Return the event, if it is one, is wanted, and was not had before."""
+        try:
+            event = Event.from_json(message.data)
+        except ValueError as error:
+            self.malformed += 1
+            log.debug("not an event, at %d: %s", message.seq, error)
+            return None
+        return event if self._wanted.accepts(event) and not self._had(event, message) else None
+
+    def _had(self, event: Event, message: Message) -> bool:
+        """Whether an event of this process with this `seq` came before: the stream may hold one twice."""
+        if event.seq is None or message.attempt > 1:
+            return False
+        key = (event.stack, event.namespace, event.process, event.of_observer)
+        last_seq, last_seen = self._last.get(key, (0, ""))
+        if event.seq <= last_seq and parse_time(event.seen_at) <= parse_time(last_seen):
+            return True
+        self._last[key] = (event.seq, event.seen_at)
+        return False
+
+
+def wanted_of(
+    process: str | Sequence[str],
+    types: str | Sequence[str] = (),
+    exclude_types: str | Sequence[str] = (),
+    stack: str | None = None,
+    companions: bool = True,
+    since: When = None,
+    until: When = None,
+) -> Wanted:
+    """Return what these filters let through; UsageError where one makes no sense."""
+    processes = names("process", texts_of(process))
+    span = (_moment_of("since", since), _moment_of("until", until))
+    return Wanted(tuple(processes), texts_of(types), texts_of(exclude_types), stack, companions, *span)
+
+
+def _moment_of(name: str, when: When) -> datetime | None:
+    return moment_of(name, when, now_utc()) if isinstance(when, str) else when
+
+
+def texts_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return one text, or several, as several."""
+    return (str(given),) if isinstance(given, str) else tuple(str(one) for one in given)

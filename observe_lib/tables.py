@@ -1,0 +1,123 @@
+"""What `ps`, `show` and other screens of states share: which processes, words, plain tables.
+Pure text; nothing here prints.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from .config import names
+from .errors import UsageError
+from .output import Style, cut_text, printable, text_width
+from .states import ProcessRow, Silence, States
+from .times import format_duration, format_time, seconds_between
+
+#: so many processes are named in one line, more are only counted
+NAMED = 3
+
+
+def add_selection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what says which processes: the same as in `watch`."""
+    parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
+    parser.add_argument("--process", metavar="NAME", action="append", help="the same as NAME; repeatable")
+    parser.add_argument("--stack", metavar="STACK", help="only this process-compose [all]")
+
+
+def selected(flags: dict[str, Any]) -> tuple[list[str], str | None]:
+    """Return the names and the stack that these flags ask for."""
+    if flags["stack"] is not None and not flags["stack"].strip():
+        raise UsageError("--stack is empty", "name a stack, or leave it out to see all of them")
+    return [*names("NAME", flags["name"]), *names("--process", flags["process"])], flags["stack"]
+
+
+def age_words(start: datetime | None, now: datetime) -> str:
+    """Return how long ago something was, in whole seconds: `43s`, `1m21s`, `41m`; "-" if it never was."""
+    if start is None:
+        return "-"
+    seconds = max(0, int(seconds_between(start, now)))
+    return f"{seconds}s" if seconds < 60 else format_duration(seconds)
+
+
+def plain_table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], columns: int | None = None
+) -> list[str]:
+    """Return the lines of a table without rules, cut to the terminal's columns; cells are made printable."""
+    cells = [headers, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = (cell + " " * (width - text_width(cell)) for cell, width in zip(row, widths, strict=True))
+        line = "  ".join(padded).rstrip()
+        lines.append(cut_text(line, columns) if columns else line)
+    return lines
+
+
+def silence_words(silence: Silence, style: Style, now: datetime) -> str:
+    """Return why nothing is heard of a stack, since when and how long that is."""
+    since = ""
+    if silence.since is not None:
+        since = f" since {style.clock(format_time(silence.since))} ({age_words(silence.since, now)})"
+    if silence.about == "adapter":
+        return (
+            f"its adapter was stopped,{since}"
+            if silence.kind == "stopped"
+            else f"no word from its adapter{since}"
+        )
+    if silence.kind == "stopped":
+        return f"its process-compose is gone{since}"
+    return f"its process-compose does not answer{since}" + (f": {silence.error}" if silence.error else "")
+
+
+def stale_lines(states: States, rows: Iterable[ProcessRow], style: Style, now: datetime) -> list[str]:
+    """Return one line per stack that is not heard of: why, since when, and what its processes were then."""
+    silent: dict[str, list[ProcessRow]] = {}
+    for row in rows:
+        if states.silence(row, now):
+            silent.setdefault(row.place.stack, []).append(row)
+    lines = []
+    for stack, found in silent.items():
+        silence = states.stacks[stack].silence(now)
+        if silence is not None:
+            words = f"{stack}: {silence_words(silence, style, now)}; {_were(found)} then"
+            lines.append(printable(words))
+    return lines
+
+
+def _were(rows: Sequence[ProcessRow]) -> str:
+    if len(rows) > NAMED:
+        alive = sum(row.alive for row in rows)
+        return f"{alive} of its {len(rows)} processes were running"
+    return ", ".join(f"{row.place} was {status_words(row)}" for row in rows)
+
+
+def status_words(row: ProcessRow) -> str:
+    """Return status and, where there is any, health: `Running, Ready`."""
+    return row.status if row.health == "-" else f"{row.status}, {row.health}"
+
+
+def row_json(row: ProcessRow, silence: Silence | None, now: datetime, crashes: int) -> Mapping[str, object]:
+    """Return a row as the JSON object of `ps --json`: what does not apply is absent."""
+    stack, namespace, process = row.place
+    last = row.last
+    found: dict[str, object] = {
+        "stack": stack,
+        "namespace": namespace,
+        "process": process,
+        "status": row.status,
+        "health": None if row.health == "-" else row.health,
+        "alive": row.alive,
+        "pid": row.pid,
+        "since": format_time(row.since) if row.since else None,
+        "up_seconds": max(0.0, round(seconds_between(row.since, now), 3)) if row.since else None,
+        "ended_at": format_time(row.ended_at) if row.ended_at and not row.alive else None,
+        "exit_code": row.exit_code,
+        "reason": row.reason or None,
+        "restarts": row.restarts,
+        "crashes_24h": crashes,
+        "last_event": {"type": last.type, "timestamp": last.timestamp} if last else None,
+    }
+    if silence is not None:
+        found |= {"stale": True, "stale_reason": f"{silence.about} {silence.kind}"}
+        found["stale_since"] = format_time(silence.since) if silence.since else None
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,376 @@
+"""The library's states and ranges, and the verbs over them, against a real nats-server.
+
+No process-compose: what the adapter would write is written by hand, so that every figure is known.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from observe_lib import Consumer, Event, NatsError, UsageError
+from observe_lib.events import dump_json, encode_token
+from observe_lib.states import Place
+from observe_lib.stream import BUCKET, StreamOptions, ensure_bucket
+from observe_lib.times import format_time, now_utc
+from observe_lib.vigil import TimedOutError
+from tests.integration.test_consumer import Writer
+from tests.nats_server import RealNats
+from tests.running import run_observe
+from tests.test_states import known_of, record_of
+
+WEB = Place("host-a", "default", "web")
+NOW = now_utc()
+
+
+def ago(minutes: float) -> str:
+    return format_time(NOW - timedelta(minutes=minutes))
+
+
+def told(
+    kind: str, seq: int, minutes: float, process: str = "web", stack: str = "host-a", **fields: Any
+) -> Event:
+    """What happened so many minutes ago."""
+    at = ago(minutes)
+    state = {"name": process, "namespace": "default", "status": "Running", "pid": 7, "is_ready": "-"}
+    return Event(
+        kind, process, "default", at, stack=stack, seq=seq, observed_at=at, **{"state": state, **fields}
+    )
+
+
+class Bucket(Writer):
+    """Writes records and events as the adapter does."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.ensure()
+        self.bridge.run(ensure_bucket(self.js, StreamOptions()), 5)
+
+    def record(self, *events: Event, publish: bool = True, gone: bool = False) -> None:
+        """Write a record, then what it holds into the stream."""
+        last = events[-1]
+        key = f"{encode_token(last.stack or '')}.{last.namespace}.{encode_token(last.process)}"
+        record = record_of(known_of(ended=last.type in ("stopped", "crashed")), *events, gone=gone)
+        self.raw(f"$KV.{BUCKET}.{key}", dump_json(record))
+        if publish:
+            self.put(*events)
+
+    def lease(self, stack: str, **fields: Any) -> None:
+        found = {"schema": 1, "owner": "x", "host": stack, "pid": 1, "boot_id": "elsewhere", **fields}
+        self.raw(f"$KV.{BUCKET}.{stack}._observe.lease", dump_json(found))
+
+    def close(self) -> None:
+        self.bridge.run(self.nc.close(), 5)
+        self.bridge.stop()
+
+
+@pytest.fixture
+def bucket(nats_server: RealNats) -> Iterator[Bucket]:
+    found = Bucket(nats_server.url)
+    yield found
+    found.close()
+
+
+def within(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_states_come_from_the_bucket_and_go_on_with_the_stream(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.lease("host-a")
+    for seq, minutes in enumerate((2000, 100, 50, 50, 20), start=1):
+        bucket.put(told("crashed", seq, minutes, exit_code=1))
+    bucket.record(told("started", 6, 10))
+    bucket.record(told("started", 1, 10, stack="host-b"))
+    with Consumer(nats_server.url) as consumer:
+        states = consumer.states()
+        row = states.rows[WEB]
+        assert row.alive and row.since is not None and len(states.rows) == 2
+        assert row.crashes_since(now_utc() - timedelta(hours=24)) == 5 - 1  # one is older
+        assert row.last_crash is not None and row.last_crash.seq == 5
+        assert not states.stacks["host-b"].lease and states.stacks["host-a"].lease["host"] == "host-a"
+        bucket.put(told("crashed", 7, 0, exit_code=1), told("restarted", 8, 0, restarts=1))
+        within(lambda: consumer.states().rows[WEB].restarts == 1)
+        row = consumer.states().rows[WEB]
+        assert row.alive and row.crashes_since(now_utc() - timedelta(hours=24)) == 5
+        assert states.rows[WEB].restarts == 0, "what was returned before does not change"
+
+
+def test_an_empty_server_is_no_error_and_what_comes_later_is_seen(nats_server: RealNats) -> None:
+    with Consumer(nats_server.url) as consumer:
+        assert not consumer.states().rows
+        with pytest.raises(TimedOutError):
+            consumer.wait_for("web", timeout_s=0.2)
+        writer = Bucket(nats_server.url)
+        writer.record(told("started", 1, 0))
+        within(lambda: WEB in consumer.states().rows)
+        assert consumer.wait_for("web", timeout_s=10)[0].reached
+        writer.close()
+
+
+def test_a_server_that_is_killed_and_back_again(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.record(told("started", 1, 10))
+    with Consumer(nats_server.url) as consumer:
+        assert consumer.states().rows[WEB].alive
+        nats_server.kill()
+        assert consumer.states().rows[WEB].alive
+        nats_server.start()
+        bucket.put(told("stopped", 2, 0))
+        within(lambda: not consumer.states().rows[WEB].alive)
+
+
+def test_a_heartbeat_is_seen_without_any_event(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.record(told("started", 1, 10))
+    bucket.lease("host-a", stopped=True)
+    with Consumer(nats_server.url) as consumer:
+        assert consumer.states().silence(consumer.states().rows[WEB], now_utc()) is not None
+        bucket.lease("host-a")
+        within(lambda: consumer.states().silence(consumer.states().rows[WEB], now_utc()) is None)
+
+
+def test_ten_thousand_processes(nats_server: RealNats, bucket: Bucket) -> None:
+    async def write() -> None:
+        futures = []
+        for number in range(10_000):
+            record = record_of(known_of(), told("started", 1, 10, process=f"p{number}"))
+            subject = f"$KV.{BUCKET}.host-a.default.p{number}"
+            futures.append(await bucket.js.publish_async(subject, dump_json(record)))
+        await bucket.js.publish_async_completed()
+
+    bucket.bridge.run(write(), 60)
+    with Consumer(nats_server.url) as consumer:
+        begun = time.monotonic()
+        assert len(consumer.states().rows) == 10_000
+        assert time.monotonic() - begun < 15  # usually 1 to 2
+        bucket.put(told("crashed", 2, 0, process="p9999"))
+        within(lambda: not consumer.states().rows[Place("host-a", "default", "p9999")].alive)
+        begun = time.monotonic()
+        consumer.states()
+        assert time.monotonic() - begun < 0.5
+
+
+# --- ranges ---
+
+
+@pytest.fixture
+def history(bucket: Bucket) -> Bucket:
+    """An hour: web every ten minutes, api once, one companion, and the adapter."""
+    for seq, minutes in enumerate(range(60, 0, -10), start=1):
+        bucket.put(told("restarted", seq, minutes))
+        if minutes == 30:
+            bucket.put(told("crashed", 1, 29, process="api", exit_code=1, log_tail=["bye"]))
+            bucket.put(told("status_changed", 2, 29, process="api", companion=True))
+            bucket.put(replace(told("restarted", 1, 28), stack="host-b"))
+    return bucket
+
+
+def seqs(events: list[Event]) -> list[tuple[str, int | None]]:
+    return [(event.process, event.seq) for event in events]
+
+
+RANGES: dict[str, tuple[dict[str, Any], list[tuple[str, int]]]] = {
+    "since": ({"since": "25m"}, [("web", 5), ("web", 6)]),
+    "since and until": ({"since": "55m", "until": "35m"}, [("web", 2), ("web", 3)]),
+    "until alone": ({"until": "45m"}, [("web", 1), ("web", 2)]),
+    "a process": ({"since": "1d", "process": "api", "types": ["crashed"]}, [("api", 1)]),
+    "a glob, not a type": ({"since": "1d", "process": "def*/a*", "exclude_types": "crashed"}, [("api", 2)]),
+    "a stack": ({"since": "1d", "stack": "host-b"}, [("web", 1)]),
+    "RFC 3339": ({"since": ago(15)}, [("web", 6)]),
+    "a moment": ({"since": NOW - timedelta(minutes=15)}, [("web", 6)]),
+    "nothing": ({"since": "1s"}, []),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_events_of_a_range(name: str, nats_server: RealNats, history: Bucket) -> None:
+    filters, expected = RANGES[name]
+    assert seqs(list(Consumer(nats_server.url).events(follow=False, **filters))) == expected
+
+
+def test_a_range_goes_by_when_it_was_observed_not_when_it_was_stored(
+    nats_server: RealNats, history: Bucket
+) -> None:
+    events = list(Consumer(nats_server.url).events(since="65m", until="55m"))
+    assert seqs(events) == [("web", 1)]
+
+
+def test_after_a_range_it_goes_on(nats_server: RealNats, history: Bucket) -> None:
+    with Consumer(nats_server.url) as consumer:
+        events = consumer.events("web", since="15m")
+        assert next(events).seq == 6
+        history.put(told("stopped", 7, 0))
+        assert next(events).seq == 7
+        events.close()
+
+
+@pytest.mark.parametrize("number, expected", [(1, [6]), (2, [5, 6]), (50, [1, 2, 3, 4, 5, 6])])
+def test_the_last_events(number: int, expected: list[int], nats_server: RealNats, history: Bucket) -> None:
+    with Consumer(nats_server.url) as consumer:
+        events, place = consumer.recent(number, "web", stack="host-a")
+        assert [event.seq for event in events] == expected and place == 9
+
+
+def test_the_last_events_of_a_rare_process_are_found_far_back(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.put(told("started", 1, 30, process="rare"))
+    bucket.put_many([told("restarted", seq, 20) for seq in range(1, 3001)])
+    with Consumer(nats_server.url) as consumer:
+        assert seqs(consumer.recent(3, "rare")[0]) == [("rare", 1)]
+        loud, _ = consumer.recent(2, keep=lambda event: event.seq in (17, 2000))
+        assert [event.seq for event in loud] == [17, 2000]
+
+
+def test_what_makes_no_sense_is_refused(nats_server: RealNats) -> None:
+    with Consumer(nats_server.url) as consumer:
+        for filters in ({"since": "yesterday"}, {"until": "25:00"}, {"since": "1h", "new": True}):
+            with pytest.raises(UsageError):
+                next(consumer.events(**filters))
+        for names, goals in (((), ["ready"]), ("web", []), ("web", ["happy"])):
+            with pytest.raises(UsageError):
+                consumer.wait_for(names, goals, timeout_s=0.1)
+
+
+WATCHES: dict[str, tuple[list[str], list[int], str]] = {
+    "a range": (["web", "--since", "55m", "--until", "35m"], [2, 3], "2 events, from "),
+    "the last": (["web", "-n", "2", "--no-follow", "--stack", "host-a"], [5, 6], "2 events, from "),
+    "the last loud one": (["-n", "1", "--no-follow", "--severity", "error"], [1], "1 event, from "),
+    "all but": (["api", "--since", "1h", "--no-follow", "--exclude-type", "status_changed"], [1], "1 event"),
+    "so many": (["web", "--since", "1d", "--no-follow", "--count", "2"], [1, 2], "2 events"),
+    "none": (["web", "--since", "1s", "--no-follow"], [], "0 events"),
+    "the last of each kind": (["api", "--no-follow"], [1, 2], "2 events"),
+}
+
+
+@pytest.mark.parametrize("name", WATCHES)
+def test_watch_over_a_range(name: str, nats_server: RealNats, history: Bucket) -> None:
+    words, expected, said = WATCHES[name]
+    ran = run_observe(nats_server.url, "watch", "--json", *words)
+    assert ran.code == 0, ran
+    assert [json.loads(line)["seq"] for line in ran.out.splitlines()] == expected
+    assert ran.err.splitlines()[-1].startswith(said)
+
+
+def test_what_is_printed_as_a_time_is_taken_as_one(nats_server: RealNats, history: Bucket) -> None:
+    table = run_observe(nats_server.url, "watch", "web", "--since", "1d", "--no-follow", "--stack", "host-a")
+    printed = table.out.splitlines()[-2].partition("default/web")[0].strip()
+    again = run_observe(
+        nats_server.url, "watch", "web", "--since", printed, "--no-follow", "--stack", "host-a"
+    )
+    assert again.out.splitlines()[-2:] == table.out.splitlines()[-2:] and again.code == 0
+
+
+def test_watch_says_once_that_two_stacks_share_a_name_and_shows_whose_each_is(
+    nats_server: RealNats, history: Bucket
+) -> None:
+    ran = run_observe(nats_server.url, "watch", "web", "--since", "1d", "--no-follow")
+    assert ran.err.splitlines()[0] == "host-a and host-b both have default/web: see the column STACK"
+    assert len(ran.err.splitlines()) == 2 and " host-b " in ran.out
+
+
+def test_watch_says_what_is_not_retained_any_more(nats_server: RealNats, history: Bucket) -> None:
+    history.bridge.run(history.js.purge_stream("PROCESS_EVENTS", seq=4), 5)
+    ran = run_observe(nats_server.url, "watch", "--since", "2h", "--no-follow")
+    assert "is not retained any more" in ran.err
+    assert "retained" not in run_observe(nats_server.url, "watch", "-n", "1", "--no-follow").err
+
+
+def test_watch_shows_the_logs_of_crashes(nats_server: RealNats, history: Bucket) -> None:
+    ran = run_observe(nats_server.url, "watch", "api", "--since", "1h", "--no-follow", "--logs")
+    assert ran.out.splitlines()[-1].strip() == "| bye"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--since", "1h", "--until", "2h"],
+        ["--since", "soon"],
+        ["--new", "--since", "1h"],
+        ["--new", "--no-follow"],
+        ["-n", "0"],
+    ],
+    ids=" ".join,
+)
+def test_watch_refuses_what_makes_no_sense(words: list[str]) -> None:
+    ran = run_observe("nats://127.0.0.1:1", "watch", *words)
+    assert ran.code == 2 and len(ran.err.splitlines()) == 2
+
+
+# --- verbs ---
+
+
+def test_ps_sorts_filters_and_says_why_rows_are_stale(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.lease("host-a")
+    bucket.lease("host-b", stopped=True)
+    bucket.put(told("crashed", 1, 30, process="b"))
+    bucket.record(told("started", 1, 10, process="a"))
+    bucket.record(told("restarted", 2, 5, process="b"))
+    bucket.record(told("started", 1, 10, stack="host-b"))
+    table = run_observe(nats_server.url, "ps")
+    assert [line.split()[:3] for line in table.out.splitlines()] == [
+        ["STACK", "PROCESS", "STATUS"],
+        ["host-a", "default/a", "Running"],
+        ["host-a", "default/b", "Running"],
+        ["host-b", "default/web", "stale"],
+    ]
+    assert (
+        table.err.startswith("host-b: its adapter was stopped")
+        and "default/web was Running then" in table.err
+    )
+    by_crashes = run_observe(nats_server.url, "ps", "--sort", "crashes", "--json", "?")
+    assert [json.loads(line)["process"] for line in by_crashes.out.splitlines()] == ["b", "a"]
+    assert run_observe(nats_server.url, "ps", "nope").code == 1
+    assert run_observe(nats_server.url, "ps", "--sort", "beauty").code == 2
+
+
+def test_ps_without_anything_says_so(nats_server: RealNats) -> None:
+    ran = run_observe(nats_server.url, "ps")
+    assert (ran.code, ran.out) == (0, "") and ran.err.startswith("nothing is known on nats://")
+
+
+def test_show_finds_a_crash_of_longer_ago_than_the_states_look_back(
+    nats_server: RealNats, bucket: Bucket
+) -> None:
+    crash = told("crashed", 1, 60 * 30, exit_code=3, log_tail=["evil \x1b[2J"])
+    bucket.put(crash)
+    bucket.record(crash, told("started", 2, 10), publish=False)
+    ran = run_observe(nats_server.url, "show", "web")
+    assert ran.code == 0 and "  | evil \\x1b[2J" in ran.out and "0 crashes in 24h" in ran.out
+    assert run_observe(nats_server.url, "show", "nope").code == 1
+    assert run_observe(nats_server.url, "show").code == 2
+
+
+def test_forget_drops_the_states_of_one_dead_stack_and_no_event(
+    nats_server: RealNats, bucket: Bucket
+) -> None:
+    for stack in ("host-a", "host-a-2"):
+        bucket.record(told("started", 1, 10, stack=stack))
+        bucket.lease(stack)
+    assert "is alive" in run_observe(nats_server.url, "forget", "host-a", "--yes").err
+    bucket.lease("host-a", stopped=True)
+    assert run_observe(nats_server.url, "forget", "host-a").code == 2
+    assert run_observe(nats_server.url, "forget", "host-a", "--yes").code == 0
+    with Consumer(nats_server.url) as consumer:
+        assert list(consumer.states().stacks) == ["host-a-2"]
+        assert len(list(consumer.events(since="1h", follow=False))) == 2
+    assert run_observe(nats_server.url, "forget", "host-a", "--yes").code == 1
+
+
+def test_a_server_without_jetstream_is_two_lines(tmp_path: Any) -> None:
+    with RealNats(tmp_path / "bare", jetstream=False) as bare:
+        ran = run_observe(bare.url, "ps")
+        assert ran.code == 1 and "has no JetStream" in ran.err and len(ran.err.splitlines()) == 2
+        with Consumer(bare.url) as consumer, pytest.raises(NatsError):
+            consumer.states()
+
+
+def test_the_clock_that_ages_are_told_by_is_the_servers(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.lease("host-a", at="2001-01-01T00:00:00.000Z")
+    bucket.record(told("started", 1, 10))
+    with Consumer(nats_server.url) as consumer:
+        beat_at = consumer.states().stacks["host-a"].beat_at
+        assert isinstance(beat_at, datetime) and abs((now_utc() - beat_at).total_seconds()) < 10
