@@ -21,6 +21,7 @@ import nats
 from nats.js.api import AckPolicy, ConsumerConfig, Header
 from tabulate import tabulate
 
+from tests.benchmarks.past import report
 from tests.nats_server import RealNats
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -250,6 +251,7 @@ def main() -> None:
     for count in (20, 200) if quick else (20, 2000, 10000):
         rows += quiet_poll(count, 10 if quick else 40 if count > 1000 else 200)
     rows += storm(200 if quick else 5000)
+    rows += report(4000 if quick else 100_000)
     print(
         tabulate(rows, headers=["WHAT", "OBSERVE", "BARE", "RATIO", "AIM", "BARE IS"], disable_numparse=True)
     )
