@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Any, NamedTuple, TextIO
 
 from .detail import detail
@@ -57,6 +58,7 @@ def clock_text(rfc3339: str, zone: tzinfo | None = None, now: datetime | None = 
     return f"{moment:%m-%d %H:%M:%S}" if moment.year == today.year else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
+@lru_cache(4096)
 def text_width(text: str) -> int:
     """Return how many columns a terminal needs for a text."""
     if text.isascii():

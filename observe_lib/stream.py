@@ -40,6 +40,8 @@ RECONNECT_S = 0.25
 BACKOFF_MAX_S = 1.0
 #: a server takes no longer than this for each step of its greeting
 CONNECT_WITHIN_S = 2.0
+#: closing a connection that never was one takes no longer
+BROKEN_CLOSE_S = 0.5
 #: an idle connection is asked this often whether it still lives; three questions unanswered end it
 PING_S = 5.0
 
@@ -53,6 +55,8 @@ _HINTS_OF_API = {
 }
 _NO_JETSTREAM = {10039, 10076}
 _NAME_TAKEN = 10058
+#: how the other side of TLS says that it takes no certificate of ours
+_CERTIFICATE_ALERTS = ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE")
 
 
 class NatsRefusedError(NatsError):
@@ -154,8 +158,9 @@ async def _connect_once(
     finally:
         if not connected:
             closing = True
-            with suppress(AttributeError):  # of an older nats-py, where nothing was open yet
-                await client.close()
+            # older nats-py: nothing is open yet; asyncio, after a failed TLS handshake: it would wait for ever
+            with suppress(AttributeError, asyncio.TimeoutError):
+                await asyncio.wait_for(client.close(), BROKEN_CLOSE_S)
     return client
 
 
@@ -227,7 +232,9 @@ def unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
     elif isinstance(error, socket.gaierror):
         text = "no such host"
     elif isinstance(error, ssl.SSLError):
-        kind = NatsRefusedError if isinstance(error, ssl.SSLCertVerificationError) else NatsError
+        ours_refused = any(alert in text for alert in _CERTIFICATE_ALERTS)
+        for_good = ours_refused or isinstance(error, ssl.SSLCertVerificationError)
+        kind = NatsRefusedError if for_good else NatsError
         text, hint = f"TLS: {text}", "set NATS_CA=/path/to/ca.pem (and NATS_CERT, NATS_KEY)"
     elif isinstance(error, asyncio.TimeoutError):
         text = f"no answer within {timeout_s:g}s"

@@ -1,0 +1,268 @@
+"""What a live screen shows beyond the rows: header figures, the latest events, each process's last hour.
+Pure, shared by `top` and `web`; a `Board` never changes, so any thread may read one.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from .events import Event, EventType
+from .states import BEGINS, DAY, ENDS, Place, ProcessRow, Silence, StackRow, States
+from .times import parse_time
+
+#: so many of the latest events are kept
+LATEST = 200
+#: a history shows this many minutes; whoever fills a board gives it the events observed in that time
+HISTORY_MINUTES = 60
+#: events are counted in slots of so many seconds
+SLOT_S = 10
+#: what `condition_of` can say, the most urgent first
+CONDITIONS = ("crashed", "unhealthy", "stale", "down", "up", "done", "idle", "gone")
+#: what a cell of a history can say, the one that wins first; "" is: nothing is known, or it was not there
+CELLS = ("crashed", "unhealthy", "blind", "down", "up", "")
+
+#: statuses of what is not meant to run just now
+_IDLE = frozenset(("Disabled", "Pending", "Scheduled", "Skipped", "Foreground", "Watching"))
+_BAD_REASONS = frozenset(("exit", "killed", "probe", "launch_failed"))
+_HANGUPS = frozenset((129, 130, 143))
+_FINE: dict[str, str] = {
+    **dict.fromkeys(BEGINS, "up"),
+    **dict.fromkeys(ENDS, "down"),
+    EventType.HEALTHY: "up",
+    EventType.UNHEALTHY: "unhealthy",
+}
+
+
+class Minute(NamedTuple):
+    """What one process did in one minute in which something happened to it."""
+
+    number: int  #: minutes since 1970
+    worst: str  #: the worst cell word of it
+    after: str  #: up, unhealthy or down: how it was at its end
+    crashes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One process's minutes, oldest first: those of the last hour, and the last one before it."""
+
+    minutes: tuple[Minute, ...] = ()
+    before: str = ""  #: how it was before the first of them: up, unhealthy, down, or "" for not known
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What events tell that rows do not keep. Empty at first; `note_events` gives the next one."""
+
+    latest: tuple[Event, ...] = ()  #: without companions, oldest first, `LATEST` at most
+    lanes: Mapping[Place, Lane] = field(default_factory=dict)
+    sources: Mapping[str, Lane] = field(default_factory=dict)  #: per stack: how its process-compose answered
+    slots: Mapping[int, int] = field(default_factory=dict)  #: events without companions, by time // SLOT_S
+
+    def events_per_minute(self, now: datetime) -> int:
+        """Return how many events, companions left out, were observed in the last 60 seconds (to 10 s)."""
+        last = int(now.timestamp()) // SLOT_S
+        return sum(self.slots.get(last - back, 0) for back in range(60 // SLOT_S))
+
+
+class Figures(NamedTuple):
+    """The header of a live screen."""
+
+    processes: int  #: all but those that are gone
+    counts: Mapping[str, int]  #: how many of them are in each of `CONDITIONS` (all of these are there)
+    stacks: int
+    adapters: int  #: adapters alive
+    away: Sequence[str]  #: stacks whose adapter or process-compose is not heard of, by name
+    events_per_minute: int
+    crashes: int  #: of all processes, in 24 hours
+
+
+def note_events(board: Board, events: Iterable[Event]) -> Board:
+    """Return the board after these events, in stream order; each is to be given once.
+
+    Feed it with `consumer.subscribe(handler, since="1h")`: the last hour first, then what happens. Cheap in
+    batches: the tables are copied once per call, whatever the number of events.
+    """
+    lanes, sources, slots = dict(board.lanes), dict(board.sources), dict(board.slots)
+    latest = list(board.latest)
+    for event in events:
+        if not event.companion:
+            slot = int(parse_time(event.seen_at).timestamp()) // SLOT_S
+            slots[slot] = slots.get(slot, 0) + 1
+            latest.append(event)
+        stack = event.stack or "-"
+        if not event.of_observer:
+            place = Place(stack, event.namespace, event.process)
+            lanes[place] = extend_lane(lanes.get(place, Lane()), event)
+        elif event.process == "process-compose":
+            sources[stack] = extend_lane(sources.get(stack, Lane()), event)
+    return Board(tuple(latest[-LATEST:]), lanes, sources, _recent_slots(slots))
+
+
+def latest_events(board: Board, states: States, number: int = LATEST) -> list[Event]:
+    """Return the last events, the newest first; where the board has too few, each row's own last one too."""
+    found = list(board.latest[-number:])
+    if len(found) < number:
+        had = {(event.stack, event.key, event.seen_at) for event in found}
+        rows = (row.last for row in states.rows.values())
+        older = [event for event in rows if event and (event.stack, event.key, event.seen_at) not in had]
+        older.sort(key=lambda event: event.seen_at)
+        found = older[max(0, len(older) + len(found) - number) :] + found
+    return found[::-1]
+
+
+def silences_of(states: States, now: datetime) -> dict[str, Silence]:
+    """Return why nothing is heard of a stack, for each of which that is so: asked once, not once per row."""
+    found = {name: stack.silence(now) for name, stack in states.stacks.items()}
+    return {name: silence for name, silence in found.items() if silence is not None}
+
+
+def condition_of(row: ProcessRow, silence: Silence | None = None) -> str:
+    """Return the one word of `CONDITIONS` that says how a process is; `silence` is that of its stack."""
+    if row.gone:
+        return "gone"
+    if silence is not None:
+        return "stale"
+    if row.alive:
+        return "unhealthy" if row.health == "Not Ready" else "up"
+    if row.ended_well and row.status == "Completed":
+        return "done"
+    if _ended_badly(row):
+        return "crashed"
+    return "idle" if row.status in _IDLE else "down"
+
+
+def figures_of(states: States, board: Board, now: datetime) -> Figures:
+    """Return the header's figures."""
+    silences = silences_of(states, now)
+    counts, crashes = dict.fromkeys(CONDITIONS, 0), 0
+    for row in states.rows.values():
+        counts[condition_of(row, silences.get(row.place.stack))] += 1
+        crashes += row.crashes_since(now - DAY) if row.crashes else 0
+    return Figures(
+        processes=len(states.rows) - counts["gone"],
+        counts=counts,
+        stacks=len(states.stacks),
+        adapters=sum(adapter_alive(stack, now) for stack in states.stacks.values()),
+        away=sorted(silences),
+        events_per_minute=board.events_per_minute(now),
+        crashes=crashes,
+    )
+
+
+def adapter_alive(stack: StackRow, now: datetime) -> bool:
+    """Whether a stack's adapter is heard of (its process-compose may be away all the same)."""
+    silence = stack.silence(now)
+    return bool(stack.lease or stack.adapter) and (silence is None or silence.about != "adapter")
+
+
+def history_of(
+    board: Board,
+    row: ProcessRow,
+    now: datetime,
+    cells: int = 12,
+    silence: Silence | None = None,
+) -> list[str]:
+    """Return the last hour of a process as so many words of `CELLS`, the oldest first; `cells` divides 60.
+
+    Each is the worst of its minutes; the last cell is the present one, of which some are still to come. Time
+    in which nothing was heard (process-compose away, or `silence`, which is that of its stack) is "blind".
+    """
+    span, last = max(1, HISTORY_MINUTES // cells), _minute_number(now)
+    first = (last // span - cells + 1) * span  # so that cells stay what they are while time goes on
+    minutes = _minutes_of(board.lanes.get(row.place), row, first, last)
+    source = board.sources.get(row.place.stack)
+    if source is not None:
+        for at, word in enumerate(_spread(source, first, last)):
+            if word in ("unhealthy", "down") and minutes[at] != "crashed":
+                minutes[at] = "blind"
+    if silence is not None and silence.since is not None:
+        start = max(0, _minute_number(silence.since) + 1 - first)
+        minutes[start:] = ["blind"] * len(minutes[start:])
+    spans = (minutes[at : at + span] for at in range(0, len(minutes), span))
+    return [min(words, key=CELLS.index) for words in spans]
+
+
+def extend_lane(lane: Lane, event: Event) -> Lane:
+    """Return the lane with one more event of the process, which is later than those in it."""
+    after = _FINE.get(event.type, "")
+    moment = parse_time(event.timestamp)
+    if not after:
+        return lane
+    minutes, number = lane.minutes, _minute_number(moment)
+    number = max(number, minutes[-1].number) if minutes else number
+    crashes = event.count if event.type == EventType.CRASHED else 0
+    worst = "crashed" if crashes else after
+    if minutes and minutes[-1].number == number:
+        was = minutes[-1]
+        worst = min(worst, was.worst, key=CELLS.index)
+        return Lane((*minutes[:-1], Minute(number, worst, after, was.crashes + crashes)), lane.before)
+    before = lane.before
+    if not minutes:
+        before = "" if event.initial or event.type in BEGINS else "up"
+        if event.run_seconds is not None and event.type in ENDS and event.run_seconds < 60 * HISTORY_MINUTES:
+            began = _minute_number(moment - timedelta(seconds=max(0.0, event.run_seconds)))
+            if began < number:
+                minutes, before = (Minute(began, "up", "up"),), ""
+    start = number - HISTORY_MINUTES
+    kept = next((at for at, one in enumerate(minutes) if one.number > start), len(minutes))
+    return Lane((*minutes[max(0, kept - 1) :], Minute(number, worst, after, crashes)), before)
+
+
+def _minutes_of(lane: Lane | None, row: ProcessRow, first: int, last: int) -> list[str]:
+    """Return one word per minute; of a process of which the hour brought nothing, what its row says."""
+    if lane is not None and lane.minutes:
+        found = _spread(lane, first, last)
+        known = _minute_number(row.since) if row.alive and row.since else last + 1
+        return [word or ("up" if number >= known else "") for number, word in enumerate(found, first)]
+    if row.alive:
+        began = _minute_number(row.since) if row.since else last
+        now = "unhealthy" if row.health == "Not Ready" else "up"
+    else:
+        began = _minute_number(row.ended_at) if row.ended_at else last + 1
+        now = "" if row.gone else "down"
+    before = "up" if not row.alive and row.ended_at else ""
+    found = [now if number >= began else before for number in range(first, last + 1)]
+    for minute, _ in row.crashes:
+        at = _minute_number(minute) - first
+        if 0 <= at < len(found):
+            found[at] = "crashed"
+    return found
+
+
+def _spread(lane: Lane, first: int, last: int) -> list[str]:
+    """Return one word per minute from the first to the last."""
+    found, word, minutes = list[str](), lane.before, {one.number: one for one in lane.minutes}
+    for one in lane.minutes:
+        if one.number < first:
+            word = one.after
+    for number in range(first, last + 1):
+        minute = minutes.get(number)
+        found.append(minute.worst if minute else word)
+        word = minute.after if minute else word
+    return found
+
+
+def _ended_badly(row: ProcessRow) -> bool:
+    if row.reason:
+        return row.reason in _BAD_REASONS
+    if row.status == "Error":
+        return True
+    code = row.exit_code
+    if code is None or row.status not in ("Completed", "Restarting"):
+        return False
+    return code not in _HANGUPS and code != 0 and code not in (row.state.get("success_exit_codes") or ())
+
+
+def _recent_slots(slots: Mapping[int, int]) -> Mapping[int, int]:
+    """Forget what is longer ago than a history shows."""
+    most = HISTORY_MINUTES * 60 // SLOT_S
+    if len(slots) <= 2 * most:
+        return slots
+    return {slot: slots[slot] for slot in sorted(slots)[-most:]}
+
+
+def _minute_number(moment: datetime) -> int:
+    return math.floor(moment.timestamp() / 60)

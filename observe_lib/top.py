@@ -1,0 +1,211 @@
+"""The verb `top`: a live screen of all processes in the terminal.
+The main thread reads keys and draws; the consumer's own threads only leave what they heard.
+"""
+
+import argparse
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from threading import Event as Flag
+from typing import TYPE_CHECKING
+
+from .board import Board, note_events
+from .config import add_nats_flags, nats_settings
+from .errors import EXIT_OK, ObserveError
+from .events import Event
+from .output import Style, wants_colour
+from .screen import fit, layout_of, render
+from .show import Portrait, portraits_of
+from .states import Place
+from .tables import add_selection_flags, selected
+from .terminal import Terminal, check_terminal, has_unicode
+from .times import UTC, now_utc
+from .view import View, linked, press
+
+if TYPE_CHECKING:
+    from .consumer import Consumer
+
+#: the screen is drawn no more often than this, and looks as often whether there is anything new
+FRAME_S = 0.1
+#: how long the connection's last words stay in the footer
+WORDS_S = 5.0
+#: so many events are folded into the board at once, if the screen does not ask before
+HEARD_MAX = 500
+
+
+def add_top_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `top`."""
+    add_selection_flags(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--utc", action="store_true", help="print times in UTC [local]")
+    colour = "use colours [auto; NO_COLOR wins]"
+    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=colour)
+    add_nats_flags(parser)
+
+
+def run_top(args: argparse.Namespace, stop: Flag) -> int:
+    """Show the screen until `q`, `stop` or Ctrl-C; in every case the terminal is then what it was before."""
+    flags = vars(args)
+    patterns, stack = selected(flags)
+    settings = nats_settings(flags, os.environ)
+    check_terminal()
+    from .consumer import Consumer
+
+    style = Style(zone=UTC if flags["utc"] else None)
+    colour = wants_colour(flags["color"], True, os.environ)
+    view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
+    with Consumer(settings) as consumer:
+        live = Live(consumer, style)
+        with _last_words() as words, Terminal(colour, view.ascii) as terminal:
+            Loop(live, terminal, words, style).run(view, stop)
+    return EXIT_OK
+
+
+class Loop:
+    """Keys in, lines out, at most every `FRAME_S`."""
+
+    def __init__(self, live: "Live", terminal: Terminal, words: "LastWords", style: Style) -> None:
+        self._live, self._terminal, self._words, self._style = live, terminal, words, style
+        self._size = (0, 0)
+        self._drawn_at = 0.0
+
+    def run(self, view: View, stop: Flag) -> None:
+        """Show it until a key or `stop` ends it, or nobody looks at the terminal any more."""
+        drawn: View | None = None
+        while not stop.is_set() and not self._terminal.is_gone:
+            keys = self._terminal.keys(FRAME_S)
+            for key in keys:
+                view = self._press(view, key)
+            if view.mode == "quit":
+                return
+            view = replace_if_new(self._live.current(view), note=self._words.now())
+            if view is not drawn or self._terminal.size() != self._size or "redraw" in keys:
+                stop.wait(max(0.0, self._drawn_at + FRAME_S - time.monotonic()))
+                view = drawn = self._draw(view)
+
+    def _press(self, view: View, key: str) -> View:
+        size = self._terminal.size()
+        return fit(press(view, key, layout_of(view, size[1]).page), *size)
+
+    def _draw(self, view: View) -> View:
+        self._size = self._terminal.size()
+        view = fit(view, *self._size)
+        self._terminal.draw(render(view, *self._size, self._style))
+        self._drawn_at = time.monotonic()
+        return view
+
+
+class Live:
+    """What the consumer's threads heard, for the main thread to look at. NatsError if nothing may be read."""
+
+    def __init__(self, consumer: "Consumer", style: Style) -> None:
+        self._consumer, self._style = consumer, style
+        self._lock = threading.Lock()
+        self._board, self._heard = Board(), list[Event]()
+        self._details: Details | None = None
+        consumer.states()
+        self._read = Flag()
+        read = self._read.set
+        consumer.subscribe(self._hear, since="1h", companions=False, on_live=read, on_wait=lambda why: read())
+
+    def current(self, view: View) -> View:
+        """Return the view as of now; the same one where nothing changed, not even the second."""
+        connected = self._consumer.connected
+        reading, portrait = not self._read.is_set(), self._portrait(view, connected)
+        view = replace_if_new(view, portrait=portrait, reading=reading)
+        now = _second()
+        if not view.paused:
+            view = replace_if_new(view, now=now, board=self._settled(), states=self._consumer.states())
+        return linked(view, connected, now)
+
+    def _hear(self, event: Event) -> None:
+        with self._lock:
+            self._heard.append(event)
+            full = len(self._heard) >= HEARD_MAX
+        if full:
+            self._settled()
+
+    def _settled(self) -> Board:
+        with self._lock:
+            if self._heard:
+                self._board, self._heard = note_events(self._board, self._heard), []
+            return self._board
+
+    def _portrait(self, view: View, connected: bool) -> Portrait | None:
+        """Return what was read of the process that details are wanted of; begin to read it."""
+        place = view.cursor if view.mode == "details" else None
+        if self._details is not None and self._details.place != place:
+            self._details.close()
+            self._details = None
+        if self._details is None and place is not None and connected:
+            self._details = Details(self._consumer, place, self._style)
+        return self._details.portrait if self._details else None
+
+
+class Details:
+    """Reads what `show` shows of one process, and again whenever something happens to it."""
+
+    def __init__(self, consumer: "Consumer", place: Place, style: Style) -> None:
+        self.place = place
+        self.portrait: Portrait | None = None
+        self._consumer, self._style = consumer, style
+        self._subscription = consumer.subscribe(
+            self._read, process=str(place), new=True, companions=False, on_live=self._read
+        )
+
+    def close(self) -> None:
+        """Read no more."""
+        self._subscription.stop()
+
+    def _read(self, event: Event | None = None) -> None:
+        with suppress(ObserveError):  # the server is away: what is there stays
+            names = [str(self.place)]
+            for portrait in portraits_of(self._consumer, names, self.place.stack, self._style):
+                if portrait.row.place == self.place:
+                    self.portrait = portrait
+
+
+class LastWords(logging.Handler):
+    """The last thing that was logged: on a screen there is no place for more."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._last: deque[tuple[float, str]] = deque(maxlen=1)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._last.append((time.monotonic() + WORDS_S, record.getMessage()))
+
+    def now(self) -> str:
+        """Return it for a few seconds, then ""."""
+        until, text = self._last[0] if self._last else (0.0, "")
+        return text if time.monotonic() < until else ""
+
+
+@contextmanager
+def _last_words() -> Iterator[LastWords]:
+    """Keep what is logged from being written into the screen."""
+    root, words = logging.getLogger(), LastWords()
+    before = root.handlers[:]
+    root.handlers[:] = [words]
+    try:
+        yield words
+    finally:
+        root.handlers[:] = before
+
+
+def replace_if_new(view: View, **changes: object) -> View:
+    """Return the view with these fields, itself where it has them already."""
+    new = {name: value for name, value in changes.items() if getattr(view, name) is not value}
+    new = {name: value for name, value in new.items() if name != "now" or value != view.now}
+    return replace(view, **new) if new else view  # type: ignore[arg-type]
+
+
+def _second() -> datetime:
+    """Return the present time in whole seconds: nothing on the screen is finer."""
+    return now_utc().replace(microsecond=0)

@@ -1,0 +1,269 @@
+"""The page of `web` in a real browser: adapter, web server and processes are real ones too."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from observe_lib.stand_in import StandInCompose
+from tests.browser import NO_BROWSER, Browser
+from tests.nats_server import RealNats, free_port
+from tests.real_compose import BINARY, RealCompose
+
+ROOT = Path(__file__).resolve().parents[2]
+EVIL = "<img src=x onerror=alert(1)>"
+VICTIM = "while [ ! -e victim.dies ]; do sleep 0.02; done; echo last words; exit 3"
+PROCESSES = {
+    "victim": {"namespace": "shop", "command": VICTIM},
+    "db": {"namespace": "shop", "command": "exec sleep 1000"},
+    "web": {"command": "exec sleep 1000"},
+    EVIL: {"command": "exec sleep 1000"},
+    "job": {"command": "true"},
+}
+NAME = "querySelector('bdi').textContent"
+SHOWN = f"[...document.querySelectorAll('#rows tr:not([hidden])')].map(row => row.{NAME}).sort()"
+
+pytestmark = pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)
+
+
+class Lab:
+    """NATS, processes, adapter and web server; `web` can be killed and started again on its port."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.directory = directory
+        self.nats = stack.enter_context(RealNats(directory / "nats"))
+        if BINARY:
+            self.compose = stack.enter_context(RealCompose({"processes": PROCESSES}, directory)).port
+        else:
+            stand_in = StandInCompose(PROCESSES, directory)
+            stack.callback(stand_in.stop)
+            stand_in.start()
+            self.compose = stand_in.port
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        adapter = self.run("adapter", "-p", str(self.compose), "--stack", "lab", "--poll-interval", "200ms")
+        stack.callback(end, adapter)
+        self.wait(f"http://127.0.0.1:{self.compose}/processes")
+        self.start()
+        stack.callback(lambda: end(self.web))
+
+    def run(self, *words: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, str(ROOT / "observe.py"), *words, "--nats-url", self.nats.url]
+        quiet = subprocess.DEVNULL
+        with (self.directory / f"{words[0]}.err").open("ab") as errors:
+            return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=errors)
+
+    def start(self) -> None:
+        self.web = self.run("web", "--listen", f"127.0.0.1:{self.port}")
+        self.wait(self.url + "healthz")
+
+    def wait(self, url: str) -> None:
+        stop = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                return
+            except OSError:
+                assert time.monotonic() < stop, f"no {url}"
+                time.sleep(0.05)
+
+    def processes(self) -> list[str]:
+        with urllib.request.urlopen(self.url + "api/states", timeout=10) as reply:
+            return [row["process"] for row in json.load(reply)["processes"]]
+
+
+def wait_until_listening(port: int) -> None:
+    stop = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < stop
+        time.sleep(0.05)
+
+
+def end(process: "subprocess.Popen[bytes]", how: signal.Signals = signal.SIGTERM) -> None:
+    process.send_signal(how)
+    process.wait(15)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with ExitStack() as stack:
+        found = Lab(tmp_path_factory.mktemp("web"), stack)
+        stop = time.monotonic() + 30
+        while len(found.processes()) < len(PROCESSES):
+            assert time.monotonic() < stop
+            time.sleep(0.05)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser, lab: Lab) -> Iterator[Browser]:
+    """The page, loaded and live; it may have complained of nothing and asked nobody else."""
+    chromium.errors.clear()
+    chromium.requests.clear()
+    chromium.resize(1280, 800)
+    chromium.open(lab.url)
+    chromium.wait("document.querySelector('#link').textContent === 'live'")
+    chromium.wait("document.querySelectorAll('#rows tr').length > 0")
+    yield chromium
+    chromium.js("1")  # reads what the console said last
+    assert chromium.errors == []
+    assert [url for url in chromium.requests if not url.startswith((lab.url, "data:"))] == []
+
+
+def row(name: str) -> str:
+    return f"[...document.querySelectorAll('#rows tr')].find(row => row.{NAME} === {name!r})"
+
+
+def test_the_page_loads_with_all_processes(browser):
+    assert browser.js(SHOWN) == sorted(PROCESSES)
+    assert browser.js("document.querySelectorAll('#rows svg[aria-label]').length") == len(PROCESSES)
+    assert "1 of 1" in browser.js("document.querySelector('#figures').textContent")
+    assert browser.js("document.querySelectorAll('#log li').length") >= len(PROCESSES)
+
+
+def test_names_are_text(browser):
+    assert browser.js("document.querySelectorAll('img').length") == 0
+    browser.js(f"{row(EVIL)}.click()")
+    browser.wait(f"document.querySelector('#detail-title').textContent === 'default/{EVIL}'")
+    assert browser.js("document.querySelectorAll('img').length") == 0
+
+
+def test_filter_chips_and_sorting_are_kept_in_the_address(browser):
+    browser.press("/")
+    browser.press(*"shop/*")
+    browser.wait(f"{SHOWN}.length === 2")
+    assert browser.js(SHOWN) == ["db", "victim"]
+    browser.press("Escape")
+    browser.wait(f"{SHOWN}.length === {len(PROCESSES)}")
+    browser.click("[data-condition=done]")
+    browser.wait(f"{SHOWN}.length === 1")
+    browser.click("#head th:first-child button")
+    assert browser.js("document.querySelector('#head [aria-sort]').textContent") == "Process"
+    assert browser.js("location.search") == "?show=done&sort=0"
+    browser.open(browser.js("location.href"))
+    browser.wait(f"{SHOWN}.length === 1")
+    assert (
+        browser.js("document.querySelector('[data-condition=done]').getAttribute('aria-pressed')") == "true"
+    )
+    browser.click("#conditions button:first-child")
+    browser.wait(f"{SHOWN}.length === {len(PROCESSES)}")
+
+
+def test_a_filter_that_nothing_matches_says_so(browser):
+    browser.press("/", *"nothing-of-that-name")
+    assert browser.wait("!document.querySelector('#empty').hidden")
+    assert "No process matches" in browser.js("document.querySelector('#empty').textContent")
+
+
+def test_details_by_keyboard_and_back(browser):
+    browser.js("document.body.focus()")
+    browser.press("j", "j", "ArrowUp")
+    name = browser.js("document.activeElement.closest('tr').querySelector('bdi').textContent")
+    browser.press("Enter")
+    browser.wait("document.querySelector('#detail').open")
+    assert browser.js("document.querySelector('#detail-title').textContent").endswith(f"/{name}")
+    assert "open=lab" in browser.js("location.search")
+    browser.press("Escape")
+    browser.wait("!document.querySelector('#detail').open && !location.search")
+
+
+def test_the_browsers_back_closes_details(browser):
+    browser.click("#rows tr:first-child td.state")
+    browser.wait("document.querySelector('#detail').open")
+    browser.js("history.back()")
+    browser.wait("!document.querySelector('#detail').open && !location.search")
+
+
+def test_a_crash_appears_within_a_second(browser, lab):
+    assert browser.js(f"{row('victim')}.dataset.condition") == "up"
+    (lab.directory / "victim.dies").touch()
+    began = time.monotonic()
+    browser.wait(f"{row('victim')}.dataset.condition === 'crashed'")
+    took_s = time.monotonic() - began
+    print(f"the crash was on the page after {took_s * 1000:.0f} ms")
+    assert took_s < 1
+    browser.wait("document.querySelector('#log li').textContent.includes('crashed')")
+    assert browser.wait("document.title") == "(1) observe"
+    assert browser.js(f"{row('victim')}.querySelector('.state').textContent") == "exit 3"
+    browser.js(f"{row('victim')}.querySelector('button').click()")
+    browser.wait(
+        "(document.querySelector('#detail pre.tail') || {textContent: ''}).textContent.includes('last words')"
+    )
+    assert "Exit code3" in browser.js("document.querySelector('.facts').textContent")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_is_wider_than_the_screen(browser, width, scheme):
+    browser.resize(width, 800, scheme)
+    assert browser.js("document.documentElement.scrollWidth") <= width
+    dark = browser.js("Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]) < 100")
+    assert dark is (scheme == "dark")
+    browser.click("#rows tr:first-child .name button")
+    browser.wait("document.querySelector('#detail').open")
+    assert browser.js("document.querySelector('#detail').scrollWidth") <= width
+
+
+def test_everything_that_can_be_operated_has_a_name(browser):
+    unnamed = """[...document.querySelectorAll('button, input, select, [role=img], [tabindex]')]
+      .filter(node => !node.textContent.trim() && !node.getAttribute('aria-label'))
+      .filter(node => !(node.labels || []).length).map(node => node.outerHTML)"""
+    assert browser.js(unnamed) == []
+
+
+def test_a_token_in_the_address_lets_the_page_in(browser, lab):
+    (lab.directory / "token").write_text("a-token-that-nobody-guesses")
+    port = free_port()
+    web = lab.run("web", "--listen", f"127.0.0.1:{port}", "--web-token-file", str(lab.directory / "token"))
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        wait_until_listening(port)
+        browser.open(url + "?token=a-token-that-nobody-guesses")
+        browser.wait("(document.querySelector('#link') || {}).textContent === 'live'")
+        assert browser.js("location.href") == url
+        assert browser.js("document.cookie") == ""  # no script can read it
+    finally:
+        browser.open(lab.url)
+        browser.requests[:] = [one for one in browser.requests if not one.startswith(url)]
+        end(web)
+
+
+def test_reconnect_after_a_restart_of_the_server(chromium, lab):
+    """Last of all: a browser does complain of a server that is away."""
+    chromium.open(lab.url)
+    chromium.wait("document.querySelector('#link').textContent === 'live'")
+    chromium.js("document.body.dataset.mark = 'the same page'")
+    ids = "events.map(event => event.id)"
+    before = chromium.js(ids)
+    end(lab.web, signal.SIGKILL)
+    chromium.wait("document.querySelector('#link').textContent.startsWith('no connection')")
+    lab.start()
+    chromium.wait("document.querySelector('#link').textContent === 'live'", 20)
+    assert chromium.js("document.body.dataset.mark") == "the same page"
+    assert chromium.js(ids)[-len(before) :] == before
+    assert chromium.js(SHOWN) == sorted(PROCESSES)
+
+
+def test_an_outage_of_nats_is_said_and_over(browser, lab):
+    lab.nats.kill()
+    browser.wait("document.querySelector('#link').textContent.startsWith('NATS is away')", 30)
+    lab.nats.start()
+    browser.wait("document.querySelector('#link').textContent === 'live'", 30)
