@@ -158,7 +158,7 @@ async def _connect_once(
     finally:
         if not connected:
             closing = True
-            # older nats-py: nothing is open yet; asyncio, after a failed TLS handshake: it would wait for ever
+            # older nats-py has nothing open yet; asyncio waits for ever after a failed TLS handshake
             with suppress(AttributeError, asyncio.TimeoutError):
                 await asyncio.wait_for(client.close(), BROKEN_CLOSE_S)
     return client
