@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs nats-py only when it is asked for, so that the command line can say what is missing."""
+    """Import what needs nats-py only when it is asked for: without it the command line still speaks."""
     if name not in ("Consumer", "Subscription"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import consumer, subscription

@@ -137,7 +137,7 @@ class _Adapter:
         return self._poller.works()
 
     def left_text(self, left: int) -> str:
-        """Return what becomes of the events that are left: those in the records are sent by the next start."""
+        """Return what becomes of the events that are left; the records keep some of them."""
         if not left:
             return ""
         remembered = min(left, self.publisher.remembered)

@@ -57,6 +57,7 @@ class Doorbell:
         self._parts: list[list[str]] = []
         self._listeners: list[_Listener] = []
         self._retiring: list[_Listener] = []  # they listen on until those that come after them do
+        self._ending: list[_Listener] = []  # told to stop, perhaps not yet gone
         self._stopped = False
 
     def listen(self, names: Iterable[str]) -> None:
@@ -71,8 +72,7 @@ class Doorbell:
         new = [_Listener(self._websocket, self._settings, part, self._take, self._noted) for part in parts]
         with self._lock:
             over, self._retiring, self._listeners = self._retiring, self._listeners, new
-        for listener in over:
-            listener.stop()
+        self._end(over)
         for listener in new:
             listener.start()
 
@@ -81,10 +81,14 @@ class Doorbell:
         self._stopped = True
         with self._lock:
             listeners = [*self._listeners, *self._retiring]
+        self._end(listeners)
+        for listener in self._ending:
+            listener.join(1.0)
+
+    def _end(self, listeners: Iterable["_Listener"]) -> None:
         for listener in listeners:
             listener.stop()
-        for listener in listeners:
-            listener.join(1.0)
+        self._ending = [one for one in [*self._ending, *listeners] if one.is_alive()]
 
     def _take(self, message: Any, at: datetime) -> None:
         """Hand one message over. What a snapshot shows ended may have ended long ago: the poll will tell."""
@@ -104,8 +108,7 @@ class Doorbell:
             pushed = all(listener.connected for listener in self._listeners)
             if pushed:
                 over, self._retiring = self._retiring, over
-        for listener in over:
-            listener.stop()
+        self._end(over)
         self._on_change(pushed)
         self._ring()
 
@@ -149,6 +152,9 @@ class _Listener:
         connection = self._connection
         if connection is not None:
             connection.abort()  # wakes the thread that reads
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
