@@ -43,6 +43,7 @@ class Outbox(Protocol):
     known: dict[Key, Known]
     observed: dict[str, Event]
     last_reply: str | None
+    known_at: datetime | None
 
     def offer(self, changes: Sequence[Change]) -> bool: ...
 
@@ -229,6 +230,8 @@ class Poller:
         if not self._recall() or self._known is None:
             self._keep(after, now, asked_at)
             return False
+        if self._outbox.known_at is not None and asked_at < self._outbox.known_at:
+            return False  # what is known may be newer than this reply
         known = self._known
         words = self._last_words(known, after, now)
         changes = detect(

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -80,6 +81,7 @@ class Publisher:
         self.observed: dict[str, Event] = {}
         self.last_alive: str | None = None
         self.last_reply: str | None = None
+        self.known_at: datetime | None = None  # another adapter told all that was before
         self.whole = False
         self.recovered = threading.Event()
         self.failure: ObserveError | None = None
@@ -149,6 +151,8 @@ class Publisher:
         await self._link.open()
         await self._tenure.claim(self._takeover, self._say)
         self._recover(await self._read_memory())
+        if self._tenure.shared:
+            self.known_at = now_utc()
         self.recovered.set()
         self._on_recovered()
         workers = [self._work() for _ in range(IN_FLIGHT)]
@@ -290,6 +294,8 @@ class Publisher:
         """Write (None: delete) over the revision we know; where it is not ours, go on from what is there."""
         while True:
             await self._tenure.confirm()
+            if lane.revision == 0:
+                await self._tenure.confirm_for_new()
             try:
                 if record is None:
                     lane.revision = await self._ledger.delete(lane.key, lane.revision)

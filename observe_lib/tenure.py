@@ -21,6 +21,10 @@ LEASE_KEY = f"{OBSERVE}.lease"
 HEARTBEAT_S = 10.0
 #: nothing is written under a lease that is older: somebody else may hold it by now
 FRESH_S = 12.0
+#: a name without a record is written only so soon after the lease was read: nothing else fences it
+SEEN_S = 0.05
+#: so long after the lease was taken from a living adapter it writes no such name any more
+DISPLACED_S = 5 * SEEN_S
 #: how often a lease that may be abandoned is looked at
 LEASE_POLL_S = 1.0
 
@@ -34,24 +38,28 @@ class Tenure:
         self._ledger, self._stack, self._owner, self._about = ledger, stack, owner, about
         self._revision = 0
         self._beaten: datetime | None = None
+        self._seen: datetime | None = None
         self._beating = asyncio.Lock()
         self.before: Mapping[str, Any] = {}
-        self.contested = False
+        self.contested = self.shared = False
 
     async def claim(self, takeover: bool, say: Callable[[str, str], None]) -> None:
         """Take the lease, unless another adapter lives and holds it: StackHeldError then.
 
         `before` is what the last holder's heartbeat said, {} if there was none; `contested` whether that
-        one may still be alive, not knowing yet.
+        one may still be alive, not knowing yet; `shared` whether it wrote while we were there already.
         """
         revision, payload = await self._ledger.revision_of(LEASE_KEY)
         holder = Entry.parse(revision, payload).found
         self._revision, self.before = revision, holder or {}
         self.contested = holder is not None and not is_dead(holder, self._about())
+        self.shared = self.contested and takeover
         if self.contested and not takeover:
             await self._outwait(holder or {}, say)
         carried = {name: self.before.get(name) or 0 for name in ("acknowledged", "whole")}
         await self.beat(**carried)
+        if self.shared and self.contested:
+            await asyncio.sleep(DISPLACED_S)
 
     async def _outwait(self, holder: Mapping[str, Any], say: Callable[[str, str], None]) -> None:
         """See whether the holder gives a sign of life, or goodbye, until its lease is over."""
@@ -64,7 +72,7 @@ class Tenure:
             found = Entry.parse(revision, payload).found or {}
             if found and not is_dead(found, self._about()):
                 raise self._held(found)
-            self._revision, self.before, self.contested = revision, found, False
+            self._revision, self.before, self.contested, self.shared = revision, found, False, True
             return
 
     async def beat(self, **more: Any) -> None:
@@ -78,6 +86,14 @@ class Tenure:
             async with self._beating:
                 if not self._is_fresh():
                     await self._renew({})
+
+    async def confirm_for_new(self) -> None:
+        """See that the lease is ours right now: who takes it over cannot know of a new name's record."""
+        async with self._beating:
+            if self._seen is None or not 0 <= seconds_between(self._seen, now_utc()) < SEEN_S:
+                at = now_utc()
+                await self.check()
+                self._seen = at
 
     def _is_fresh(self) -> bool:
         return self._beaten is not None and 0 <= seconds_between(self._beaten, now_utc()) < FRESH_S

@@ -83,6 +83,7 @@ class Outbox:
         self.known: dict = {}
         self.observed: dict[str, Event] = {}
         self.last_reply: str | None = None
+        self.known_at: datetime | None = None
         self.accepts = self.whole = True
         self.events: list[Event] = []
 

@@ -690,7 +690,8 @@ def test_help_needs_no_package(words: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(bool(SINGLE_FILE), reason="the one file needs no folder")
 def test_the_script_without_its_folder(tmp_path: Path) -> None:
     shutil.copy(SCRIPT, tmp_path)
-    done = ended([sys.executable, str(tmp_path / "observe.py"), "watch"], tmp_path)
+    # without site-packages, where observe itself may be installed
+    done = ended([sys.executable, "-S", str(tmp_path / "observe.py"), "watch"], tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     first, second = done.stderr.splitlines()
     assert first == f"observe: the folder observe_lib is missing in {tmp_path}"
