@@ -146,7 +146,7 @@ def claim(monkeypatch, memory, takeover=False) -> tuple[Tenure, list[str], float
 def test_taken_at_once(monkeypatch, lease):
     memory = Memory(lease)
     _, said, waited_s = claim(monkeypatch, memory)
-    assert (said, waited_s, memory.lease["owner"]) == ([], 0.25, "me")  # for its last new names
+    assert (said, waited_s, memory.lease["owner"]) == ([], 0, "me")
 
 
 @pytest.mark.parametrize("lease", [FORGED, LIVING], ids=["elsewhere", "here, and halted"])

@@ -399,6 +399,20 @@ def test_a_source_remembered_as_unhealthy_is_healthy_with_the_first_answer(bench
     assert bench.polls([running("web")]) == [("process-compose", "healthy")]
 
 
+def test_a_reply_older_than_what_the_adapter_before_us_told_is_not_compared(bench):
+    """It took the stack from a living one, which had told the third run when we last saw the first."""
+    other = Bench()
+    for pid in (7, 8, 9):
+        other.polls([running("web", pid=pid, began=float(pid))])
+    bench.outbox.recovered.clear()
+    assert bench.polls([running("web", pid=7, began=7.0)], [running("web", pid=8, began=8.0)]) == []
+    bench.outbox.known = dict(other.poller._known)
+    bench.outbox.known_at = bench.script.clock() + timedelta(seconds=1)
+    bench.outbox.recovered.set()
+    told = bench.polls([running("web", pid=9, began=9.0)])
+    assert [kind for name, kind in told if name == "web"] == []
+
+
 def test_when_it_is_stopped_a_request_broken_off_is_no_outage(bench):
     bench.polls([running("web")])
     bench.poller.stop()
