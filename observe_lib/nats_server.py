@@ -2,7 +2,6 @@
 Its thread only looks after the server; it never speaks for a NATS that somebody named, and never competes.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -373,6 +372,11 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 def _lock_file(path: Path) -> int | None:
     """Return a descriptor that holds the file's lock until it is closed; None while another holds it."""
+    try:
+        import fcntl
+    except ImportError as error:  # Windows
+        hint = "start nats-server -js yourself; observe finds it at the default address"
+        raise NatsError("this system has no file locks that a NATS server of ours needs", hint) from error
     try:
         found = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
