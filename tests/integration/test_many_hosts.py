@@ -61,6 +61,7 @@ def cluster(tmp_path) -> Iterator[dict[str, RealNats]]:
             own = text.replace("server_name: n1", f"server_name: {name}")
             own = own.replace("listen: 0.0.0.0:6222", f"listen: 127.0.0.1:{routes[name]}")
             servers[name] = stack.enter_context(configured(tmp_path, name, own))
+        wait_until(lambda: all(answers(one.url) for one in servers.values()), "a cluster with a leader")
         yield servers
 
 
@@ -80,12 +81,17 @@ def leader_of(url: str, stream: str) -> str:
 
 def read_led(url: str) -> list:
     """Read the stream back; a cluster that is choosing a leader answers nobody, so ask again."""
-    for _ in range(10):
+    found: list = []
+
+    def read() -> bool:
         try:
-            return read_back(url)
-        except nats.errors.Error as error:
-            silence = error
-    raise silence
+            found[:] = read_back(url)
+        except nats.errors.Error:
+            return False
+        return True
+
+    wait_until(read, "a cluster that answers")
+    return found
 
 
 def test_the_leader_of_a_cluster_dies_in_a_storm(cluster, tmp_path):
@@ -96,7 +102,7 @@ def test_the_leader_of_a_cluster_dies_in_a_storm(cluster, tmp_path):
         for stream in (STREAM, f"KV_{BUCKET}"):
             assert ask(any_url, f"$JS.API.STREAM.INFO.{stream}")["config"]["num_replicas"] == 3
         storm.blow()
-        wait_until(lambda: len(read_back(any_url)) > 200, "a storm")
+        wait_until(lambda: len(read_led(any_url)) > 200, "a storm")
         leader = leader_of(any_url, STREAM)
         cluster[leader].kill()
         left = next(server.url for name, server in cluster.items() if name != leader)
