@@ -1,20 +1,33 @@
 """A real nats-server for tests: own port and store, JetStream on, ended in every ending of the test."""
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+
+#: below the ports of outgoing connections; each worker of pytest-xdist has a range of its own
+FIRST_PORT, PORTS_EACH, PORT_RANGES = 12000, 2000, 8
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on, and that nobody else takes before we do.
+
+    Not one of those that the system gives to outgoing connections, and for each worker of pytest-xdist
+    another range: a port from `bind(0)` may be gone by the time that a server starts on it.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_RANGES
+    first = FIRST_PORT + worker * PORTS_EACH
+    for port in random.SystemRandom().sample(range(first, first + PORTS_EACH), 200):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no free port from {first} on")
 
 
 def nats_binary() -> str:

@@ -14,20 +14,14 @@ from typing import Any
 
 import requests
 
+from tests.nats_server import free_port
+
 BINARY = os.environ.get("PROCESS_COMPOSE") or shutil.which("process-compose")
 #: why tests with a real process-compose are skipped, "" where there is one
 MISSING = "" if BINARY else "process-compose is neither in $PROCESS_COMPOSE nor on PATH"
 
 _MARK = "OBSERVE_TEST_COMPOSE"
 _TOKEN_HEADER = "X-PC-Token-Key"
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RealCompose:
