@@ -372,6 +372,7 @@ def test_after_kill_9_the_next_begins_at_once_and_a_takeover_ends_the_first(nats
     told = Told(nats.url, stack)
     with RealCompose({"processes": {"a": SLEEPER, "b": SLEEPER}}, tmp_path) as compose:
         first = RealAdapter(compose.port, nats.url, tmp_path, stack=stack).start().ready()
+        told.wait("_observe/adapter", "started")
         first.kill()
         begin = time.monotonic()
         with RealAdapter(compose.port, nats.url, tmp_path, stack=stack) as second:

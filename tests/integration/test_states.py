@@ -24,11 +24,10 @@ from tests.running import run_observe
 from tests.test_states import known_of, record_of
 
 WEB = Place("host-a", "default", "web")
-NOW = now_utc()
 
 
 def ago(minutes: float) -> str:
-    return format_time(NOW - timedelta(minutes=minutes))
+    return format_time(now_utc() - timedelta(minutes=minutes))
 
 
 def told(
@@ -181,8 +180,8 @@ RANGES: dict[str, tuple[dict[str, Any], list[tuple[str, int]]]] = {
     "a process": ({"since": "1d", "process": "api", "types": ["crashed"]}, [("api", 1)]),
     "a glob, not a type": ({"since": "1d", "process": "def*/a*", "exclude_types": "crashed"}, [("api", 2)]),
     "a stack": ({"since": "1d", "stack": "host-b"}, [("web", 1)]),
-    "RFC 3339": ({"since": ago(15)}, [("web", 6)]),
-    "a moment": ({"since": NOW - timedelta(minutes=15)}, [("web", 6)]),
+    "RFC 3339": ({"since": lambda: ago(15)}, [("web", 6)]),
+    "a moment": ({"since": lambda: now_utc() - timedelta(minutes=15)}, [("web", 6)]),
     "nothing": ({"since": "1s"}, []),
 }
 
@@ -190,6 +189,7 @@ RANGES: dict[str, tuple[dict[str, Any], list[tuple[str, int]]]] = {
 @pytest.mark.parametrize("name", RANGES)
 def test_events_of_a_range(name: str, nats_server: RealNats, history: Bucket) -> None:
     filters, expected = RANGES[name]
+    filters = {key: value() if callable(value) else value for key, value in filters.items()}
     assert seqs(list(Consumer(nats_server.url).events(follow=False, **filters))) == expected
 
 
