@@ -82,13 +82,23 @@ def ends_the_adapter_and_starts_it_again(stage: Stage) -> None:
     stage.adapter.start()
 
 
-def without_pid_no_health(trace: Path) -> None:
-    """On a loaded machine a launch may be Ready before it has a pid: the score would take that for a run."""
+def judged(out: Path, events: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(LAB / "score.py"), str(out), str(events)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def without_a_pid(trace: Path) -> int:
+    """Blank the health of launches that were Ready before they had a pid: the score takes each for a run.
+
+    It happens on a loaded machine. Return how many there were.
+    """
     rows = [json.loads(line) for line in trace.read_text().splitlines()]
-    for row in rows:
-        for state in row.get("data", ()):
-            state["is_ready"] = state["is_ready"] if state["pid"] else "-"
+    states = [state for row in rows for state in row.get("data", ()) if not state["pid"]]
+    early = [state for state in states if state["is_running"] and state["is_ready"] != "-"]
+    for state in early:
+        state["is_ready"] = "-"
     trace.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return len(early)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +132,9 @@ def test_the_zoo_survives_one_who(does, tmp_path):
         for message in messages:
             kept = {"t": message.metadata.timestamp.timestamp(), "event": json.loads(message.data)}
             lines.write(json.dumps(kept) + "\n")
-    without_pid_no_health(stage.out / "trace.jsonl")
-    command = [sys.executable, str(LAB / "score.py"), str(stage.out), str(events)]
-    score = subprocess.run(command, capture_output=True, text=True)
+    score = judged(stage.out, events)
+    if score.returncode and (early := without_a_pid(stage.out / "trace.jsonl")):
+        print(f"{score.stdout}\njudged again: Ready before it had a pid in {early} rows of the trace")
+        score = judged(stage.out, events)
     print(score.stdout)
     assert score.returncode == 0, f"{score.stdout}\n{stage.adapter.said}"
