@@ -34,6 +34,7 @@ class Stage:
         self.server = RealNats(directory / "nats")
         self.adapter = Adapter(self.compose_port, self.server.url, directory, stack="lab", usual=())
         self._begun = 0.0
+        self.too_slow = False
 
     def play(self) -> subprocess.Popen[bytes]:
         self._begun = time.monotonic()
@@ -45,6 +46,15 @@ class Stage:
 
     def at(self, seconds: float) -> None:
         time.sleep(max(0.0, self._begun + seconds - time.monotonic()))
+
+    def starts_by(self, seconds: float) -> None:
+        """Start the adapter, and see that it is there in time for what only push or a poll can tell.
+
+        The zoo has a process Not Ready from 9.1 to 10.1, and a run of half a second every 3 s: what comes
+        and goes while no adapter runs, nobody sees.
+        """
+        self.adapter.start().ready()
+        self.too_slow = self.too_slow or time.monotonic() > self._begun + seconds
 
 
 def kills_the_server(stage: Stage) -> None:
@@ -69,17 +79,17 @@ def starts_the_server_late(stage: Stage) -> None:
 def kills_the_adapter_twice(stage: Stage) -> None:
     stage.at(9)
     stage.adapter.kill()
-    stage.adapter.start()
+    stage.starts_by(10)
     stage.at(10.5)
     stage.adapter.kill()
     stage.at(12)
-    stage.adapter.start()
+    stage.starts_by(13.5)
 
 
 def ends_the_adapter_and_starts_it_again(stage: Stage) -> None:
     stage.at(9)
     assert stage.adapter.stop() == 0
-    stage.adapter.start()
+    stage.starts_by(10)
 
 
 def judged(out: Path, events: Path) -> subprocess.CompletedProcess[str]:
@@ -127,6 +137,8 @@ def test_the_zoo_survives_one_who(does, tmp_path):
     finally:
         stage.server.kill()
     assert not faults_of(stored)
+    if stage.too_slow:
+        pytest.skip("the machine is too busy: the adapter was not back when something happened unseen")
     events = tmp_path / "events.jsonl"
     with events.open("w") as lines:
         for message in messages:
