@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Protocol
 
 from .bridge import log
@@ -33,6 +34,8 @@ WORDS_WITHIN_S = 0.25
 QUIET_S = 60.0
 #: so many states are kept of what is seen before the records can be read; then only the latest reply
 KEPT_STATES = 100_000
+#: so many runs' last words are kept for replies that cannot be compared yet
+KEPT_WORDS = 10_000
 
 
 class Outbox(Protocol):
@@ -78,7 +81,7 @@ class Poller:
         self._client, self._outbox, self._witness, self._clock = client, outbox, witness, clock
         self._interval_s, self._born = interval_s, born
         self._known: dict[Key, Known] | None = None
-        self._first_look = False
+        self._first_look = self._forgetful = False
         self._kept: list[tuple[Mapping[Key, ProcessState], datetime, datetime]] = []
         self._cache: dict[str, tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]] = {}
         self._unsettled: set[Key] = set()
@@ -123,7 +126,9 @@ class Poller:
     def hear(self, state: ProcessState, at: datetime) -> None:
         """Keep what a push message says, until polling has caught up with it."""
         with self._spoken:
-            self._words = hear(self._words, state, at)
+            words = hear(self._words, state, at)
+            late = len(words) - KEPT_WORDS
+            self._words = dict(islice(words.items(), late, None)) if late > 0 else words
             self._spoken.notify_all()
 
     def _run(self) -> None:
@@ -208,6 +213,11 @@ class Poller:
             if len(last) == len(after) and all(last.get(key) is state for key, state in after.items()):
                 return
             if sum(len(kept[0]) for kept in self._kept) > KEPT_STATES:
+                if not self._forgetful:
+                    log.warning(
+                        "NATS is away for so long that only the latest reply of process-compose is kept"
+                    )
+                self._forgetful = True
                 self._kept.pop()
         self._kept.append((after, now, asked_at))
 

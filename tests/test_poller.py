@@ -310,6 +310,21 @@ def test_until_the_records_are_read_it_polls_and_does_not_compare(bench):
     assert bench.polls([running("web")]) == [("web", "started"), ("process-compose", "started")]
 
 
+def test_what_is_kept_until_then_is_bounded_and_that_is_said_once(bench, monkeypatch, caplog):
+    monkeypatch.setattr(poller_module, "KEPT_STATES", 2)
+    monkeypatch.setattr(poller_module, "KEPT_WORDS", 3)
+    bench.poller.pushed = True
+    bench.outbox.recovered.clear()
+    for pid in range(1, 9):
+        bench.poller.hear(state_of(ended("web", pid=pid, code=3)), bench.script.clock())
+    assert list(bench.poller._words) == [6, 7, 8]
+    bench.polls(*([running("web", pid=pid)] for pid in range(1, 9)))
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1 and "only the latest reply" in said[0]
+    assert [state.pid for kept in bench.poller._kept for state in kept[0].values()][-1] == 8
+    assert len(bench.poller._kept) <= 4
+
+
 def test_what_the_records_hold_is_compared_with(bench):
     first = Bench()
     first.polls([running("web"), running("gone", pid=9)])
