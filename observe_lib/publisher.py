@@ -293,9 +293,7 @@ class Publisher:
     async def _write(self, lane: ProcessLane, record: bytes | None) -> None:
         """Write (None: delete) over the revision we know; where it is not ours, go on from what is there."""
         while True:
-            await self._tenure.confirm()
-            if lane.revision == 0:
-                await self._tenure.confirm_for_new()
+            await self._tenure.confirm(new=lane.revision == 0)
             try:
                 if record is None:
                     lane.revision = await self._ledger.delete(lane.key, lane.revision)

@@ -80,23 +80,21 @@ class Tenure:
         async with self._beating:
             await self._renew(more)
 
-    async def confirm(self) -> None:
-        """Renew the lease where it is so old (we were suspended, NATS was away) that others may have it."""
-        if not self._is_fresh():
-            async with self._beating:
-                if not self._is_fresh():
-                    await self._renew({})
+    async def confirm(self, new: bool) -> None:
+        """See that the lease is still ours, before a record is written.
 
-    async def confirm_for_new(self) -> None:
-        """See that the lease is ours right now: who takes it over cannot know of a new name's record."""
+        Renew it where it is so old (we were suspended, NATS was away) that others may have it. Before a
+        `new` name's record look at it too: who takes the lease over cannot know of that one.
+        """
+        if _within(self._beaten, FRESH_S) and not new:
+            return
         async with self._beating:
-            if self._seen is None or not 0 <= seconds_between(self._seen, now_utc()) < SEEN_S:
+            if not _within(self._beaten, FRESH_S):
+                await self._renew({})
+            if new and not _within(self._seen, SEEN_S):
                 at = now_utc()
                 await self.check()
                 self._seen = at
-
-    def _is_fresh(self) -> bool:
-        return self._beaten is not None and 0 <= seconds_between(self._beaten, now_utc()) < FRESH_S
 
     async def _renew(self, more: Mapping[str, Any]) -> None:
         while True:
@@ -127,6 +125,10 @@ class Tenure:
             text += f", alive {max(0.0, seconds_between(parse_time(holder['at']), now_utc())):.0f}s ago"
         hint = f"name this one (--stack {self._stack}-2), or replace that one (--takeover)"
         return StackHeldError(text, hint)
+
+
+def _within(moment: datetime | None, seconds: float) -> bool:
+    return moment is not None and 0 <= seconds_between(moment, now_utc()) < seconds
 
 
 def _holder(lease: Mapping[str, Any]) -> str:
