@@ -211,10 +211,16 @@ class Config:
         self.path.write_text(text)
 
     def reload(self, server: RealNats, text: str) -> None:
+        """Have the server read it, and wait until it has: it throws out whom it does not know any more."""
+        said = server.store_dir / "server.log"
+        before = said.read_text().count(RELOADED)
         self.write(text)
         os.kill(server.pid, signal.SIGHUP)
+        wait_until(lambda: said.read_text().count(RELOADED) > before, "reloaded")
 
 
+#: what nats-server logs when it has read its configuration again
+RELOADED = "Reloaded server configuration"
 #: a configuration with one user, who may do all, or all but publish to something
 ALL = "authorization {users: [{user: u, password: p}]}"
 ALL_BUT = 'authorization {users: [{user: u, password: p, permissions: {publish: {allow: ">", deny: [%s]}}}]}'

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -342,25 +341,31 @@ class HeldPort:
 
 
 class Listener:
-    """Takes connections and says one thing, or nothing; `close()` ends it and them."""
+    """Takes connections and says one thing, or nothing; `close()` ends it and them.
+
+    A process of its own: beside the stand-ins that send 50 MB a thread might come to speak too late.
+    """
+
+    SOURCE = """
+import contextlib, socket, sys
+server, taken = socket.create_server(("127.0.0.1", int(sys.argv[1]))), []
+print("listens", flush=True)
+while True:
+    taken.append(server.accept()[0])
+    with contextlib.suppress(OSError):
+        taken[-1].sendall(bytes.fromhex(sys.argv[2]))
+"""
 
     def __init__(self, port: int, greeting: bytes) -> None:
-        self._greeting, self._taken = greeting, list[socket.socket]()
-        self._socket = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        with suppress(OSError):
-            while True:
-                taken, _ = self._socket.accept()
-                self._taken.append(taken)
-                taken.sendall(self._greeting)
+        command = [sys.executable, "-c", self.SOURCE, str(port), greeting.hex()]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self._process.stdout and self._process.stdout.readline() == b"listens\n"
 
     def close(self) -> None:
-        for one in (self._socket, *self._taken):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
 
 
 class Town:
