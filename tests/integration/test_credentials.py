@@ -175,7 +175,7 @@ def test_the_right_one_works(case, server, tmp_path):
 def test_a_wrong_one_is_an_error_at_once(case, server, tmp_path):
     with StandIn([make_state("web")]) as stand_in:
         for name, variables in case.wrong.items():
-            for words in (("watch",), ("ps",), ("adapter", "--no-push", "-p", str(stand_in.port))):
+            for words in (("watch",), ("adapter", "--no-push", "-p", str(stand_in.port))):
                 begun = time.monotonic()
                 verb = run(case, server, variables, *words)
                 try:
