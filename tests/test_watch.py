@@ -1,7 +1,6 @@
 import io
 import json
 import os
-import threading
 from datetime import datetime
 
 import pytest
@@ -9,15 +8,13 @@ import pytest
 from observe_lib.cli import VERBS, _parser
 from observe_lib.errors import UsageError
 from observe_lib.events import Event, observer_subject
-from observe_lib.output import Style
+from observe_lib.output import Style, print_note
 from observe_lib.times import UTC
 from observe_lib.watch import (
     LIVE_LINE,
     Screen,
     Selection,
-    _Inbox,
     _look_for_reader,
-    _print_note,
     selection_of,
 )
 
@@ -183,7 +180,7 @@ def test_every_live_row_is_flushed():
 
 
 def test_a_note_holds_no_control_characters(capsys):
-    _print_note("host\x1b[2J and host-b both have a/b")
+    print_note("host\x1b[2J and host-b both have a/b")
     assert capsys.readouterr().err == "host\\x1b[2J and host-b both have a/b\n"
 
 
@@ -194,23 +191,6 @@ def test_an_idle_watch_notices_that_nobody_reads():
         os.close(read)
         with pytest.raises(BrokenPipeError):
             _look_for_reader(out)
-
-
-def test_the_inbox_holds_its_writer_back_and_lets_it_go():
-    inbox, done = _Inbox(), threading.Event()
-
-    def write():
-        for number in range(1500):
-            inbox.put(number)
-        done.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert [inbox.get() for _ in range(100)] == list(range(100))
-    assert not done.is_set()
-    inbox.close()
-    writer.join(5)
-    assert not writer.is_alive()
 
 
 def select(*words):
