@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from observe_lib.cli import VERBS, _parser
+from observe_lib.cli import _parser, load_verb
 from observe_lib.errors import UsageError
 from observe_lib.events import Event, observer_subject
 from observe_lib.output import Style, print_note
@@ -194,7 +194,7 @@ def test_an_idle_watch_notices_that_nobody_reads():
 
 
 def select(*words):
-    return selection_of(vars(_parser("watch", VERBS["watch"].load()[0]).parse_args(words)))
+    return selection_of(vars(_parser("watch", load_verb("watch")[0]).parse_args(words)))
 
 
 def test_flags():
