@@ -26,8 +26,6 @@ PACKAGES = {"nats": "nats-py", "requests": "requests", "tabulate": "tabulate"}
 #: the loggers of libraries, whose words only a programmer understands
 NOISY = ("nats", "urllib3", "asyncio")
 
-_SOME_PART = "a part of one of its packages"
-
 _HELP = f"""\
 usage: {PROGRAM} VERB [flags]        {PROGRAM} VERB --help shows its flags and examples
 
@@ -154,7 +152,7 @@ def _run_verb(words: list[str]) -> int:
     if words[0] in ("-V", "--version", "version"):
         print(f"observe {VERSION}")
         return EXIT_OK
-    name, flags = words[0], words[1:]
+    name, *flags = words
     add_flags, run = load_verb(name)
     args = _parser(name, add_flags).parse_args(flags)
     _set_up_logging(args)
@@ -262,7 +260,8 @@ def _complain(error: ObserveError) -> int:
 
 
 def _missing_packages() -> ObserveError:
-    *others, last = [name for module, name in PACKAGES.items() if not find_spec(module)] or [_SOME_PART]
+    missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
+    *others, last = missing or ["a part of one of its packages"]
     listed = f"{', '.join(others)} and {last}" if others else last
     install = f"python3 -m venv .venv && .venv/bin/pip install {' '.join(PACKAGES.values())}"
     return ObserveError(

@@ -18,7 +18,14 @@ from .times import parse_time, seconds_between
 
 HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
 #: what rows can be sorted by: names from a to z, numbers and ages the most interesting first
-SORTS = ("name", "status", "up", "restarts", "crashes", "last")
+SORTS: dict[str, Callable[[ProcessRow, datetime], Any]] = {
+    "name": lambda row, now: row.place,
+    "status": lambda row, now: row.status,
+    "up": lambda row, now: -seconds_between(row.since, now) if row.since else 0.0,
+    "restarts": lambda row, now: -row.restarts,
+    "crashes": lambda row, now: -row.crashes_since(now - DAY),
+    "last": lambda row, now: -parse_time(row.last.timestamp).timestamp() if row.last else 0.0,
+}
 
 
 def add_ps_flags(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +47,7 @@ def run_ps(args: argparse.Namespace) -> int:
     with Consumer(settings) as consumer:
         states = consumer.states(patterns)
     now = style.now()
-    rows = sorted(states.select(patterns, stack), key=_sort_key(sort, now))
+    rows = sorted(states.select(patterns, stack), key=lambda row: (SORTS[sort](row, now), row.place))
     if not rows:
         if what := [*map(repr, patterns), *([f"stack {stack}"] if stack else [])]:
             hint = "python observe.py ps shows all there are"
@@ -63,15 +70,3 @@ def cells_of(row: ProcessRow, states: States, now: datetime) -> Sequence[str]:
         return row.place.stack, str(row.place), "stale", "-", "-", "-", *past
     pid, up = str(row.pid or "-"), age_words(row.since, now)
     return row.place.stack, str(row.place), row.status or "-", row.health, pid, up, *past
-
-
-def _sort_key(sort: str, now: datetime) -> Callable[[ProcessRow], Any]:
-    keys: dict[str, Callable[[ProcessRow], Any]] = {
-        "name": lambda row: (),
-        "status": lambda row: row.status,
-        "up": lambda row: -seconds_between(row.since, now) if row.since else 0.0,
-        "restarts": lambda row: -row.restarts,
-        "crashes": lambda row: -row.crashes_since(now - DAY),
-        "last": lambda row: -parse_time(row.last.timestamp).timestamp() if row.last else 0.0,
-    }
-    return lambda row: (keys[sort](row), row.place)

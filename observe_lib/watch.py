@@ -41,6 +41,9 @@ IDLE_LOOK_S = 1.0
 NOT_GOOD = frozenset((EventType.UNHEALTHY, EventType.STOPPED))
 LIVE_LINE = "--- live (above: last event of each kind per process) ---"
 
+#: events, None where the replay is over, a text that says why there is nothing to read
+Inbox = queue.Queue[Event | str | None]
+
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 
@@ -94,6 +97,12 @@ class Selection:
         """Whether the event is loud enough, and tells more than another one does; an unknown loudness is."""
         loud = _LOUDNESS.get(event.severity, len(_LOUDNESS)) >= _LOUDNESS[self.severity]
         return loud and (self.companions or not event.companion)
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """What the Consumer is asked for."""
+        names = ("types", "exclude_types", "stack", "since", "until")
+        return {"process": self.processes, **{name: getattr(self, name) for name in names}}
 
     @property
     def names_observer(self) -> bool:
@@ -277,16 +286,7 @@ def _print_last(consumer: "Consumer", screen: Screen, wanted: Selection) -> int 
     """
     if wanted.last is None:
         return 1 if wanted.until is not None and wanted.since is None else 0
-    events, place = consumer.recent(
-        wanted.last,
-        wanted.processes,
-        wanted.types,
-        exclude_types=wanted.exclude_types,
-        stack=wanted.stack,
-        since=wanted.since,
-        until=wanted.until,
-        keep=wanted.shows,
-    )
+    events, place = consumer.recent(wanted.last, keep=wanted.shows, **wanted.filters)
     for event in events:
         screen.add(event)
     return place + 1 if wanted.follow and not screen.is_full else None
@@ -296,20 +296,10 @@ def _print_from(
     consumer: "Consumer", screen: Screen, wanted: Selection, start_seq: int, note: Callable[[str], None]
 ) -> None:
     """Print what comes, until it is enough; for `start_seq` see `_print_last`."""
-    inbox: queue.Queue[Event | str | None] = queue.Queue(INBOX_SIZE)
-    subscription = consumer.subscribe(
-        inbox.put,
-        process=wanted.processes,
-        types=wanted.types,
-        exclude_types=wanted.exclude_types,
-        stack=wanted.stack,
-        new=wanted.new,
-        since=None if start_seq > 1 else wanted.since,
-        until=wanted.until,
-        start_seq=start_seq,
-        on_live=lambda: inbox.put(None),
-        on_wait=inbox.put,
-    )
+    inbox: Inbox = queue.Queue(INBOX_SIZE)
+    filters = wanted.filters | ({"since": None} if start_seq > 1 else {})
+    marks: dict[str, Any] = {"on_live": lambda: inbox.put(None), "on_wait": inbox.put}
+    subscription = consumer.subscribe(inbox.put, new=wanted.new, start_seq=start_seq, **filters, **marks)
     try:
         _print_all(inbox, screen, wanted, note)
     finally:
@@ -318,10 +308,7 @@ def _print_from(
             inbox.get_nowait()
 
 
-def _print_all(
-    inbox: "queue.Queue[Event | str | None]", screen: Screen, wanted: Selection, note: Callable[[str], None]
-) -> None:
-    """Print events as they come; None is the end of the replay, a text why there is nothing to read."""
+def _print_all(inbox: Inbox, screen: Screen, wanted: Selection, note: Callable[[str], None]) -> None:
     while not screen.is_full and (wanted.until is None or not wanted.follow or now_utc() < wanted.until):
         try:
             item = inbox.get(timeout=IDLE_LOOK_S)

@@ -14,6 +14,7 @@ from observe_lib.output import (
     cut_text,
     json_line,
     note_line,
+    print_note,
     printable,
     style_of,
     text_width,
@@ -203,3 +204,8 @@ def test_notes_have_their_text_in_one_column():
     assert note_line("nats", "up", NOW)[8:] == " nats              up"
     assert note_line("process-compose", "up", NOW)[8:] == " process-compose   up"
     assert note_line("", "use 8080", NOW)[8:] == "                   use 8080"
+
+
+def test_a_note_holds_no_control_characters(capsys):
+    print_note("host\x1b[2J and host-b both have a/b")
+    assert capsys.readouterr().err == "host\\x1b[2J and host-b both have a/b\n"

@@ -8,7 +8,7 @@ import pytest
 from observe_lib.cli import _parser, load_verb
 from observe_lib.errors import UsageError
 from observe_lib.events import Event, observer_subject
-from observe_lib.output import Style, print_note
+from observe_lib.output import Style
 from observe_lib.times import UTC
 from observe_lib.watch import (
     LIVE_LINE,
@@ -177,11 +177,6 @@ def test_every_live_row_is_flushed():
     screen.live()
     screen.add(make("started"))
     assert "started" in out.flushed
-
-
-def test_a_note_holds_no_control_characters(capsys):
-    print_note("host\x1b[2J and host-b both have a/b")
-    assert capsys.readouterr().err == "host\\x1b[2J and host-b both have a/b\n"
 
 
 def test_an_idle_watch_notices_that_nobody_reads():
