@@ -91,12 +91,9 @@ def status_words(row: ProcessRow) -> str:
 
 def row_json(row: ProcessRow, silence: Silence | None, now: datetime) -> dict[str, object]:
     """Return a row as the JSON object of `ps --json`: what does not apply is absent."""
-    stack, namespace, process = row.place
     last, since = row.last, row.since
     found: dict[str, object] = {
-        "stack": stack,
-        "namespace": namespace,
-        "process": process,
+        **row.place._asdict(),
         "status": row.status,
         "health": None if row.health == "-" else row.health,
         "alive": row.alive,

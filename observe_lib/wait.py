@@ -99,7 +99,10 @@ def outcome_words(outcome: Outcome, style: Style) -> str:
 
 def outcome_json(outcome: Outcome) -> dict[str, object]:
     """Return an outcome as a JSON object."""
-    stack, namespace, process = outcome.place
-    found: dict[str, object] = {"stack": stack, "namespace": namespace, "process": process}
-    found |= {"reached": outcome.reached, "outcome": outcome.word, "after_seconds": round(outcome.after_s, 3)}
+    found: dict[str, object] = {
+        **outcome.place._asdict(),
+        "reached": outcome.reached,
+        "outcome": outcome.word,
+        "after_seconds": round(outcome.after_s, 3),
+    }
     return found | ({"detail": outcome.detail} if outcome.detail else {})
