@@ -42,7 +42,7 @@ NOT_GOOD = frozenset((EventType.UNHEALTHY, EventType.STOPPED))
 LIVE_LINE = "--- live (above: last event of each kind per process) ---"
 
 #: events, None where the replay is over, a text that says why there is nothing to read
-Inbox = queue.Queue[Event | str | None]
+_Item = Event | str | None
 
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
@@ -159,7 +159,8 @@ class Screen:
     """Prints the events it is given: those before `live()` as one table, the later ones row by row."""
 
     def __init__(self, out: TextIO, style: Style, wanted: Selection, note: Callable[[str], None]) -> None:
-        self._out, self._style, self._wanted, self._note = out, style, wanted, note
+        self.wanted, self.note = wanted, note
+        self._out, self._style = out, style
         self._table = EventTable(style)
         self._replay: list[Event] = []
         self._unmatched = dict.fromkeys(wanted.processes)
@@ -172,13 +173,13 @@ class Screen:
     @property
     def is_full(self) -> bool:
         """Whether as many events as wanted were printed."""
-        return self._wanted.count is not None and self._printed >= self._wanted.count
+        return self.wanted.count is not None and self._printed >= self.wanted.count
 
     def add(self, event: Event) -> None:
         """Take one event, in stream order."""
         for pattern in [one for one in self._unmatched if process_matches(one, *event.key)]:
             del self._unmatched[pattern]
-        if not self._wanted.shows(event) or self.is_full:
+        if not self.wanted.shows(event) or self.is_full:
             return
         if self._is_live:
             self._write(self._lines(event, [] if self._style.as_json else self._table.live(event)))
@@ -187,7 +188,7 @@ class Screen:
 
     def live(self) -> None:
         """Print the replay; what comes from now on is printed as it comes."""
-        wanted, as_json = self._wanted, self._style.as_json
+        wanted, as_json = self.wanted, self._style.as_json
         events = self._newer_stacks(_without_observer(self._replay, wanted.names_observer))[: wanted.count]
         self._replay, self._is_live = [], True
         table = [] if as_json or not events else self._table.replay(events)
@@ -201,7 +202,7 @@ class Screen:
 
     def _live_line(self) -> str:
         """Return what divides live events from a replay that shows none."""
-        wanted = self._wanted
+        wanted = self.wanted
         if wanted.new or wanted.ranged:
             return "--- live ---"
         what = "nothing that matches" if wanted.processes or wanted.narrow else "nothing"
@@ -213,12 +214,12 @@ class Screen:
         self._first_at = min(self._first_at or event.seen_at, event.seen_at)
         self._last_at = max(self._last_at, event.seen_at)
         stack = self._stack_of.setdefault(event.key, event.stack)
-        if stack != event.stack and self._wanted.ranged and not (event.of_observer or self._said_both):
+        if stack != event.stack and self.wanted.ranged and not (event.of_observer or self._said_both):
             self._said_both = True
-            self._note(f"{stack or '-'} and {event.stack or '-'} both have {event.key}: see the column STACK")
+            self.note(f"{stack or '-'} and {event.stack or '-'} both have {event.key}: see the column STACK")
         if self._style.as_json:
             return [json_line(event.to_dict())]
-        tail = (event.log_tail or []) if self._wanted.logs else []
+        tail = (event.log_tail or []) if self.wanted.logs else []
         return [*row, *(printable(f"          | {line}") for line in tail)]
 
     def summary(self, stored: "Retained | None") -> str:
@@ -226,7 +227,7 @@ class Screen:
         text = f"{self._printed} event{'s' * (self._printed != 1)}"
         if self._printed:
             text += f", from {self._style.clock(self._first_at)} to {self._style.clock(self._last_at)}"
-        wanted, first = self._wanted, stored.first_at if stored and not stored.complete else None
+        wanted, first = self.wanted, stored.first_at if stored and not stored.complete else None
         reached = wanted.last is not None and self._printed >= wanted.last
         if first is None or reached or not wanted.ranged or (wanted.since and wanted.since >= first):
             return text
@@ -239,15 +240,15 @@ class Screen:
         if older is None:
             return events
         both = f"{older.stack or '-'} and {newest[older.key] or '-'} both have {older.key}"
-        self._note(f"{both}: of such a name only the newer one's events are replayed")
+        self.note(f"{both}: of such a name only the newer one's events are replayed")
         return [event for event in events if event.of_observer or event.stack == newest[event.key]]
 
     def _note_unmatched(self) -> None:
-        some = self._wanted.narrow or self._wanted.ranged
+        some = self.wanted.narrow or self.wanted.ranged
         what = "no event that you want of" if some else "no process matches"
-        there = "yet; waiting" if self._wanted.follow else "in what is stored"
+        there = "yet; waiting" if self.wanted.follow else "in what is stored"
         for name in self._unmatched:
-            self._note(f"{what} {name!r} {there}")
+            self.note(f"{what} {name!r} {there}")
 
     def _write(self, lines: Iterable[str]) -> None:
         write_lines(lines, self._out)
@@ -271,19 +272,20 @@ def run_watch(args: argparse.Namespace) -> int:
 
     screen = Screen(sys.stdout, style, wanted, note)
     with Consumer(settings) as consumer:
-        start_seq = _print_last(consumer, screen, wanted)
+        start_seq = _print_last(consumer, screen)
         if start_seq is not None:
-            _print_from(consumer, screen, wanted, start_seq, note)
+            _print_from(consumer, screen, start_seq)
         if not wanted.follow:
             note(screen.summary(consumer.retained()))
     return EXIT_OK
 
 
-def _print_last(consumer: "Consumer", screen: Screen, wanted: Selection) -> int | None:
+def _print_last(consumer: "Consumer", screen: Screen) -> int | None:
     """Print the last events stored where these are wanted; return where to go on, None: not at all.
 
     0 is the last event per subject, or what `since` says; 1 the first event there is.
     """
+    wanted = screen.wanted
     if wanted.last is None:
         return 1 if wanted.until is not None and wanted.since is None else 0
     events, place = consumer.recent(wanted.last, keep=wanted.shows, **wanted.filters)
@@ -292,23 +294,22 @@ def _print_last(consumer: "Consumer", screen: Screen, wanted: Selection) -> int 
     return place + 1 if wanted.follow and not screen.is_full else None
 
 
-def _print_from(
-    consumer: "Consumer", screen: Screen, wanted: Selection, start_seq: int, note: Callable[[str], None]
-) -> None:
+def _print_from(consumer: "Consumer", screen: Screen, start_seq: int) -> None:
     """Print what comes, until it is enough; for `start_seq` see `_print_last`."""
-    inbox: Inbox = queue.Queue(INBOX_SIZE)
+    wanted, inbox = screen.wanted, queue.Queue[_Item](INBOX_SIZE)
     filters = wanted.filters | ({"since": None} if start_seq > 1 else {})
     marks: dict[str, Any] = {"on_live": lambda: inbox.put(None), "on_wait": inbox.put}
     subscription = consumer.subscribe(inbox.put, new=wanted.new, start_seq=start_seq, **filters, **marks)
     try:
-        _print_all(inbox, screen, wanted, note)
+        _print_all(inbox, screen)
     finally:
         subscription.stop()
         while not inbox.empty():  # where it is full, the subscription's thread waits for room
             inbox.get_nowait()
 
 
-def _print_all(inbox: Inbox, screen: Screen, wanted: Selection, note: Callable[[str], None]) -> None:
+def _print_all(inbox: queue.Queue[_Item], screen: Screen) -> None:
+    wanted = screen.wanted
     while not screen.is_full and (wanted.until is None or not wanted.follow or now_utc() < wanted.until):
         try:
             item = inbox.get(timeout=IDLE_LOOK_S)
@@ -321,7 +322,7 @@ def _print_all(inbox: Inbox, screen: Screen, wanted: Selection, note: Callable[[
         if item is None:
             screen.live()
         else:
-            note(f"{item}; waiting (start one: python observe.py adapter)")
+            screen.note(f"{item}; waiting (start one: python observe.py adapter)")
         if not wanted.follow:
             return
 
