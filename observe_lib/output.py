@@ -42,18 +42,6 @@ def json_line(found: Mapping[str, Any]) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text).replace("\x7f", "\\u007f")
 
 
-def clock_text(rfc3339: str, zone: tzinfo | None = None, now: datetime | None = None) -> str:
-    """Return HH:MM:SS in a zone (None: the local one), after as much of the date as is not today's."""
-    try:
-        moment = parse_time(rfc3339).astimezone(zone)
-        today = (now or now_utc()).astimezone(zone)
-    except (ValueError, OverflowError, OSError):
-        return printable(rfc3339)
-    if moment.date() == today.date():
-        return f"{moment:%H:%M:%S}"
-    return f"{moment:%m-%d %H:%M:%S}" if moment.year == today.year else f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
 @lru_cache(4096)
 def text_width(text: str) -> int:
     """Return how many columns a terminal needs for a text."""
@@ -93,8 +81,15 @@ class Style:
     now: Callable[[], datetime] = now_utc
 
     def clock(self, rfc3339: str) -> str:
-        """Print a time in the zone of this style."""
-        return clock_text(rfc3339, self.zone, self.now())
+        """Return HH:MM:SS in this style's zone, after as much of the date as is not today's."""
+        try:
+            moment = parse_time(rfc3339).astimezone(self.zone)
+        except (ValueError, OverflowError, OSError):
+            return printable(rfc3339)
+        today = self.now().astimezone(self.zone)
+        if moment.date() == today.date():
+            return f"{moment:%H:%M:%S}"
+        return f"{moment:%m-%d %H:%M:%S}" if moment.year == today.year else f"{moment:%Y-%m-%d %H:%M:%S}"
 
     def row(self, event: Event) -> Row:
         """Return the cells of an event."""

@@ -10,7 +10,6 @@ from observe_lib.output import (
     EventTable,
     Style,
     add_output_flags,
-    clock_text,
     cut_text,
     json_line,
     note_line,
@@ -78,8 +77,8 @@ def test_json_line_is_the_stored_object_without_control_characters():
         ("nonsense\x1b", CET, "nonsense\\x1b"),
     ],
 )
-def test_clock_text(time, zone, text):
-    assert clock_text(time, zone, NOW) == text
+def test_clock(time, zone, text):
+    assert Style(zone=zone, now=lambda: NOW).clock(time) == text
 
 
 def test_width_and_cut():

@@ -1,6 +1,9 @@
 import io
 import json
 import os
+import threading
+import time
+import types
 from datetime import datetime
 
 import pytest
@@ -11,10 +14,12 @@ from observe_lib.events import Event, observer_subject
 from observe_lib.output import Style
 from observe_lib.times import UTC
 from observe_lib.watch import (
+    INBOX_SIZE,
     LIVE_LINE,
     Screen,
     Selection,
     _look_for_reader,
+    _print_from,
     selection_of,
 )
 
@@ -186,6 +191,35 @@ def test_an_idle_watch_notices_that_nobody_reads():
         os.close(read)
         with pytest.raises(BrokenPipeError):
             _look_for_reader(out)
+
+
+def test_a_slow_screen_holds_the_subscription_back_and_lets_it_go_at_its_end():
+    handed, stopped = [], threading.Event()
+
+    class SlowOut(io.StringIO):
+        def write(self, text):
+            while len(handed) < INBOX_SIZE:
+                time.sleep(0.01)
+            return super().write(text)
+
+    class Source:
+        def subscribe(self, handler, on_live, **_):
+            def hand_over():
+                on_live()
+                while not stopped.is_set():
+                    handler(make("started"))
+                    handed.append(1)
+
+            self.thread = threading.Thread(target=hand_over)
+            self.thread.start()
+            return types.SimpleNamespace(stop=stopped.set)
+
+    source, out = Source(), SlowOut()
+    _print_from(source, Screen(out, Style(zone=UTC, now=lambda: NOW), Selection(count=1), print), 0)
+    source.thread.join(5)
+    assert not source.thread.is_alive()
+    assert out.getvalue().count("started") == 1
+    assert INBOX_SIZE <= len(handed) <= INBOX_SIZE + 3
 
 
 def select(*words):
