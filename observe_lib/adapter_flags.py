@@ -4,11 +4,11 @@ Apart from `adapter` itself, so that its help needs no package.
 
 import argparse
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .config import (
     VERSION,
+    Flags,
     add_compose_flags,
     add_nats_flags,
     compose_settings,
@@ -43,17 +43,17 @@ def add_adapter_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def check_adapter_flags(given: Mapping[str, Any]) -> None:
+def check_adapter_flags(given: Flags) -> None:
     """UsageError where a flag is nonsense; no file is looked at, it may be for another user's eyes."""
     files = {name: None for name in ("token_file", "nats_creds") if (given[name] or "").strip()}
     compose_settings({**given, **files}, {})
     nats_settings({**given, **files}, {})
-    stack_name(given["stack"], {}, "")
+    stack_name(given, {}, "")
     _numbers_of(given)
     _limits_of(given)
 
 
-def _numbers_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers_of(given: Flags) -> dict[str, Any]:
     return {
         "poll_interval_s": duration_of("--poll-interval", given["poll_interval"], 0.05, 3600),
         "drain_timeout_s": duration_of("--drain-timeout", given["drain_timeout"], 0.05, 3600),
@@ -61,7 +61,7 @@ def _numbers_of(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _limits_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def _limits_of(given: Flags) -> dict[str, Any]:
     """Return what is asked of the stream; None is: as it is."""
     age, window, copies = given["max_age"], given["duplicate_window"], given["replicas"]
     max_age_s = None if age is None else duration_of("--max-age", age, 1, TEN_YEARS_S)
@@ -76,7 +76,7 @@ def adapter_options(args: argparse.Namespace, hostname: str) -> "AdapterOptions"
     """Return what the flags, the environment and the host's name say; UsageError where that is nonsense."""
     flags = vars(args)
     compose, nats = compose_settings(flags, os.environ), nats_settings(flags, os.environ)
-    stack = stack_name(args.stack, os.environ, hostname)
+    stack = stack_name(flags, os.environ, hostname)
     numbers, limits = _numbers_of(flags), _limits_of(flags)
     from .adapter import AdapterOptions
     from .stream import StreamOptions

@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn
 from .adapter_flags import adapter_options, add_adapter_flags
 from .config import VERSION, is_container_id, whole_number
 from .errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ObserveError, UsageError
-from .output import note_line, printable, style_of
+from .output import mute, note_line, print_note, style_of
 from .signals import stopped_by_signals
 from .times import now_utc
 
@@ -37,90 +37,11 @@ RunVerb = Callable[[argparse.Namespace], int]
 
 
 class Verb(NamedTuple):
-    """One verb: a sentence for the help, examples, and how to get at its flags and its work."""
+    """What the help says of a verb."""
 
     sentence: str
     arguments: str
     examples: tuple[str, ...]
-    load: Callable[[], tuple[AddFlags, RunVerb]]
-
-
-def _load_adapter() -> tuple[AddFlags, RunVerb]:
-    return add_adapter_flags, _run_adapter
-
-
-def _load_watch() -> tuple[AddFlags, RunVerb]:
-    from .watch import add_watch_flags, run_watch
-
-    return add_watch_flags, run_watch
-
-
-def _load_demo() -> tuple[AddFlags, RunVerb]:
-    return _add_demo_flags, _run_demo
-
-
-def _load_ps() -> tuple[AddFlags, RunVerb]:
-    from .ps import add_ps_flags, run_ps
-
-    return add_ps_flags, run_ps
-
-
-def _load_wait() -> tuple[AddFlags, RunVerb]:
-    from .wait import add_wait_flags, run_wait
-
-    return add_wait_flags, run_wait
-
-
-def _load_show() -> tuple[AddFlags, RunVerb]:
-    from .show import add_show_flags, run_show
-
-    return add_show_flags, run_show
-
-
-def _load_report() -> tuple[AddFlags, RunVerb]:
-    from .report import add_report_flags, run_report
-
-    return add_report_flags, run_report
-
-
-def _load_top() -> tuple[AddFlags, RunVerb]:
-    from .top import add_top_flags, run_top
-
-    def run(args: argparse.Namespace) -> int:
-        with stopped_by_signals("SIGTERM", "SIGHUP", "SIGQUIT") as stop:  # Ctrl-C interrupts at once
-            return run_top(args, stop)
-
-    return add_top_flags, run
-
-
-def _load_forget() -> tuple[AddFlags, RunVerb]:
-    from .forget import add_forget_flags, run_forget
-
-    return add_forget_flags, run_forget
-
-
-def _load_doctor() -> tuple[AddFlags, RunVerb]:
-    from .doctor import add_doctor_flags, run_doctor
-
-    return add_doctor_flags, run_doctor
-
-
-def _load_vendor() -> tuple[AddFlags, RunVerb]:
-    from .vendor import add_vendor_flags, run_vendor
-
-    return add_vendor_flags, run_vendor
-
-
-def _load_web() -> tuple[AddFlags, RunVerb]:
-    from .web import add_web_flags, run_web
-
-    return add_web_flags, run_web
-
-
-def _load_service() -> tuple[AddFlags, RunVerb]:
-    from .service import add_service_flags, run_service
-
-    return add_service_flags, run_service
 
 
 #: every verb, in the order of the help
@@ -129,7 +50,6 @@ VERBS = {
         "Follow a process-compose and publish what happens to its processes, until Ctrl-C.",
         "",
         ("adapter --nats-url nats://127.0.0.1:4222", "adapter --compose-port 8080 --poll-interval 500ms"),
-        _load_adapter,
     ),
     "watch": Verb(
         "Show the last event of each kind per process, then what happens from now on.",
@@ -138,13 +58,11 @@ VERBS = {
             "watch 'shop/*' --exclude-type status_changed",
             "watch --process default/caddy --type crashed --json",
         ),
-        _load_watch,
     ),
     "ps": Verb(
         "Show what every process of every stack is now, one row each.",
         " [NAME ...]",
         ("ps 'shop/*' --sort crashes", "ps --stack host-a --json"),
-        _load_ps,
     ),
     "wait": Verb(
         "Wait until processes are ready; exit 0 when all are, 3 when one cannot be any more, 124 in the end.",
@@ -153,61 +71,51 @@ VERBS = {
             "wait shop/db shop/api --for healthy --fail-on crashed --timeout 60s",
             "wait migrate --for completed",
         ),
-        _load_wait,
     ),
     "show": Verb(
         "Show all of one process: state, run, last events, last crash with the end of its log.",
         " NAME",
         ("show default/caddy", "show web --stack host-b"),
-        _load_show,
     ),
     "report": Verb(
         "Count what became of each process over a time: uptime, crashes, restarts, repairs, blind time.",
         " [NAME ...]",
         ("report --since 7d 'shop/*'", "report --since 09:00 --until 10:30 --timeline"),
-        _load_report,
     ),
     "top": Verb(
         "Show a live screen of all processes and what happens to them; ? there shows its keys.",
         " [NAME ...]",
         ("top", "top 'shop/*' --stack host-a"),
-        _load_top,
     ),
     "forget": Verb(
         "Drop the states of a stack that is no more; its events stay.",
         " STACK",
         ("forget old-host", "forget old-host --yes"),
-        _load_forget,
     ),
     "web": Verb(
         "Serve what ps, show and watch know as one live page, as JSON and as metrics, until Ctrl-C.",
         "",
         ("web", "web --listen 0.0.0.0:8282 --web-token-file /etc/observe.token"),
-        _load_web,
     ),
     "demo": Verb(
         "Show it all at once: real processes, an adapter and watch, over a NATS of its own.",
         "",
         ("demo", "demo --seconds 20"),
-        _load_demo,
     ),
     "doctor": Verb(
         "Say what is reachable, what is not, and what to do about it; exit 1 if something must be mended.",
         "",
         ("doctor", "doctor --compose-port 8080 --json"),
-        _load_doctor,
     ),
     "vendor": Verb(
         "Put observe into another repository: observe.py and observe_lib/, or one file.",
         " DIR",
         ("vendor ../shop/tools", "vendor ../shop/tools --single-file", "vendor ../shop/tools --check"),
-        _load_vendor,
     ),
     "service": Verb(
         "Print a systemd unit that runs the adapter for ever.",
         " systemd",
         ("service systemd", "service systemd --user shop --compose-port 8080 --stack shop"),
-        _load_service,
     ),
 }
 
@@ -244,13 +152,65 @@ def _run_verb(words: list[str]) -> int:
     if words[0] in ("-V", "--version", "version"):
         print(f"observe {VERSION}")
         return EXIT_OK
-    name, flags = words[0], words[1:]
-    if name not in VERBS:
-        raise _unknown_verb(name)
-    add_flags, run = VERBS[name].load()
+    name, *flags = words
+    add_flags, run = load_verb(name)
     args = _parser(name, add_flags).parse_args(flags)
     _set_up_logging(args)
     return run(args)
+
+
+def load_verb(name: str) -> tuple[AddFlags, RunVerb]:
+    """Return what adds the flags of a verb, and what runs it; its module is imported only now."""
+    match name:
+        case "adapter":
+            return add_adapter_flags, _run_adapter
+        case "demo":
+            return _add_demo_flags, _run_demo
+        case "watch":
+            from .watch import add_watch_flags, run_watch
+
+            return add_watch_flags, run_watch
+        case "ps":
+            from .ps import add_ps_flags, run_ps
+
+            return add_ps_flags, run_ps
+        case "wait":
+            from .wait import add_wait_flags, run_wait
+
+            return add_wait_flags, run_wait
+        case "show":
+            from .show import add_show_flags, run_show
+
+            return add_show_flags, run_show
+        case "report":
+            from .report import add_report_flags, run_report
+
+            return add_report_flags, run_report
+        case "top":
+            from .top import add_top_flags
+
+            return add_top_flags, _run_top
+        case "forget":
+            from .forget import add_forget_flags, run_forget
+
+            return add_forget_flags, run_forget
+        case "web":
+            from .web import add_web_flags, run_web
+
+            return add_web_flags, run_web
+        case "doctor":
+            from .doctor import add_doctor_flags, run_doctor
+
+            return add_doctor_flags, run_doctor
+        case "vendor":
+            from .vendor import add_vendor_flags, run_vendor
+
+            return add_vendor_flags, run_vendor
+        case "service":
+            from .service import add_service_flags, run_service
+
+            return add_service_flags, run_service
+    raise _unknown_verb(name)
 
 
 def top_help() -> str:
@@ -293,9 +253,9 @@ def _unknown_verb(word: str) -> UsageError:
 
 
 def _complain(error: ObserveError) -> int:
-    lines = [f"observe: {printable(str(error))}", *([printable(error.hint)] if error.hint else [])]
-    with suppress(OSError):
-        print("\n".join(lines), file=sys.stderr, flush=True)
+    print_note(f"observe: {error}")
+    if error.hint:
+        print_note(error.hint)
     return error.exit_code
 
 
@@ -346,7 +306,7 @@ def _set_up_logging(args: argparse.Namespace) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-# --- the verb adapter; its work is in its own module ---
+# --- verbs whose work needs signals, and says what it does ---
 
 
 def _run_adapter(args: argparse.Namespace) -> int:
@@ -354,14 +314,11 @@ def _run_adapter(args: argparse.Namespace) -> int:
     options = adapter_options(args, hostname)
     from .adapter import run_adapter
 
-    say = _mute if args.quiet else _say
+    say = mute if args.quiet else _say
     if options.stack == hostname and is_container_id(hostname):
         say("stack", f"{hostname} is a container's id, another one after every start: name it with --stack")
     with stopped_by_signals() as stop:
         return run_adapter(options, say, stop)
-
-
-# --- the verb demo; its work is in its own module ---
 
 
 def _add_demo_flags(parser: argparse.ArgumentParser) -> None:
@@ -374,15 +331,15 @@ def _run_demo(args: argparse.Namespace) -> int:
 
     style = style_of({"output": None, "utc": False, "color": "auto"}, sys.stdout, os.environ)
     with stopped_by_signals() as stop:
-        return run_demo(seconds, style, _say if args.verbose else _mute, stop)
+        return run_demo(seconds, style, _say if args.verbose else mute, stop)
+
+
+def _run_top(args: argparse.Namespace) -> int:
+    from .top import run_top
+
+    with stopped_by_signals("SIGTERM", "SIGHUP", "SIGQUIT") as stop:  # Ctrl-C interrupts at once
+        return run_top(args, stop)
 
 
 def _say(topic: str, text: str) -> None:
-    """Print a line on stderr; a terminal that is gone is no reason to stop watching."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(note_line(topic, text, now_utc()) + "\n")
-        sys.stderr.flush()
-
-
-def _mute(topic: str, text: str) -> None:
-    pass
+    print_note(note_line(topic, text, now_utc()))

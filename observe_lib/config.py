@@ -44,11 +44,8 @@ class ComposeSettings:
         """The place as people write it, for messages."""
         if self.socket:
             return f"unix:{self.socket}"
-        return (
-            f"http://[{self.address}]:{self.port}"
-            if ":" in self.address
-            else f"http://{self.address}:{self.port}"
-        )
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -69,25 +66,21 @@ class NatsSettings:
 
 def add_nats_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `nats_settings` reads."""
-    group = parser.add_argument_group(
-        "NATS", "also NATS_NKEY, NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CA, NATS_CERT and NATS_KEY"
-    )
-    group.add_argument("--nats-url", metavar="URL", help=f"the server [NATS_URL, {DEFAULT_NATS_URL}]")
-    group.add_argument("--nats-creds", metavar="FILE", help="a .creds file [NATS_CREDS]")
+    others = "also NATS_NKEY, NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CA, NATS_CERT and NATS_KEY"
+    add = parser.add_argument_group("NATS", others).add_argument
+    add("--nats-url", metavar="URL", help=f"the server [NATS_URL, {DEFAULT_NATS_URL}]")
+    add("--nats-creds", metavar="FILE", help="a .creds file [NATS_CREDS]")
 
 
 def add_compose_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `compose_settings` reads."""
-    group = parser.add_argument_group("process-compose")
-    port = f"its API's port [PC_PORT_NUM, {DEFAULT_COMPOSE_PORT}]"
-    group.add_argument("-p", "--compose-port", metavar="PORT", help=port)
+    add = parser.add_argument_group("process-compose").add_argument
+    add("-p", "--compose-port", metavar="PORT", help=f"its API's port [PC_PORT_NUM, {DEFAULT_COMPOSE_PORT}]")
     address = f"its API's address [PC_ADDRESS, {DEFAULT_COMPOSE_ADDRESS}]"
-    group.add_argument("--compose-address", metavar="HOST", help=address)
-    group.add_argument(
-        "-u", "--compose-socket", metavar="PATH", help="its Unix socket instead [PC_SOCKET_PATH]"
-    )
+    add("--compose-address", metavar="HOST", help=address)
+    add("-u", "--compose-socket", metavar="PATH", help="its Unix socket instead [PC_SOCKET_PATH]")
     token = "a file with its API token [PC_API_TOKEN_PATH, or the token in PC_API_TOKEN]"
-    group.add_argument("--token-file", metavar="FILE", help=token)
+    add("--token-file", metavar="FILE", help=token)
 
 
 def compose_settings(flags: Flags, environ: Environ) -> ComposeSettings:
@@ -101,7 +94,7 @@ def compose_settings(flags: Flags, environ: Environ) -> ComposeSettings:
     return ComposeSettings(
         address=_compose_host(address_from, address) if address else DEFAULT_COMPOSE_ADDRESS,
         port=whole_number(port_from, port, 1, 65535) if port else DEFAULT_COMPOSE_PORT,
-        socket=None if tcp_flags else socket,
+        socket=None if tcp_flags else socket or None,
         token=_compose_token(flags, environ),
         port_from=port_from or "default",
     )
@@ -112,35 +105,32 @@ def nats_settings(flags: Flags, environ: Environ) -> NatsSettings:
     environ = with_context(environ)
     text, source = _setting(flags, environ, "nats_url", "NATS_URL")
     urls = [_nats_url(source, one.strip()) for one in (text or DEFAULT_NATS_URL).split(",")]
-    user = next((url.username for url in urls if url.username), None)
-    password = next((url.password for url in urls if url.password), None)
-    token = user if user and not password else None  # nats://token@host, as everywhere with NATS
-    files = {name: environ.get(f"NATS_{name.upper()}") or None for name in ("nkey", "ca", "cert", "key")}
+    pairs = [(unquote(url.username or ""), unquote(url.password or "")) for url in urls]
+    user, password = next(filter(any, pairs), ("", ""))
+    token, user = ("", user) if password else (user, "")  # nats://token@host, as everywhere with NATS
     creds, creds_from = _setting(flags, environ, "nats_creds", "NATS_CREDS")
-    for origin, path in [
-        (creds_from, creds),
-        *((f"NATS_{name.upper()}", path) for name, path in files.items()),
-    ]:
+    files = {name: environ.get(f"NATS_{name.upper()}") for name in ("nkey", "ca", "cert", "key")}
+    named = {creds_from: creds, **{f"NATS_{name.upper()}": path for name, path in files.items()}}
+    for origin, path in named.items():
         if path:
             _read_setting_file(origin, path)
     return NatsSettings(
         url=",".join(f"{url.scheme}://{url.netloc.rpartition('@')[2]}" for url in urls),
         url_given=bool(text),
-        creds=creds,
-        user=unquote(user) if user and password else environ.get("NATS_USER") or None,
-        password=unquote(password) if password else environ.get("NATS_PASSWORD") or None,
-        token=unquote(token) if token else environ.get("NATS_TOKEN") or None,
+        creds=creds or None,
+        user=user or environ.get("NATS_USER"),
+        password=password or environ.get("NATS_PASSWORD"),
+        token=token or environ.get("NATS_TOKEN"),
         **files,
     )
 
 
-def stack_name(flag: str | None, environ: Environ, hostname: str) -> str:
+def stack_name(flags: Flags, environ: Environ, hostname: str) -> str:
     """Return the name that this process-compose has among others: --stack, OBSERVE_STACK, the host's name."""
-    text, source = _setting({"stack": flag}, environ, "stack", "OBSERVE_STACK")
-    if text and not text.isprintable():
-        raise UsageError(
-            f"{source} has characters in it that no screen can show: {text!r}", "take a plain name"
-        )
+    text, source = _setting(flags, environ, "stack", "OBSERVE_STACK")
+    if not text.isprintable():
+        what = f"{source} has characters in it that no screen can show: {text!r}"
+        raise UsageError(what, "take a plain name")
     return text or hostname or "localhost"
 
 
@@ -152,9 +142,8 @@ def is_container_id(hostname: str) -> bool:
 def whole_number(source: str, text: str, low: int, high: int) -> int:
     """Return the number that the text of a flag or variable names."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-        raise UsageError(
-            f"{source} {text!r} is no number from {low} to {high}", "give it such a number, or leave it out"
-        )
+        what = f"{source} {text!r} is no number from {low} to {high}"
+        raise UsageError(what, "give it such a number, or leave it out")
     return int(text)
 
 
@@ -189,12 +178,8 @@ def names(source: str, texts: Iterable[str] | None) -> list[str]:
 
 def choices(source: str, texts: Iterable[str] | None, allowed: Iterable[str]) -> list[str]:
     """Return the words of a repeatable flag that takes comma lists, each one allowed."""
-    known = list(allowed)
-    found = [word.strip() for text in texts or () for word in text.split(",")]
-    for word in found:
-        if word not in known:
-            raise UsageError(f"{source} {word!r} is unknown", f"one of: {', '.join(known)}")
-    return list(dict.fromkeys(found))
+    words = [word.strip() for text in texts or () for word in text.split(",")]
+    return list(dict.fromkeys(choice(source, word, allowed) for word in words))
 
 
 def choice(source: str, text: str, allowed: Iterable[str]) -> str:
@@ -205,34 +190,29 @@ def choice(source: str, text: str, allowed: Iterable[str]) -> str:
     return text
 
 
-def _setting(flags: Flags, environ: Environ, name: str, variable: str) -> tuple[str | None, str]:
+def _setting(flags: Flags, environ: Environ, name: str, variable: str) -> tuple[str, str]:
     """Return the text and where it is from; an empty variable counts as not set, an empty flag is refused."""
-    flag = f"--{name.replace('_', '-')}"
-    if flags.get(name) is not None:
-        text = str(flags[name])
-        if not text.strip():
-            raise UsageError(
-                f"{flag} is empty", f"give it a value, or leave it out (then ${variable} counts)"
-            )
-        return text, flag
-    text = environ.get(variable, "")
-    return (text, variable) if text else (None, "")
+    flag, given = f"--{name.replace('_', '-')}", flags.get(name)
+    if given is None:
+        text = environ.get(variable, "")
+        return text, variable if text else ""
+    if not given.strip():
+        raise UsageError(f"{flag} is empty", f"give it a value, or leave it out (then ${variable} counts)")
+    return given, flag
 
 
 def _compose_host(source: str, text: str) -> str:
     host = text.removeprefix("[").removesuffix("]")
     if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%\w+)?", host):
-        raise UsageError(
-            f"{source} {text!r} is no host name or address", "only the host: the port is --compose-port"
-        )
+        what = f"{source} {text!r} is no host name or address"
+        raise UsageError(what, "only the host: the port is --compose-port")
     return host
 
 
 def _nats_url(source: str, text: str) -> SplitResult:
     shown = re.sub(r"//.*@", "//", text)
-    refusal = UsageError(
-        f"{source} {shown!r} is no NATS address", "write it as nats://host:4222 (or tls://host:4222)"
-    )
+    hint = "write it as nats://host:4222 (or tls://host:4222)"
+    refusal = UsageError(f"{source} {shown!r} is no NATS address", hint)
     try:
         url = urlsplit(text)
         plain = url.scheme in ("nats", "tls") and url.hostname and url.path in ("", "/") and not url.query

@@ -1,9 +1,10 @@
-"""What an event says in words, beyond its type: one small pure function per type.
+"""What an event says in words, beyond its type: one small pure function per kind of event.
 For people only: programs read the event's fields. Control characters are the screen's business.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from .events import Event, EventType
@@ -22,67 +23,54 @@ def detail(event: Event, clock: Clock) -> str:
     if event.count > 1:
         text = f"{event.count} times, last: {text}" if text else f"{event.count} times"
     if event.inferred:
-        text += _not_before(event, clock) + " (inferred)"
+        start = _extra_time(event, "not_before", clock)
+        text += f", between {start} and {clock(event.timestamp)}" if start else ""
+        text += " (inferred)"
     return (text + _last_log_line(event)).strip()
 
 
 def _started_words(event: Event, clock: Clock) -> str:
-    parts = [_pid_words(event), "found running" if event.initial else ""]
-    if event.initial and event.restarts:
-        parts.append(f"{event.restarts} restart{'s' * (event.restarts != 1)} before")
-    return _comma_joined(parts)
+    if not event.initial:
+        return _pid_words(event)
+    before = f"{event.restarts} restart{'s' * (event.restarts != 1)} before" if event.restarts else ""
+    return _comma_joined(_pid_words(event), "found running", before)
 
 
 def _restarted_words(event: Event, clock: Clock) -> str:
     # process-compose keeps the last run's exit code after its own restarts, and zeroes it after a manual one
     code = _state_int(event, "exit_code")
     if code and event.restarts:
-        return _comma_joined([f"restart {event.restarts} after exit {code}", _pid_words(event)])
-    return _comma_joined([_pid_words(event), f"restarts {event.restarts}" if event.restarts else ""])
+        return _comma_joined(f"restart {event.restarts} after exit {code}", _pid_words(event))
+    return _comma_joined(_pid_words(event), f"restarts {event.restarts}" if event.restarts else "")
 
 
-def _stopped_words(event: Event, clock: Clock) -> str:
-    after = _after_words(event)
+def _end_words(event: Event, clock: Clock) -> str:
+    code, after = event.exit_code, ""
+    seconds = _finite(event.run_seconds)
+    if seconds is not None:
+        after = f"after {format_duration(max(seconds, 0.0))}"
     if event.reason == "requested":
-        return _comma_joined(["requested", after.strip()])
-    if event.reason == "replaced":
-        return f"replaced by another run{after}"
-    if event.reason == "removed":
-        return f"removed{after}"
-    if event.reason == "terminated":
-        return (f"terminated ({event.exit_code})" if event.exit_code is not None else "terminated") + after
-    return _exit_words(event)
+        return _comma_joined("requested", after)
+    ends = {
+        "replaced": "replaced by another run",
+        "removed": "removed",
+        "terminated": "terminated" if code is None else f"terminated ({code})",
+        "probe": "killed by its readiness probe",
+        "launch_failed": "could not be launched",
+        "killed": f"killed by signal {code - 128}"
+        if code is not None and code > 128
+        else "killed by a signal",
+    }
+    exited = "" if code is None else f"exit {code}"
+    return f"{ends.get(event.reason or '', exited)} {after}".strip()
 
 
-def _crashed_words(event: Event, clock: Clock) -> str:
-    after, code = _after_words(event), event.exit_code
-    if event.reason == "probe":
-        return f"killed by its readiness probe{after}"
-    if event.reason == "launch_failed":
-        return "could not be launched"
-    if event.reason == "killed":
-        return (
-            f"killed by signal {code - 128}" if code is not None and code > 128 else "killed by a signal"
-        ) + after
-    return _exit_words(event)
-
-
-def _healthy_words(event: Event, clock: Clock) -> str:
-    return _health_words(event, "Ready", "Not Ready")
-
-
-def _unhealthy_words(event: Event, clock: Clock) -> str:
-    return _health_words(event, "Not Ready", "Ready")
-
-
-def _health_words(event: Event, now: str, before: str) -> str:
-    was = _finite(event.extra.get("was_seconds"))
-    text = event.health or now
-    return (
-        f"found {text}"
-        if event.initial
-        else text + (f", was {before} for {format_duration(was)}" if was else "")
-    )
+def _health_words(event: Event, clock: Clock) -> str:
+    now, before = ("Ready", "Not Ready") if event.type == EventType.HEALTHY else ("Not Ready", "Ready")
+    now, was_s = event.health or now, _finite(event.extra.get("was_seconds"))
+    if event.initial:
+        return f"found {now}"
+    return _comma_joined(now, f"was {before} for {format_duration(was_s)}" if was_s else "")
 
 
 def _status_words(event: Event, clock: Clock) -> str:
@@ -91,24 +79,22 @@ def _status_words(event: Event, clock: Clock) -> str:
     if event.renamed_from:
         return f"renamed from {event.renamed_from}"
     new = event.new_status or str((event.state or {}).get("status", ""))
-    if event.initial or not event.old_status:
-        code = _state_int(event, "exit_code") if new == "Completed" else None
-        return _comma_joined(
-            [f"found {new}" if event.initial else new, "" if code is None else f"exit {code}"]
-        )
-    return f"{event.old_status} -> {new}"
+    if event.old_status and not event.initial:
+        return f"{event.old_status} -> {new}"
+    code = _state_int(event, "exit_code") if new == "Completed" else None
+    return _comma_joined(f"found {new}" if event.initial else new, "" if code is None else f"exit {code}")
 
 
 def _other_words(event: Event, clock: Clock) -> str:
     change = f"{event.old_status} -> {event.new_status}" if event.old_status and event.new_status else ""
-    return _comma_joined([event.reason or "", change, _exit_words(event)])
+    return _comma_joined(event.reason or "", change, _end_words(replace(event, reason=None), clock))
 
 
 def _observer_started(event: Event, clock: Clock) -> str:
+    if event.process != "adapter":
+        return "answers"
     alive = _extra_time(event, "last_alive", clock)
-    if event.process == "adapter":
-        return f"after a kill, last alive {alive}" if alive else "watching"
-    return "answers"
+    return f"after a kill, last alive {alive}" if alive else "watching"
 
 
 def _observer_stopped(event: Event, clock: Clock) -> str:
@@ -117,23 +103,24 @@ def _observer_stopped(event: Event, clock: Clock) -> str:
 
 def _observer_unhealthy(event: Event, clock: Clock) -> str:
     error, since = event.extra.get("error"), _extra_time(event, "since", clock)
-    since = f"since {since}" if since and since != clock(event.timestamp) else ""
-    return _comma_joined([f"no answer: {error}" if isinstance(error, str) and error else "no answer", since])
+    said = f"no answer: {error}" if isinstance(error, str) and error else "no answer"
+    return _comma_joined(said, f"since {since}" if since and since != clock(event.timestamp) else "")
 
 
 def _observer_healthy(event: Event, clock: Clock) -> str:
-    blind = _finite(event.extra.get("blind_seconds"))
-    span = "" if blind is None else format_duration(float(round(blind))).replace(".0s", "s")
-    return _comma_joined(["answers again", f"blind for {span}" if span else ""])
+    blind_s = _finite(event.extra.get("blind_seconds"))
+    if blind_s is None:
+        return "answers again"
+    return f"answers again, blind for {format_duration(round(blind_s)).replace('.0s', 's')}"
 
 
 _WORDS: dict[str, Callable[[Event, Clock], str]] = {
     EventType.STARTED: _started_words,
     EventType.RESTARTED: _restarted_words,
-    EventType.STOPPED: _stopped_words,
-    EventType.CRASHED: _crashed_words,
-    EventType.HEALTHY: _healthy_words,
-    EventType.UNHEALTHY: _unhealthy_words,
+    EventType.STOPPED: _end_words,
+    EventType.CRASHED: _end_words,
+    EventType.HEALTHY: _health_words,
+    EventType.UNHEALTHY: _health_words,
     EventType.STATUS_CHANGED: _status_words,
 }
 _OBSERVER_WORDS: dict[str, Callable[[Event, Clock], str]] = {
@@ -144,16 +131,14 @@ _OBSERVER_WORDS: dict[str, Callable[[Event, Clock], str]] = {
 }
 
 
-def _comma_joined(parts: Iterable[str]) -> str:
+def _comma_joined(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
 def _finite(value: Any) -> float | None:
-    return (
-        float(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12
-        else None
-    )
+    """Return a number that can be shown; what others sent may be anything."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e12 else None
 
 
 def _state_int(event: Event, name: str) -> int | None:
@@ -166,27 +151,9 @@ def _pid_words(event: Event) -> str:
     return f"pid {pid}" if pid else ""
 
 
-def _after_words(event: Event) -> str:
-    seconds = _finite(event.run_seconds)
-    return "" if seconds is None else f" after {format_duration(max(seconds, 0.0))}"
-
-
-def _exit_words(event: Event) -> str:
-    return (
-        f"exit {event.exit_code}{_after_words(event)}"
-        if event.exit_code is not None
-        else _after_words(event).strip()
-    )
-
-
 def _extra_time(event: Event, name: str, clock: Clock) -> str:
     text = event.extra.get(name)
     return clock(text) if isinstance(text, str) and text else ""
-
-
-def _not_before(event: Event, clock: Clock) -> str:
-    start = _extra_time(event, "not_before", clock)
-    return f", between {start} and {clock(event.timestamp)}" if start else ""
 
 
 def _last_log_line(event: Event) -> str:

@@ -176,14 +176,9 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object, in the order of the contract, without what does not apply."""
-        known = {name: getattr(self, name) for name in _WRITTEN}
-        absent = {"count": 1}
-        found = {
-            name: value
-            for name, value in known.items()
-            if value is not None and value is not False and value != absent.get(name)
-        }
-        return {**found, **self.extra}
+        found = {name: getattr(self, name) for name in _WRITTEN if name != "count" or self.count != 1}
+        given = {name: value for name, value in found.items() if value is not None and value is not False}
+        return {**given, **self.extra}
 
     def to_json(self) -> bytes:
         """Return what is published: one JSON object in UTF-8."""

@@ -1,12 +1,14 @@
-"""What an event looks like: its row, the table with tabulate's look, its JSON line.
-Pure text, whichever thread asks; nothing here prints, and only here is colour known.
+"""What an event looks like: its row, the table with tabulate's look, its JSON line; and how verbs print.
+Runs in whichever thread asks; the colours of events are known only here.
 """
 
 import argparse
 import json
 import shutil
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import lru_cache
@@ -24,8 +26,6 @@ TITLES = {"TIME": 8, "STACK": 7, "PROCESS": 24, "EVENT": 9, "DETAIL": 8}
 COLOURS = {"crashed": 31, "unhealthy": 33, "restarted": 33, "started": 32, "healthy": 32, "stopped": 36}
 COLOURS["status_changed"] = 2
 
-_COLUMN_GAP = "  "
-
 
 def printable(text: str) -> str:
     """Return the text with everything that could move, hide or turn round a terminal's text spelled out."""
@@ -39,23 +39,7 @@ def json_line(found: Mapping[str, Any]) -> str:
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else _json_escape(c) for c in text)
-
-
-def _json_escape(letter: str) -> str:
-    return json.dumps(letter)[1:-1] if ord(letter) > 0x7F else f"\\u{ord(letter):04x}"
-
-
-def clock_text(rfc3339: str, zone: tzinfo | None = None, now: datetime | None = None) -> str:
-    """Return HH:MM:SS in a zone (None: the local one), after as much of the date as is not today's."""
-    try:
-        moment = parse_time(rfc3339).astimezone(zone)
-        today = (now or now_utc()).astimezone(zone)
-    except (ValueError, OverflowError, OSError):
-        return printable(rfc3339)
-    if moment.date() == today.date():
-        return f"{moment:%H:%M:%S}"
-    return f"{moment:%m-%d %H:%M:%S}" if moment.year == today.year else f"{moment:%Y-%m-%d %H:%M:%S}"
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text).replace("\x7f", "\\u007f")
 
 
 @lru_cache(4096)
@@ -67,9 +51,9 @@ def text_width(text: str) -> int:
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in shown)
 
 
-def cut_text(text: str, width: int) -> str:
-    """Return as much of a text as fits, with an ellipsis where something is missing."""
-    if text_width(text) <= width:
+def cut_text(text: str, width: int | None) -> str:
+    """Return as much of a text as fits (None: all), with an ellipsis where something is missing."""
+    if width is None or text_width(text) <= width:
         return text
     while text and text_width(text) >= width:
         text = text[: min(len(text) - 1, width)]
@@ -97,8 +81,15 @@ class Style:
     now: Callable[[], datetime] = now_utc
 
     def clock(self, rfc3339: str) -> str:
-        """Print a time in the zone of this style."""
-        return clock_text(rfc3339, self.zone, self.now())
+        """Return HH:MM:SS in this style's zone, after as much of the date as is not today's."""
+        try:
+            moment = parse_time(rfc3339).astimezone(self.zone)
+        except (ValueError, OverflowError, OSError):
+            return printable(rfc3339)
+        today = self.now().astimezone(self.zone)
+        if moment.date() == today.date():
+            return f"{moment:%H:%M:%S}"
+        return f"{moment:%m-%d %H:%M:%S}" if moment.year == today.year else f"{moment:%Y-%m-%d %H:%M:%S}"
 
     def row(self, event: Event) -> Row:
         """Return the cells of an event."""
@@ -120,18 +111,16 @@ class EventTable:
     def __init__(self, style: Style) -> None:
         self._style = style
         self._widths: dict[str, int] = {}
-        self._stacks: list[str] = []
+        self._stacks: dict[str, None] = {}
 
     def replay(self, events: Sequence[Event]) -> list[str]:
         """Return the lines of a table, header and all; its body is tabulate's."""
         from tabulate import tabulate
 
-        rows = [self._shortened(self._style.row(event)) for event in events]
-        self._see_stacks(rows)
-        titles = self._titles()
+        rows = [self._row(event) for event in events]
+        titles, cells = self._cells(TITLES), [self._cells(row) for row in rows]
         # tabulate makes a column two wider than its title
         headers = [title.ljust(TITLES[title] - 2) for title in titles]
-        cells = [self._cells(row) for row in rows]
         lines = tabulate(cells, headers=headers, tablefmt="simple", disable_numparse=True).splitlines()
         self._widths = dict(zip(titles, map(len, lines[1].split()), strict=True))
         body = (self._coloured(line, row) for line, row in zip(lines[2:], rows, strict=True))
@@ -139,56 +128,56 @@ class EventTable:
 
     def live(self, event: Event) -> list[str]:
         """Return the line of one more event, below a wider header where it would not fit the columns."""
-        row = self._shortened(self._style.row(event))
-        self._see_stacks([row])
-        needed = {title: max(TITLES[title], self._widths.get(title, 0)) for title in self._titles()}
-        for title, cell in zip(needed, self._cells(row)[:-1], strict=False):
-            needed[title] = max(needed[title], text_width(cell))
-        header = [] if needed == self._widths else self._header(needed)
-        return [*header, self._coloured(_table_line(needed.values(), self._cells(row)), row)]
+        row, before = self._row(event), self._widths
+        cells = dict(zip(self._cells(TITLES), self._cells(row), strict=True))
+        self._widths = {title: max(TITLES[title], before.get(title, 0)) for title in cells}
+        for title in cells.keys() - {"DETAIL"}:
+            self._widths[title] = max(self._widths[title], text_width(cells[title]))
+        header = [] if self._widths == before else self._header()
+        return [*header, self._coloured(table_line(self._widths.values(), cells.values()), row)]
 
-    def _shortened(self, row: Row) -> Row:
-        """On a terminal no name takes more than half of the width."""
-        columns = self._style.columns()
-        if columns is None:
-            return row
-        most = max(TITLES["PROCESS"], columns // 2)
-        return row._replace(process=cut_text(row.process, most), stack=cut_text(row.stack, most))
+    def _row(self, event: Event) -> Row:
+        """Return the row of an event; on a terminal no name takes more than half of the width."""
+        row, columns = self._style.row(event), self._style.columns()
+        if columns is not None:
+            most = max(TITLES["PROCESS"], columns // 2)
+            row = row._replace(process=cut_text(row.process, most), stack=cut_text(row.stack, most))
+        self._stacks[row.stack] = None
+        return row
 
-    def _see_stacks(self, rows: Iterable[Row]) -> None:
-        self._stacks = list(dict.fromkeys([*self._stacks, *(row.stack for row in rows)]))
+    def _cells(self, row: Iterable[str]) -> list[str]:
+        """Return what is shown of a row, or of the titles: the stack only where there are several."""
+        several = len(self._stacks) > 1
+        return [cell for title, cell in zip(TITLES, row, strict=True) if several or title != "STACK"]
 
-    def _titles(self) -> list[str]:
-        return [title for title in TITLES if title != "STACK" or len(self._stacks) > 1]
-
-    def _cells(self, row: Row) -> list[str]:
-        return [row[at] for at, title in enumerate(TITLES) if title != "STACK" or len(self._stacks) > 1]
-
-    def _header(self, widths: dict[str, int] | None = None) -> list[str]:
-        self._widths = widths or self._widths
+    def _header(self) -> list[str]:
         columns = self._style.columns()
         screen = min(columns or SCREEN_WIDTH, SCREEN_WIDTH)
-        stack = [stack for stack in self._stacks if len(self._stacks) == 1 and stack != "-"]
+        stack = [] if len(self._stacks) > 1 else [stack for stack in self._stacks if stack != "-"]
         note = f"({', '.join([*stack, self._style.zone_text()])})"
-        titles = _table_line(self._widths.values(), self._widths)
-        dashes = _COLUMN_GAP.join("-" * width for width in self._widths.values())
+        titles = table_line(self._widths.values(), self._widths)
+        dashes = table_line(self._widths.values(), ("-" * width for width in self._widths.values()))
         head = titles + note.rjust(max(screen - len(titles), len(note) + 2))
-        return [cut_text(head, columns) if columns else head, dashes.ljust(screen, "-")[:columns]]
+        return [cut_text(head, columns), dashes.ljust(screen, "-")[:columns]]
 
     def _coloured(self, line: str, row: Row) -> str:
-        columns = self._style.columns()
-        line = cut_text(line, columns) if columns else line
+        line = cut_text(line, self._style.columns())
         at = line.find(row.process, len(row.time)) + len(row.process)
         start = line.find(row.event, at)
         if not self._style.colour or row.event not in COLOURS or start < at:
             return line
-        end = start + len(row.event)
-        return f"{line[:start]}\x1b[{COLOURS[row.event]}m{row.event}\x1b[0m{line[end:]}"
+        return line[:start] + painted(row.event, COLOURS[row.event]) + line[start + len(row.event) :]
 
 
-def _table_line(widths: Iterable[int], cells: Iterable[str]) -> str:
+def table_line(widths: Iterable[int], cells: Iterable[str]) -> str:
+    """Return the cells side by side, each as wide as its column."""
     padded = (cell + " " * (width - text_width(cell)) for width, cell in zip(widths, cells, strict=True))
-    return _COLUMN_GAP.join(padded).rstrip()
+    return "  ".join(padded).rstrip()
+
+
+def painted(text: str, colour: int) -> str:
+    """Return the text in a colour, the number of an SGR sequence."""
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -223,3 +212,20 @@ def wants_colour(choice: str, is_terminal: bool, environ: Mapping[str, str]) -> 
 def note_line(topic: str, text: str, now: datetime) -> str:
     """Return a line for stderr: the local time, what it is about, what there is to say."""
     return f"{now.astimezone():%H:%M:%S} {printable(topic):<18}{printable(text)}".rstrip()
+
+
+def print_note(text: str) -> None:
+    """Print a line on stderr; that nobody can read it any more is no reason to end."""
+    with suppress(OSError, ValueError):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def mute(*words: str) -> None:
+    """Say nothing: what stands for `print_note` and its like with --quiet."""
+
+
+def write_lines(lines: Iterable[str], out: TextIO | None = None) -> None:
+    """Print data (None: on stdout), flushed so that the reader of a pipe has it at once."""
+    out = out or sys.stdout
+    out.write("".join(f"{line}\n" for line in lines))
+    out.flush()

@@ -6,20 +6,26 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from .config import add_nats_flags, choice, nats_settings
 from .errors import EXIT_OK, ObserveError
-from .output import Style, add_output_flags, json_line, printable, style_of
+from .output import add_output_flags, json_line, print_note, style_of, write_lines
 from .states import DAY, ProcessRow, States
 from .tables import add_selection_flags, age_words, plain_table, row_json, selected, stale_lines
 from .times import parse_time, seconds_between
 
 HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
 #: what rows can be sorted by: names from a to z, numbers and ages the most interesting first
-SORTS = ("name", "status", "up", "restarts", "crashes", "last")
+SORTS: dict[str, Callable[[ProcessRow, datetime], Any]] = {
+    "name": lambda row, now: row.place,
+    "status": lambda row, now: row.status,
+    "up": lambda row, now: -seconds_between(row.since, now) if row.since else 0.0,
+    "restarts": lambda row, now: -row.restarts,
+    "crashes": lambda row, now: -row.crashes_since(now - DAY),
+    "last": lambda row, now: -parse_time(row.last.timestamp).timestamp() if row.last else 0.0,
+}
 
 
 def add_ps_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,20 +47,18 @@ def run_ps(args: argparse.Namespace) -> int:
     with Consumer(settings) as consumer:
         states = consumer.states(patterns)
     now = style.now()
-    rows = sorted(states.select(patterns, stack), key=_sort_key(sort, now))
+    rows = sorted(states.select(patterns, stack), key=lambda row: (SORTS[sort](row, now), row.place))
     if not rows:
-        return _say_nothing(patterns, stack, settings.url)
-    if style.as_json:
-        lines = [
-            json_line(row_json(row, states.silence(row, now), now, row.crashes_since(now - DAY)))
-            for row in rows
-        ]
+        if what := [*map(repr, patterns), *([f"stack {stack}"] if stack else [])]:
+            hint = "python observe.py ps shows all there are"
+            raise ObserveError(f"no process matches {', '.join(what)}", hint)
+        print_note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+    elif style.as_json:
+        write_lines(json_line(row_json(row, states.silence(row, now), now)) for row in rows)
     else:
-        lines = plain_table(HEADERS, (cells_of(row, states, now) for row in rows), style.columns())
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
-    if not style.as_json and not args.quiet:
-        note_stale(states, rows, style, now)
+        write_lines(plain_table(HEADERS, (cells_of(row, states, now) for row in rows), style.columns()))
+        for line in [] if args.quiet else stale_lines(states, rows, style, now):
+            print_note(line)
     return EXIT_OK
 
 
@@ -66,34 +70,3 @@ def cells_of(row: ProcessRow, states: States, now: datetime) -> Sequence[str]:
         return row.place.stack, str(row.place), "stale", "-", "-", "-", *past
     pid, up = str(row.pid or "-"), age_words(row.since, now)
     return row.place.stack, str(row.place), row.status or "-", row.health, pid, up, *past
-
-
-def note_stale(states: States, rows: Sequence[ProcessRow], style: Style, now: datetime) -> None:
-    """Say on stderr why rows are stale."""
-    with suppress(OSError):
-        for line in stale_lines(states, rows, style, now):
-            print(line, file=sys.stderr, flush=True)
-
-
-def _sort_key(sort: str, now: datetime) -> Callable[[ProcessRow], Any]:
-    keys: dict[str, Callable[[ProcessRow], Any]] = {
-        "name": lambda row: (),
-        "status": lambda row: row.status,
-        "up": lambda row: -seconds_between(row.since, now) if row.since else 0.0,
-        "restarts": lambda row: -row.restarts,
-        "crashes": lambda row: -row.crashes_since(now - DAY),
-        "last": lambda row: -parse_time(row.last.timestamp).timestamp() if row.last else 0.0,
-    }
-    return lambda row: (keys[sort](row), row.place)
-
-
-def _say_nothing(patterns: Sequence[str], stack: str | None, url: str) -> int:
-    if patterns or stack is not None:
-        what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack is not None else [])])
-        raise ObserveError(f"no process matches {what}", "python observe.py ps shows all there are")
-    with suppress(OSError):
-        print(
-            printable(f"nothing is known on {url} yet (start one: python observe.py adapter)"),
-            file=sys.stderr,
-        )
-    return EXIT_OK

@@ -13,7 +13,7 @@ from .config import add_nats_flags, nats_settings
 from .detail import detail
 from .errors import EXIT_OK, ObserveError, UsageError
 from .events import Event, EventType
-from .output import EventTable, Style, add_output_flags, json_line, printable, style_of
+from .output import EventTable, Style, add_output_flags, json_line, printable, style_of, write_lines
 from .states import DAY, ProcessRow, Silence
 from .tables import add_selection_flags, age_words, row_json, selected, silence_words, status_words
 from .times import format_time
@@ -53,18 +53,14 @@ def run_show(args: argparse.Namespace) -> int:
 
     with Consumer(settings) as consumer:
         portraits = portraits_of(consumer, patterns, stack, style)
-        if not portraits:
-            named = ", ".join(map(repr, patterns))
-            raise ObserveError(f"no process matches {named}", "python observe.py ps shows all there are")
+    if not portraits:
+        named = ", ".join(map(repr, patterns))
+        raise ObserveError(f"no process matches {named}", "python observe.py ps shows all there are")
+    if style.as_json:
+        write_lines(json_line(portrait_json(portrait, style)) for portrait in portraits)
+    else:
         for number, portrait in enumerate(portraits):
-            lines = (
-                [json_line(portrait_json(portrait, style))]
-                if style.as_json
-                else portrait_lines(portrait, style)
-            )
-            gap = [""] if number and not style.as_json else []
-            sys.stdout.write("".join(f"{line}\n" for line in [*gap, *lines]))
-            sys.stdout.flush()
+            write_lines([*([""] if number else []), *portrait_lines(portrait, style)])
     return EXIT_OK
 
 
@@ -93,8 +89,7 @@ def portrait_lines(portrait: Portrait, style: Style) -> Iterator[str]:
     if portrait.events:
         yield ""
         yield from EventTable(style).replay(portrait.events)
-    if portrait.crash is not None:
-        crash = portrait.crash
+    if crash := portrait.crash:
         yield ""
         yield printable(f"last crash, {style.clock(crash.timestamp)}: {detail(crash, style.clock)}")
         yield from (f"  | {printable(line)}" for line in crash.log_tail or ["(no log was sent along)"])
@@ -123,7 +118,7 @@ def _facts(portrait: Portrait, style: Style) -> Iterator[tuple[str, str]]:
 
 def portrait_json(portrait: Portrait, style: Style) -> dict[str, object]:
     """Return one process as a JSON object."""
-    row, now = portrait.row, style.now()
-    found = dict(row_json(row, portrait.silence, now, row.crashes_since(now - DAY)))
+    row = portrait.row
+    found = row_json(row, portrait.silence, style.now())
     found |= {"state": row.state, "events": [event.to_dict() for event in portrait.events]}
     return found | ({"last_crash": portrait.crash.to_dict()} if portrait.crash else {})

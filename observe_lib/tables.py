@@ -3,18 +3,26 @@ Pure text; nothing here prints.
 """
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from .config import names
 from .errors import UsageError
-from .output import Style, cut_text, printable, text_width
-from .states import ProcessRow, Silence, States
+from .output import Style, cut_text, printable, table_line, text_width
+from .states import DAY, ProcessRow, Silence, States
 from .times import format_duration, format_time, seconds_between
 
 #: so many processes are named in one line, more are only counted
 NAMED = 3
+
+#: by what a `Silence` is about, and its kind
+_SILENCES = {
+    ("adapter", "stopped"): "its adapter was stopped,",
+    ("adapter", "silent"): "no word from its adapter",
+    ("process-compose", "stopped"): "its process-compose is gone",
+    ("process-compose", "away"): "its process-compose does not answer",
+}
 
 
 def add_selection_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +53,7 @@ def plain_table(
     """Return the lines of a table without rules, cut to the terminal's columns; cells are made printable."""
     cells = [headers, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        padded = (cell + " " * (width - text_width(cell)) for cell, width in zip(row, widths, strict=True))
-        line = "  ".join(padded).rstrip()
-        lines.append(cut_text(line, columns) if columns else line)
-    return lines
+    return [cut_text(table_line(widths, row), columns) for row in cells]
 
 
 def silence_words(silence: Silence, style: Style, now: datetime) -> str:
@@ -58,30 +61,20 @@ def silence_words(silence: Silence, style: Style, now: datetime) -> str:
     since = ""
     if silence.since is not None:
         since = f" since {style.clock(format_time(silence.since))} ({age_words(silence.since, now)})"
-    if silence.about == "adapter":
-        return (
-            f"its adapter was stopped,{since}"
-            if silence.kind == "stopped"
-            else f"no word from its adapter{since}"
-        )
-    if silence.kind == "stopped":
-        return f"its process-compose is gone{since}"
-    return f"its process-compose does not answer{since}" + (f": {silence.error}" if silence.error else "")
+    error = f": {silence.error}" if silence.error else ""
+    return _SILENCES[silence.about, silence.kind] + since + error
 
 
 def stale_lines(states: States, rows: Iterable[ProcessRow], style: Style, now: datetime) -> list[str]:
     """Return one line per stack that is not heard of: why, since when, and what its processes were then."""
-    silent: dict[str, list[ProcessRow]] = {}
+    of_stack: dict[str, list[ProcessRow]] = {}
     for row in rows:
-        if states.silence(row, now):
-            silent.setdefault(row.place.stack, []).append(row)
-    lines = []
-    for stack, found in silent.items():
-        silence = states.stacks[stack].silence(now)
-        if silence is not None:
-            words = f"{stack}: {silence_words(silence, style, now)}; {_were(found)} then"
-            lines.append(printable(words))
-    return lines
+        of_stack.setdefault(row.place.stack, []).append(row)
+    return [
+        printable(f"{stack}: {silence_words(silence, style, now)}; {_were(found)} then")
+        for stack, found in of_stack.items()
+        if (silence := states.silence(found[0], now))
+    ]
 
 
 def _were(rows: Sequence[ProcessRow]) -> str:
@@ -96,25 +89,22 @@ def status_words(row: ProcessRow) -> str:
     return row.status if row.health == "-" else f"{row.status}, {row.health}"
 
 
-def row_json(row: ProcessRow, silence: Silence | None, now: datetime, crashes: int) -> Mapping[str, object]:
+def row_json(row: ProcessRow, silence: Silence | None, now: datetime) -> dict[str, object]:
     """Return a row as the JSON object of `ps --json`: what does not apply is absent."""
-    stack, namespace, process = row.place
-    last = row.last
+    last, since = row.last, row.since
     found: dict[str, object] = {
-        "stack": stack,
-        "namespace": namespace,
-        "process": process,
+        **row.place._asdict(),
         "status": row.status,
         "health": None if row.health == "-" else row.health,
         "alive": row.alive,
         "pid": row.pid,
-        "since": format_time(row.since) if row.since else None,
-        "up_seconds": max(0.0, round(seconds_between(row.since, now), 3)) if row.since else None,
+        "since": format_time(since) if since else None,
+        "up_seconds": max(0.0, round(seconds_between(since, now), 3)) if since else None,
         "ended_at": format_time(row.ended_at) if row.ended_at and not row.alive else None,
         "exit_code": row.exit_code,
         "reason": row.reason or None,
         "restarts": row.restarts,
-        "crashes_24h": crashes,
+        "crashes_24h": row.crashes_since(now - DAY),
         "last_event": {"type": last.type, "timestamp": last.timestamp} if last else None,
     }
     if silence is not None:

@@ -10,7 +10,18 @@ from collections.abc import Callable, Sequence
 from .config import add_nats_flags, choices, duration_of, nats_settings
 from .errors import EXIT_OK, UsageError
 from .events import EventType
-from .output import COLOURS, Style, add_output_flags, json_line, printable, style_of, text_width
+from .output import (
+    COLOURS,
+    Style,
+    add_output_flags,
+    json_line,
+    painted,
+    printable,
+    style_of,
+    table_line,
+    text_width,
+    write_lines,
+)
 from .tables import add_selection_flags, selected
 from .times import format_duration
 from .vigil import GOALS, Outcome
@@ -53,30 +64,25 @@ def run_wait(args: argparse.Namespace) -> int:
             fail_on=fail_on,
             stack=stack,
             timeout_s=timeout_s,
-            on_outcome=_printer(patterns, style, args.quiet),
+            on_outcome=(lambda outcome: None) if args.quiet else _printer(patterns, style),
         )
     return EXIT_OK
 
 
-def _printer(patterns: Sequence[str], style: Style, quiet: bool) -> Callable[[Outcome], None]:
+def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:
     """Return what prints an outcome: in columns, though the later rows are not known yet."""
     width = max(map(text_width, patterns))
     stacks: dict[object, str] = {}
 
     def show(outcome: Outcome) -> None:
         nonlocal width
-        if quiet:
-            return
         if style.as_json:
-            line = json_line(outcome_json(outcome))
-        else:
-            name = printable(str(outcome.place))
-            if stacks.setdefault(outcome.place[1:], outcome.place.stack) != outcome.place.stack:
-                name += f" ({printable(outcome.place.stack)})"
-            width = max(width, text_width(name))
-            line = f"{name}{' ' * (width - text_width(name))}  {outcome_words(outcome, style)}"
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+            return write_lines([json_line(outcome_json(outcome))])
+        name, stack = printable(str(outcome.place)), outcome.place.stack
+        if stacks.setdefault(outcome.place[1:], stack) != stack:
+            name += f" ({printable(stack)})"
+        width = max(width, text_width(name))
+        return write_lines([table_line((width, 0), (name, outcome_words(outcome, style)))])
 
     return show
 
@@ -86,16 +92,17 @@ def outcome_words(outcome: Outcome, style: Style) -> str:
     late = outcome.after_s >= 0.05
     when = f"after {format_duration(outcome.after_s)}" if late else "already" if outcome.word in _TOLD else ""
     word = outcome.word.ljust(9)
-    if style.colour and outcome.word in COLOURS:
-        word = f"\x1b[{COLOURS[outcome.word]}m{word}\x1b[0m"
-    elif style.colour:
-        word = f"\x1b[{32 if outcome.reached else 31}m{word}\x1b[0m"
+    if style.colour:
+        word = painted(word, COLOURS.get(outcome.word, 32 if outcome.reached else 31))
     return f"{word} {', '.join(filter(None, (when, printable(outcome.detail))))}".rstrip()
 
 
 def outcome_json(outcome: Outcome) -> dict[str, object]:
     """Return an outcome as a JSON object."""
-    stack, namespace, process = outcome.place
-    found: dict[str, object] = {"stack": stack, "namespace": namespace, "process": process}
-    found |= {"reached": outcome.reached, "outcome": outcome.word, "after_seconds": round(outcome.after_s, 3)}
+    found: dict[str, object] = {
+        **outcome.place._asdict(),
+        "reached": outcome.reached,
+        "outcome": outcome.word,
+        "after_seconds": round(outcome.after_s, 3),
+    }
     return found | ({"detail": outcome.detail} if outcome.detail else {})

@@ -8,16 +8,25 @@ import queue
 import select
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .config import add_nats_flags, choice, choices, moment_of, names, nats_settings, whole_number
+from .config import add_nats_flags, choice, choices, moment_of, nats_settings, whole_number
 from .errors import EXIT_OK, UsageError
 from .events import OBSERVE, Event, EventType, Key, Severity, process_matches
-from .output import EventTable, Style, add_output_flags, json_line, printable, style_of
+from .output import (
+    EventTable,
+    Style,
+    add_output_flags,
+    json_line,
+    mute,
+    print_note,
+    printable,
+    style_of,
+    write_lines,
+)
+from .tables import selected
 from .times import UTC, format_time, now_utc
 
 if TYPE_CHECKING:
@@ -32,8 +41,10 @@ IDLE_LOOK_S = 1.0
 NOT_GOOD = frozenset((EventType.UNHEALTHY, EventType.STOPPED))
 LIVE_LINE = "--- live (above: last event of each kind per process) ---"
 
+#: events, None where the replay is over, a text that says why there is nothing to read
+_Item = Event | str | None
+
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
-_LIVE = object()
 
 
 def add_watch_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +55,8 @@ def add_watch_flags(parser: argparse.ArgumentParser) -> None:
     types = ", ".join(EventType)
     add("--type", metavar="TYPE", action="append", help=f"only these, repeatable or with commas: {types}")
     add("--exclude-type", metavar="TYPE", action="append", help="all but these, repeatable or with commas")
-    add(
-        "--severity",
-        metavar="LEVEL",
-        default="debug",
-        help=f"at least this loud: {', '.join(Severity)} [debug]",
-    )
+    loud = f"at least this loud: {', '.join(Severity)} [debug]"
+    add("--severity", metavar="LEVEL", default="debug", help=loud)
     add("--stack", metavar="STACK", help="only this process-compose [all]")
     add("--new", action="store_true", help="only what happens from now on")
     when = "15m, 2h, 10:41, 10:41:07, 2025-10-16 10:41:07, or RFC 3339"
@@ -92,6 +99,12 @@ class Selection:
         return loud and (self.companions or not event.companion)
 
     @property
+    def filters(self) -> dict[str, Any]:
+        """What the Consumer is asked for."""
+        names = ("types", "exclude_types", "stack", "since", "until")
+        return {"process": self.processes, **{name: getattr(self, name) for name in names}}
+
+    @property
     def names_observer(self) -> bool:
         """Whether the observer's own events were asked for by name."""
         return any(name.startswith(f"{OBSERVE}/") for name in self.processes)
@@ -104,131 +117,119 @@ class Selection:
 
 def selection_of(flags: dict[str, Any], now: datetime | None = None) -> Selection:
     """Return what the flags of `watch` ask for."""
-    now = now or now_utc()
     types = choices("--type", flags["type"], EventType)
     excluded = choices("--exclude-type", flags["exclude_type"], EventType)
     if types and not set(types) - set(excluded):
         raise UsageError("--exclude-type leaves nothing of --type", "leave one of them out")
-    if flags["stack"] is not None and not flags["stack"].strip():
-        raise UsageError("--stack is empty", "name a stack, or leave it out to see all of them")
+    processes, stack = selected(flags)
     return Selection(
-        processes=(*names("NAME", flags["name"]), *names("--process", flags["process"])),
+        processes=tuple(processes),
         types=tuple(name for name in types if name not in excluded),
         exclude_types=() if types else tuple(excluded),
         severity=choice("--severity", flags["severity"], Severity),
-        stack=flags["stack"],
+        stack=stack,
         new=flags["new"],
-        count=whole_number("--count", flags["count"], 1, 999_999_999) if flags["count"] is not None else None,
+        count=_number_of(flags, "count", 999_999_999),
         companions=flags["verbose"] or flags["output"] == "json",
         logs=flags["logs"],
-        **_range_of(flags, now),
+        **_range_of(flags, now or now_utc()),
     )
 
 
 def _range_of(flags: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Return the fields of a Selection that say which time is wanted."""
-    zone, last = UTC if flags["utc"] else None, flags["last"]
+    zone, last = UTC if flags["utc"] else None, _number_of(flags, "last", 1_000_000)
     since, until = (
-        moment_of(f"--{name}", flags[name], now, zone) if flags[name] is not None else None
+        None if flags[name] is None else moment_of(f"--{name}", flags[name], now, zone)
         for name in ("since", "until")
     )
     if flags["new"] and (since or until or last or flags["no_follow"]):
         raise UsageError("--new leaves nothing of what is stored", "leave it out, or the other flags")
     if since and until and since >= until:
         raise UsageError("--since is not before --until", "--since 2h --until 1h is the hour before the last")
-    return {
-        "since": since,
-        "until": until,
-        "last": whole_number("--last", last, 1, 1_000_000) if last is not None else None,
-        "follow": not flags["no_follow"] and (until is None or until > now),
-    }
+    follow = not flags["no_follow"] and (until is None or until > now)
+    return {"since": since, "until": until, "last": last, "follow": follow}
+
+
+def _number_of(flags: dict[str, Any], name: str, high: int) -> int | None:
+    return None if flags[name] is None else whole_number(f"--{name}", flags[name], 1, high)
 
 
 class Screen:
     """Prints the events it is given: those before `live()` as one table, the later ones row by row."""
 
     def __init__(self, out: TextIO, style: Style, wanted: Selection, note: Callable[[str], None]) -> None:
-        self._out = out
-        self._style = style
-        self._wanted = wanted
-        self._note = note
+        self.wanted, self.note = wanted, note
+        self._out, self._style = out, style
         self._table = EventTable(style)
         self._replay: list[Event] = []
         self._unmatched = dict.fromkeys(wanted.processes)
         self._is_live = wanted.ranged
         self._printed = 0
-        self._span: list[str] = []
+        self._first_at = self._last_at = ""
         self._stack_of: dict[Key, str | None] = {}
         self._said_both = False
 
     @property
     def is_full(self) -> bool:
         """Whether as many events as wanted were printed."""
-        return self._wanted.count is not None and self._printed >= self._wanted.count
+        return self.wanted.count is not None and self._printed >= self.wanted.count
 
     def add(self, event: Event) -> None:
         """Take one event, in stream order."""
         for pattern in [one for one in self._unmatched if process_matches(one, *event.key)]:
             del self._unmatched[pattern]
-        if not self._wanted.shows(event) or self.is_full:
+        if not self.wanted.shows(event) or self.is_full:
             return
         if self._is_live:
-            self._printed += 1
-            self._see(event)
-            self._write(self._lines(event, self._table.live(event)))
+            self._write(self._lines(event, [] if self._style.as_json else self._table.live(event)))
         else:
             self._replay.append(event)
 
     def live(self) -> None:
         """Print the replay; what comes from now on is printed as it comes."""
-        if self._wanted.ranged:
-            self._write([] if self._style.as_json or not self._wanted.follow else ["--- live ---"])
-            if self._wanted.last is None:
-                self._note_unmatched()
-            return
-        events = self._newer_stacks(_without_observer(self._replay, self._wanted.names_observer))
-        events = events[: self._wanted.count]
-        self._replay, self._is_live, self._printed = [], True, len(events)
-        for event in events:
-            self._see(event)
-        if self._style.as_json:
-            self._write(json_line(event.to_dict()) for event in events)
-        elif events:
-            lines = self._table.replay(events)
-            rows = (self._lines(event, [row]) for event, row in zip(events, lines[2:], strict=True))
-            self._write([*lines[:2], *(line for row in rows for line in row)])
-            self._write([] if self.is_full or not self._wanted.follow else [LIVE_LINE])
-        elif self._wanted.follow:
-            filtered = self._wanted.processes or self._wanted.narrow
-            above = "nothing that matches is stored yet" if filtered else "nothing is stored yet"
-            self._write(["--- live ---" if self._wanted.new else f"--- live ({above}) ---"])
-        if not self.is_full and not self._wanted.new:
+        wanted, as_json = self.wanted, self._style.as_json
+        events = self._newer_stacks(_without_observer(self._replay, wanted.names_observer))[: wanted.count]
+        self._replay, self._is_live = [], True
+        table = [] if as_json or not events else self._table.replay(events)
+        header, rows = table[:2], table[2:] or [""] * len(events)
+        lines = [line for event, row in zip(events, rows, strict=True) for line in self._lines(event, [row])]
+        if wanted.follow and not as_json and not self.is_full:
+            lines.append(LIVE_LINE if events else self._live_line())
+        self._write([*header, *lines])
+        if not (self.is_full or wanted.new or wanted.last is not None):
             self._note_unmatched()
 
+    def _live_line(self) -> str:
+        """Return what divides live events from a replay that shows none."""
+        wanted = self.wanted
+        if wanted.new or wanted.ranged:
+            return "--- live ---"
+        what = "nothing that matches" if wanted.processes or wanted.narrow else "nothing"
+        return f"--- live ({what} is stored yet) ---"
+
     def _lines(self, event: Event, row: list[str]) -> list[str]:
+        """Return what is printed of an event, and remember how many there were, of what time, of whom."""
+        self._printed += 1
+        self._first_at = min(self._first_at or event.seen_at, event.seen_at)
+        self._last_at = max(self._last_at, event.seen_at)
+        stack = self._stack_of.setdefault(event.key, event.stack)
+        if stack != event.stack and self.wanted.ranged and not (event.of_observer or self._said_both):
+            self._said_both = True
+            self.note(f"{stack or '-'} and {event.stack or '-'} both have {event.key}: see the column STACK")
         if self._style.as_json:
             return [json_line(event.to_dict())]
-        tail = (event.log_tail or []) if self._wanted.logs else []
+        tail = (event.log_tail or []) if self.wanted.logs else []
         return [*row, *(printable(f"          | {line}") for line in tail)]
-
-    def _see(self, event: Event) -> None:
-        """Remember from when to when it goes; say once that two stacks have the same name."""
-        self._span = [min([*self._span[:1], event.seen_at]), max([*self._span[1:], event.seen_at])]
-        stack = self._stack_of.setdefault(event.key, event.stack)
-        if stack != event.stack and self._wanted.ranged and not (event.of_observer or self._said_both):
-            self._said_both = True
-            self._note(f"{stack or '-'} and {event.stack or '-'} both have {event.key}: see the column STACK")
 
     def summary(self, stored: "Retained | None") -> str:
         """Return in one line how much was printed, of what time, and whether that is all there was."""
-        first = stored.first_at if stored and not stored.complete else None
         text = f"{self._printed} event{'s' * (self._printed != 1)}"
-        if self._span:
-            text += f", from {self._style.clock(self._span[0])} to {self._style.clock(self._span[1])}"
-        reached = self._wanted.last is not None and self._printed >= self._wanted.last
-        if first is None or reached or not self._wanted.ranged:
-            return text
-        if self._wanted.since is not None and self._wanted.since >= first:
+        if self._printed:
+            text += f", from {self._style.clock(self._first_at)} to {self._style.clock(self._last_at)}"
+        wanted, first = self.wanted, stored.first_at if stored and not stored.complete else None
+        reached = wanted.last is not None and self._printed >= wanted.last
+        if first is None or reached or not wanted.ranged or (wanted.since and wanted.since >= first):
             return text
         return f"{text}; what was before {self._style.clock(format_time(first))} is not retained any more"
 
@@ -239,22 +240,18 @@ class Screen:
         if older is None:
             return events
         both = f"{older.stack or '-'} and {newest[older.key] or '-'} both have {older.key}"
-        self._note(f"{both}: of such a name only the newer one's events are replayed")
+        self.note(f"{both}: of such a name only the newer one's events are replayed")
         return [event for event in events if event.of_observer or event.stack == newest[event.key]]
 
     def _note_unmatched(self) -> None:
+        some = self.wanted.narrow or self.wanted.ranged
+        what = "no event that you want of" if some else "no process matches"
+        there = "yet; waiting" if self.wanted.follow else "in what is stored"
         for name in self._unmatched:
-            what = (
-                "no event that you want of"
-                if self._wanted.narrow or self._wanted.ranged
-                else "no process matches"
-            )
-            there = "yet; waiting" if self._wanted.follow else "in what is stored"
-            self._note(f"{what} {name!r} {there}")
+            self.note(f"{what} {name!r} {there}")
 
     def _write(self, lines: Iterable[str]) -> None:
-        self._out.write("".join(f"{line}\n" for line in lines))
-        self._out.flush()
+        write_lines(lines, self._out)
 
 
 def _without_observer(events: list[Event], asked_for: bool) -> list[Event]:
@@ -266,103 +263,68 @@ def _without_observer(events: list[Event], asked_for: bool) -> list[Event]:
     return [event for event in events if not event.of_observer or any(event is one for one in news)]
 
 
-class _Inbox:
-    """A bounded queue into the main thread that lets its writer go when it is closed."""
-
-    def __init__(self) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(INBOX_SIZE)
-        self._closed = Flag()
-
-    def put(self, item: Any) -> None:
-        """Hand over, waiting while it is full."""
-        while not self._closed.is_set():
-            try:
-                return self._queue.put(item, timeout=IDLE_LOOK_S / 5)
-            except queue.Full:
-                continue
-
-    def get(self) -> Any:
-        """Return the next item; queue.Empty after `IDLE_LOOK_S`."""
-        return self._queue.get(timeout=IDLE_LOOK_S)
-
-    def close(self) -> None:
-        """Take nothing more."""
-        self._closed.set()
-
-
 def run_watch(args: argparse.Namespace) -> int:
     """Run the verb until it is full, its reader is gone, or Ctrl-C."""
     flags = vars(args)
     wanted, settings = selection_of(flags), nats_settings(flags, os.environ)
-    style = style_of(flags, sys.stdout, os.environ)
-    note = _silent if args.quiet else _print_note
+    style, note = style_of(flags, sys.stdout, os.environ), mute if args.quiet else print_note
     from .consumer import Consumer
 
-    inbox, screen = _Inbox(), Screen(sys.stdout, style, wanted, note)
+    screen = Screen(sys.stdout, style, wanted, note)
     with Consumer(settings) as consumer:
-        try:
-            start_seq = _print_last(consumer, screen, wanted)
-            if start_seq is not None:
-                consumer.subscribe(
-                    inbox.put,
-                    process=wanted.processes,
-                    types=wanted.types,
-                    exclude_types=wanted.exclude_types,
-                    stack=wanted.stack,
-                    new=wanted.new,
-                    since=None if start_seq > 1 else wanted.since,
-                    until=wanted.until,
-                    start_seq=start_seq,
-                    on_live=lambda: inbox.put(_LIVE),
-                    on_wait=inbox.put,
-                )
-                _print_all(inbox, screen, wanted, note)
-            if not wanted.follow:
-                note(screen.summary(consumer.retained()))
-        finally:
-            inbox.close()
+        start_seq = _print_last(consumer, screen)
+        if start_seq is not None:
+            _print_from(consumer, screen, start_seq)
+        if not wanted.follow:
+            note(screen.summary(consumer.retained()))
     return EXIT_OK
 
 
-def _print_last(consumer: "Consumer", screen: Screen, wanted: Selection) -> int | None:
+def _print_last(consumer: "Consumer", screen: Screen) -> int | None:
     """Print the last events stored where these are wanted; return where to go on, None: not at all.
 
     0 is the last event per subject, or what `since` says; 1 the first event there is.
     """
+    wanted = screen.wanted
     if wanted.last is None:
         return 1 if wanted.until is not None and wanted.since is None else 0
-    events, place = consumer.recent(
-        wanted.last,
-        wanted.processes,
-        wanted.types,
-        exclude_types=wanted.exclude_types,
-        stack=wanted.stack,
-        since=wanted.since,
-        until=wanted.until,
-        keep=wanted.shows,
-    )
+    events, place = consumer.recent(wanted.last, keep=wanted.shows, **wanted.filters)
     for event in events:
         screen.add(event)
     return place + 1 if wanted.follow and not screen.is_full else None
 
 
-def _print_all(inbox: _Inbox, screen: Screen, wanted: Selection, note: Callable[[str], None]) -> None:
+def _print_from(consumer: "Consumer", screen: Screen, start_seq: int) -> None:
+    """Print what comes, until it is enough; for `start_seq` see `_print_last`."""
+    wanted, inbox = screen.wanted, queue.Queue[_Item](INBOX_SIZE)
+    filters = wanted.filters | ({"since": None} if start_seq > 1 else {})
+    marks: dict[str, Any] = {"on_live": lambda: inbox.put(None), "on_wait": inbox.put}
+    subscription = consumer.subscribe(inbox.put, new=wanted.new, start_seq=start_seq, **filters, **marks)
+    try:
+        _print_all(inbox, screen)
+    finally:
+        subscription.stop()
+        while not inbox.empty():  # where it is full, the subscription's thread waits for room
+            inbox.get_nowait()
+
+
+def _print_all(inbox: queue.Queue[_Item], screen: Screen) -> None:
+    wanted = screen.wanted
     while not screen.is_full and (wanted.until is None or not wanted.follow or now_utc() < wanted.until):
         try:
-            item = inbox.get()
+            item = inbox.get(timeout=IDLE_LOOK_S)
         except queue.Empty:
             _look_for_reader(sys.stdout)
             continue
-        if item is _LIVE:
-            screen.live()
-            if not wanted.follow:
-                return
-        elif isinstance(item, str):
-            note(f"{item}; waiting (start one: python observe.py adapter)")
-            if not wanted.follow:
-                return
-        else:
+        if isinstance(item, Event):
             screen.add(item)
+            continue
+        if item is None:
+            screen.live()
+        else:
+            screen.note(f"{item}; waiting (start one: python observe.py adapter)")
+        if not wanted.follow:
+            return
 
 
 def _look_for_reader(out: TextIO) -> None:
@@ -373,12 +335,3 @@ def _look_for_reader(out: TextIO) -> None:
     poll.register(out.fileno(), 0)
     if any(state & select.POLLERR for _, state in poll.poll(0)):
         raise BrokenPipeError
-
-
-def _print_note(text: str) -> None:
-    with suppress(OSError):
-        print(printable(text), file=sys.stderr, flush=True)
-
-
-def _silent(text: str) -> None:
-    pass

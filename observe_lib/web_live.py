@@ -159,10 +159,7 @@ class LiveStates:
         with self._lock:
             states, board, now = self._source.states(), self._board, self._clock()
         silences = silences_of(states, now)
-        rows = [
-            row_json(row, silences.get(row.place.stack), now, row.crashes_since(now - DAY))
-            for row in states.select()
-        ]
+        rows = [row_json(row, silences.get(row.place.stack), now) for row in states.select()]
         return {"now": format_time(now), **_head_of(states, board, now), "processes": rows}
 
     def metrics(self) -> str:
@@ -282,7 +279,7 @@ class LiveStates:
         return {"nats": self._source.connected, **_head_of(states, self._board, now), "blind": spans}
 
     def _row_json(self, row: ProcessRow, now: datetime, points: Sequence[object]) -> dict[str, Any]:
-        found = row_json(row, None, now, row.crashes_since(now - DAY))
+        found = row_json(row, None, now)
         return {**found, "condition": condition_of(row), "points": points}
 
 

@@ -115,12 +115,12 @@ def test_nonsense_about_nats(url):
 
 
 def test_stack_name():
-    assert stack_name("a", {"OBSERVE_STACK": "b"}, "host") == "a"
-    assert stack_name(None, {"OBSERVE_STACK": "b"}, "host") == "b"
-    assert stack_name(None, {}, "host") == "host"
+    assert stack_name({"stack": "a"}, {"OBSERVE_STACK": "b"}, "host") == "a"
+    assert stack_name({}, {"OBSERVE_STACK": "b"}, "host") == "b"
+    assert stack_name({}, {}, "host") == "host"
     for wrong in ("", " ", "a\x1b[31m"):
         with pytest.raises(UsageError, match="--stack"):
-            stack_name(wrong, {}, "host")
+            stack_name({"stack": wrong}, {}, "host")
 
 
 def test_container_ids():

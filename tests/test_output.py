@@ -10,10 +10,10 @@ from observe_lib.output import (
     EventTable,
     Style,
     add_output_flags,
-    clock_text,
     cut_text,
     json_line,
     note_line,
+    print_note,
     printable,
     style_of,
     text_width,
@@ -77,8 +77,8 @@ def test_json_line_is_the_stored_object_without_control_characters():
         ("nonsense\x1b", CET, "nonsense\\x1b"),
     ],
 )
-def test_clock_text(time, zone, text):
-    assert clock_text(time, zone, NOW) == text
+def test_clock(time, zone, text):
+    assert Style(zone=zone, now=lambda: NOW).clock(time) == text
 
 
 def test_width_and_cut():
@@ -203,3 +203,8 @@ def test_notes_have_their_text_in_one_column():
     assert note_line("nats", "up", NOW)[8:] == " nats              up"
     assert note_line("process-compose", "up", NOW)[8:] == " process-compose   up"
     assert note_line("", "use 8080", NOW)[8:] == "                   use 8080"
+
+
+def test_a_note_holds_no_control_characters(capsys):
+    print_note("host\x1b[2J and host-b both have a/b")
+    assert capsys.readouterr().err == "host\\x1b[2J and host-b both have a/b\n"

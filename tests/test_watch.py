@@ -2,22 +2,24 @@ import io
 import json
 import os
 import threading
+import time
+import types
 from datetime import datetime
 
 import pytest
 
-from observe_lib.cli import VERBS, _parser
+from observe_lib.cli import _parser, load_verb
 from observe_lib.errors import UsageError
 from observe_lib.events import Event, observer_subject
 from observe_lib.output import Style
 from observe_lib.times import UTC
 from observe_lib.watch import (
+    INBOX_SIZE,
     LIVE_LINE,
     Screen,
     Selection,
-    _Inbox,
     _look_for_reader,
-    _print_note,
+    _print_from,
     selection_of,
 )
 
@@ -182,11 +184,6 @@ def test_every_live_row_is_flushed():
     assert "started" in out.flushed
 
 
-def test_a_note_holds_no_control_characters(capsys):
-    _print_note("host\x1b[2J and host-b both have a/b")
-    assert capsys.readouterr().err == "host\\x1b[2J and host-b both have a/b\n"
-
-
 def test_an_idle_watch_notices_that_nobody_reads():
     read, write = os.pipe()
     with os.fdopen(write, "w") as out:
@@ -196,25 +193,37 @@ def test_an_idle_watch_notices_that_nobody_reads():
             _look_for_reader(out)
 
 
-def test_the_inbox_holds_its_writer_back_and_lets_it_go():
-    inbox, done = _Inbox(), threading.Event()
+def test_a_slow_screen_holds_the_subscription_back_and_lets_it_go_at_its_end():
+    handed, stopped = [], threading.Event()
 
-    def write():
-        for number in range(1500):
-            inbox.put(number)
-        done.set()
+    class SlowOut(io.StringIO):
+        def write(self, text):
+            while len(handed) < INBOX_SIZE:
+                time.sleep(0.01)
+            return super().write(text)
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert [inbox.get() for _ in range(100)] == list(range(100))
-    assert not done.is_set()
-    inbox.close()
-    writer.join(5)
-    assert not writer.is_alive()
+    class Source:
+        def subscribe(self, handler, on_live, **_):
+            def hand_over():
+                on_live()
+                while not stopped.is_set():
+                    handler(make("started"))
+                    handed.append(1)
+
+            self.thread = threading.Thread(target=hand_over)
+            self.thread.start()
+            return types.SimpleNamespace(stop=stopped.set)
+
+    source, out = Source(), SlowOut()
+    _print_from(source, Screen(out, Style(zone=UTC, now=lambda: NOW), Selection(count=1), print), 0)
+    source.thread.join(5)
+    assert not source.thread.is_alive()
+    assert out.getvalue().count("started") == 1
+    assert INBOX_SIZE <= len(handed) <= INBOX_SIZE + 3
 
 
 def select(*words):
-    return selection_of(vars(_parser("watch", VERBS["watch"].load()[0]).parse_args(words)))
+    return selection_of(vars(_parser("watch", load_verb("watch")[0]).parse_args(words)))
 
 
 def test_flags():

@@ -165,7 +165,7 @@ GIVEN = {"wait": "web", "show": "web", "forget": "old", "vendor": "x", "service"
 
 def flags_of(verb: str) -> list[str]:
     """Return the flags of a verb that take a value, by their long names."""
-    actions = cli._parser(verb, cli.VERBS[verb].load()[0])._actions
+    actions = cli._parser(verb, cli.load_verb(verb)[0])._actions
     return [max(one.option_strings, key=len) for one in actions if one.option_strings and one.nargs != 0]
 
 
