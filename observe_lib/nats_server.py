@@ -291,19 +291,18 @@ class EmbeddedServer:
             self._tell(f"{self._url}, {self.note}")
         self.settled.set()
 
-    def _tell(self, text: str) -> bool:
-        """Say it, unless it is what was said last; return whether it was said."""
-        is_new = text != self._said
-        if is_new:
+    def _tell(self, text: str, hint: str = "") -> None:
+        """Say it, unless it is what was said last."""
+        if text != self._said:
             self._said = text
             self._say("nats", text)
-        return is_new
+            if hint:
+                self._say("", hint)
 
     def _complain(self, error: NatsError | OSError) -> None:
         self.note = ""  # there is none of ours
         self.settled.set()
-        if self._tell(str(error)):
-            self._say("", error.hint if isinstance(error, NatsError) else _STORE_HINT)
+        self._tell(str(error), error.hint if isinstance(error, NatsError) else _STORE_HINT)
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

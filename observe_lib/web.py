@@ -197,10 +197,13 @@ def site_of(live: LiveStates, consumer: "Consumer", settings: NatsSettings) -> S
 
         return answer
 
+    def health(_: Query) -> Answer:
+        return Answer(b"ok\n", TEXT_TYPE) if live.connected else Answer(b"NATS is away\n", TEXT_TYPE, 503)
+
     return Site(
         {
             "/": lambda query: Answer(page, HTML_TYPE, headers=policy),
-            "/healthz": lambda query: health_answer(live.connected),
+            "/healthz": health,
             "/metrics": lambda query: Answer(live.metrics().encode("utf-8", "replace"), METRICS_TYPE),
             "/api/states": lambda query: Answer(json_body(live.states_json())),
             "/api/events": asking(lambda query: events_answer(consumer, query)),
@@ -210,11 +213,6 @@ def site_of(live: LiveStates, consumer: "Consumer", settings: NatsSettings) -> S
         live.listen,
         live.leave,
     )
-
-
-def health_answer(connected: bool) -> Answer:
-    """Return whether this server sees NATS."""
-    return Answer(b"ok\n", TEXT_TYPE) if connected else Answer(b"NATS is away\n", TEXT_TYPE, 503)
 
 
 def events_answer(consumer: "Consumer", query: Query) -> Answer:

@@ -76,10 +76,9 @@ class WebLines:
 
     def take_fresh(self, place: Place) -> list[Point]:
         """Return the points that came since this was asked last."""
-        found = self._accounts.get(place)
-        if found is None:
+        if place not in self._accounts:
             return []
-        line = found[1]
+        line = self._accounts[place][1]
         fresh, line.fresh = line.fresh, []
         return fresh
 
