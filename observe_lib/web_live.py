@@ -223,7 +223,7 @@ class LiveStates:
         return [
             row
             for place, row in states.rows.items()
-            if before.get(place) is not row or (recount and row.crashes)
+            if before.get(place) is not row or self._lines.has_fresh(place) or (recount and row.crashes)
         ]
 
     def _broadcast(self, update: Mapping[str, Any], last_id: str) -> None:
