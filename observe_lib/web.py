@@ -138,7 +138,12 @@ def serve_web(options: WebOptions, settings: NatsSettings) -> Iterator[WebServer
         consumer = parts.enter_context(Consumer(settings, name="observe web"))
         live = begin_live(consumer)
         parts.callback(live.stop)
-        server = _server_of(options, live, site_of(live, consumer, settings)).start()
+        site, guard = site_of(live, consumer, settings), Guard(options.hosts, options.token)
+        try:
+            server = WebServer(options.address, options.port, site, guard).start()
+        except OSError as error:
+            hint = f"take another one: --listen 127.0.0.1:{min(options.port + 1, 65535)}"
+            raise ObserveError(f"{options.url} cannot be had: {error.strerror or error}", hint) from error
         parts.callback(server.stop)
         yield server
 
@@ -158,14 +163,6 @@ def begin_live(consumer: "Consumer") -> LiveStates:
 
 def _seen_at(event: Event) -> datetime:
     return parse_time(event.seen_at)
-
-
-def _server_of(options: WebOptions, live: LiveStates, site: Site) -> WebServer:
-    try:
-        return WebServer(options.address, options.port, site, Guard(options.hosts, options.token))
-    except OSError as error:
-        hint = f"take another one: --listen 127.0.0.1:{min(options.port + 1, 65535)}"
-        raise ObserveError(f"{options.url} cannot be had: {error.strerror or error}", hint) from error
 
 
 def _say_where(options: WebOptions) -> None:
