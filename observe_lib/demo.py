@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .adapter import AdapterOptions, run_adapter
-from .bridge import Bridge
 from .config import VERSION, ComposeSettings, NatsSettings
 from .consumer import Consumer
 from .errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError, ObserveError, UsageError
@@ -30,9 +29,11 @@ from .events import Event, EventType, Severity
 from .nats_server import NatsServer, Say, find_nats_server
 from .observer import ADAPTER
 from .output import EventTable, Style, printable
+from .past import Past
 from .process_compose import ComposeClient
 from .stand_in import LACKS, StandInCompose
-from .stream import STREAM, connect
+from .stream import SUBJECTS
+from .times import now_utc
 
 #: when `worker` is stopped and started, in seconds since the beginning; and again after so many
 STOPS_AT_S, STARTS_AT_S, AGAIN_AFTER_S = 5.0, 10.0, 20.0
@@ -42,6 +43,13 @@ DEMO_POLL_S = 0.5
 ADAPTER_WITHIN_S, ENDED_WITHIN_S, ROWS_WITHIN_S, COMPOSE_GONE_WITHIN_S = 5.0, 12.0, 2.0, 15.0
 
 _OVER = ("Completed", "Error", "Skipped", "Disabled")
+#: what an event tells of a run
+_KINDS_OF: dict[str, tuple[str, ...]] = {
+    EventType.STARTED: ("begun",),
+    EventType.RESTARTED: ("begun",),
+    EventType.STOPPED: ("ended",),
+    EventType.CRASHED: ("ended", "crashed"),
+}
 _PARTS: dict[str, dict[str, Any]] = {
     "web": {},
     "api": {
@@ -122,31 +130,19 @@ def tally_of(stored: Sequence[Event], journal: Iterable[str]) -> Tally:
     Of each process in the journal the stream must have as many begins, ends and crashes, and every `seq`.
     """
     lines = [line.split() for line in journal]
-    runs = {(name, pid) for name, pid, *_ in lines}
-    crashes = {(name, pid) for name, pid, word, *code in lines if word == "ends" and code != ["0"]}
-    found: Counter[tuple[str, str]] = Counter()
+    found, wanted = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     seqs: dict[tuple[str, str], set[int]] = {}
     for event in stored:
-        seqs.setdefault((event.namespace, event.process), set()).add(event.seq or 0)
-        if not event.of_observer:
-            for kind in _KINDS_OF.get(event.type, ()):
-                found[event.process, kind] += event.count
-    wanted = Counter((name, kind) for name, _ in runs for kind in ("begun", "ended"))
-    wanted += Counter((name, "crashed") for name, _ in crashes)
-    gaps = sum(max(found_seqs) - len(found_seqs) for found_seqs in seqs.values())
-    begun, ended, crashed = (
-        sum(number for (_, one), number in found.items() if one == kind) for kind in _ALL_KINDS
-    )
+        seqs.setdefault(event.key, set()).add(event.seq or 0)
+        for kind in () if event.of_observer else _KINDS_OF.get(event.type, ()):
+            found[event.process, kind] += event.count
+    for name, _ in {(name, pid) for name, pid, *_ in lines}:  # who began has ended by now, however it did
+        wanted.update([(name, "begun"), (name, "ended")])
+    wanted.update((name, "crashed") for name, _, word, *code in lines if word == "ends" and code != ["0"])
+    gaps = sum(max(numbers) - len(numbers) for numbers in seqs.values())
+    kinds = ("begun", "ended", "crashed")
+    begun, ended, crashed = (sum(found[one] for one in found if one[1] == kind) for kind in kinds)
     return Tally(begun, ended, crashed, len(stored), (wanted - found).total() + gaps)
-
-
-_ALL_KINDS = ("begun", "ended", "crashed")
-_KINDS_OF: dict[str, tuple[str, ...]] = {
-    EventType.STARTED: ("begun",),
-    EventType.RESTARTED: ("begun",),
-    EventType.STOPPED: ("ended",),
-    EventType.CRASHED: ("ended", "crashed"),
-}
 
 
 def run_demo(seconds: int | None, style: Style, say: Say, stop: threading.Event) -> int:
@@ -175,7 +171,7 @@ class _Demo:
         self._directory, self._say, self._table = directory, say, EventTable(style)
         self._over, self._adapter_over, self._adapter_began = (threading.Event() for _ in range(3))
         self._failure: BaseException | None = None
-        self._last_row_was_printed = False
+        self._last_row_was_printed, self._begun = False, now_utc()
         self._nats = NatsSettings(f"nats://127.0.0.1:{_unused_port()}", url_given=True)
         server = NatsServer(self._nats.url, directory / "nats")
         parts.callback(server.stop)
@@ -211,18 +207,14 @@ class _Demo:
         self._over.set()
         self._script.join()
         for name in _PARTS:
-            self._command("PATCH", "stop", name)
+            self._command("stop", name)
         self._wait_until_all_ended()
         self._end_adapter()
         end = time.monotonic() + ROWS_WITHIN_S
         while not self._last_row_was_printed and time.monotonic() < end:
             self._print_row(0.1)
-        bridge = Bridge("observe-demo-loop")
-        bridge.start()
-        try:
-            stored = bridge.run(_read_stream(self._nats), 60.0)
-        finally:
-            bridge.stop()
+        with Past(self._nats) as past:
+            stored = [Event.from_json(payload) for payload in past.payloads(SUBJECTS, self._begun)]
         return tally_of(stored, self._journal())
 
     def pids(self) -> list[int]:
@@ -270,16 +262,16 @@ class _Demo:
         """Stop and start `worker`, again and again."""
         cycle_s = time.monotonic()
         while True:
-            for at_s, method, verb in ((STOPS_AT_S, "PATCH", "stop"), (STARTS_AT_S, "POST", "start")):
+            for at_s, verb in ((STOPS_AT_S, "stop"), (STARTS_AT_S, "start")):
                 if self._over.wait(max(0.0, cycle_s + at_s - time.monotonic())):
                     return
-                self._command(method, verb, "worker")
+                self._command(verb, "worker")
             cycle_s += AGAIN_AFTER_S
 
-    def _command(self, method: str, verb: str, name: str) -> None:
+    def _command(self, verb: str, name: str) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._compose.port, timeout=ENDED_WITHIN_S)
         with suppress(OSError, http.client.HTTPException):
-            connection.request(method, f"/process/{verb}/{name}")
+            connection.request("PATCH" if verb == "stop" else "POST", f"/process/{verb}/{name}")
             connection.getresponse().read()
         connection.close()
 
@@ -349,18 +341,6 @@ class _RealCompose:
         self._running.wait()
 
 
-async def _read_stream(settings: NatsSettings) -> list[Event]:
-    """Return every event that is stored, in order."""
-    client = await connect(settings, name="observe demo")
-    try:
-        js = client.jetstream()
-        state = (await js.stream_info(STREAM)).state
-        numbers = range(state.first_seq, state.last_seq + 1)
-        return [Event.from_json((await js.get_msg(STREAM, number)).data or b"") for number in numbers]
-    finally:
-        await client.close()
-
-
 def _still_there(pids: Sequence[int]) -> list[int]:
     """Return those processes that do not end within a moment."""
     end = time.monotonic() + 2.0
@@ -372,10 +352,8 @@ def _still_there(pids: Sequence[int]) -> list[int]:
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except OSError:  # none, or one of somebody else
         return False
-    except PermissionError:
-        pass
     return True
 
 

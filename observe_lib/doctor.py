@@ -90,10 +90,10 @@ def package_findings() -> list[Finding]:
         versions = {name: version for name in names if (version := _version_of(name))}
         told = [f"{name} {version}" for name, version in versions.items()]
         told += [
-            f"no {name} ({_OPTIONAL[name]})" for name in _OPTIONAL if name in names and name not in versions
+            f"no {name} ({use})" for name, use in _OPTIONAL.items() if name in {*names} - versions.keys()
         ]
-        facts = (("versions", versions),)
-        found.append(Finding(OK, check, ", ".join(told) or "not installed by pip", facts=facts))
+        text = ", ".join(told) or "not installed by pip"
+        found.append(Finding(OK, check, text, facts=(("versions", versions),)))
     return found
 
 

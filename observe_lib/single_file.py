@@ -4,8 +4,9 @@ Pure: sources in, a source out. The sections are the modules' own lines, only th
 
 import ast
 import sys
+import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 #: as wide as the modules' own lines
@@ -68,19 +69,22 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class _Module:
-    """One module: its tree, its lines, and the modules that it imports at its top, and anywhere."""
+    """One module: its tree and lines, the imports at its top, and the own modules there and anywhere."""
 
     name: str
     tree: ast.Module
     lines: list[str]
+    imports: list[ast.Import | ast.ImportFrom]
     above: frozenset[str]
     anywhere: frozenset[str]
 
 
 def build_single_file(script: str, sources: Mapping[str, str]) -> str:
-    """Return the one file; `script` is observe.py, `sources` the modules by name, `__init__` among them."""
+    """Return the one file; `script` is observe.py, `sources` the modules by name, `__init__` among them.
+
+    No two modules may define one name.
+    """
     modules = {name: _read_module(name, text) for name, text in sources.items() if name != "__init__"}
-    _refuse_same_names(modules.values())
     levels = _levels(modules)
     ordered = sorted(modules.values(), key=lambda module: (levels[module.name], module.name))
     packages = {name: _packages(modules, name) for name in modules}
@@ -98,46 +102,20 @@ def build_single_file(script: str, sources: Mapping[str, str]) -> str:
 
 def _read_module(name: str, text: str) -> _Module:
     tree = ast.parse(text)
-    above = frozenset(_own(node) for node in _top_imports(tree) if _is_own(node))
-    found = (node for node in ast.walk(tree) if isinstance(node, _PLAIN_IMPORTS))
-    return _Module(
-        name, tree, text.splitlines(), above, frozenset(_own(node) for node in found if _is_own(node))
-    )
+    imports = [node for node in tree.body if isinstance(node, _PLAIN_IMPORTS)]
+    above = frozenset(_own(node) for node in imports if _is_own(node))
+    anywhere = frozenset(_own(node) for node in ast.walk(tree) if _is_own(node))
+    return _Module(name, tree, text.splitlines(), imports, above, anywhere)
 
 
-def _refuse_same_names(modules: Iterable[_Module]) -> None:
-    """Raise ValueError where two modules define one name: in one file the later would win."""
-    places: dict[str, str] = {}
-    for module in modules:
-        for name in sorted(_defined(module.tree)):
-            if name in places:
-                raise ValueError(f"{name} is defined in {places[name]} and in {module.name}")
-            places[name] = module.name
-
-
-def _defined(tree: ast.Module) -> set[str]:
-    found = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    found |= {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        targets += [node.target] if isinstance(node, ast.AnnAssign) else []
-        found |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
-    return found
-
-
-def _is_own(node: ast.stmt) -> bool:
+def _is_own(node: ast.AST) -> bool:
     return isinstance(node, ast.ImportFrom) and node.level > 0
 
 
-def _own(node: ast.stmt) -> str:
+def _own(node: ast.AST) -> str:
     assert isinstance(node, ast.ImportFrom) and node.module, "only `from .module import name`"
     assert not any(one.asname for one in node.names), f"from .{node.module} import … as …: no new names"
     return node.module
-
-
-def _top_imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield what a module imports when it is imported itself."""
-    yield from (node for node in tree.body if isinstance(node, _PLAIN_IMPORTS))
 
 
 def _typing_blocks(tree: ast.Module) -> list[ast.If]:
@@ -153,9 +131,7 @@ def _levels(modules: Mapping[str, _Module]) -> dict[str, int]:
             levels[name] = 1 + max(map(level, modules[name].anywhere), default=-1)
         return levels[name]
 
-    for name in modules:
-        level(name)
-    return levels
+    return {name: level(name) for name in modules}
 
 
 def _packages(modules: Mapping[str, _Module], name: str) -> list[str]:
@@ -163,8 +139,8 @@ def _packages(modules: Mapping[str, _Module], name: str) -> list[str]:
     todo, seen, found = [name], {name}, set[str]()
     while todo:
         module = modules[todo.pop()]
-        for node in _top_imports(module.tree):
-            found |= {one.partition(".")[0] for one in _foreign(node) if not _is_standard(one)}
+        for node in module.imports:
+            found |= {one.partition(".")[0] for one in _foreign(node)} - sys.stdlib_module_names
         todo += module.above - seen
         seen |= module.above
     return sorted(found)
@@ -176,67 +152,46 @@ def _foreign(node: ast.Import | ast.ImportFrom) -> list[str]:
     return [] if node.level else [node.module or ""]
 
 
-def _is_standard(name: str) -> bool:
-    return name.partition(".")[0] in sys.stdlib_module_names
-
-
 # --- imports ---
 
 
 def _merged_imports(modules: Iterable[_Module]) -> str:
     """Return every import of the modules once: Python's own, then the packages, which may be missing."""
-    nodes = [node for module in modules for node in _top_imports(module.tree)]
+    whole: set[str] = set()
+    names: dict[str, set[str]] = defaultdict(set)
     for module in modules:
         inside = (node for block in _typing_blocks(module.tree) for node in block.body)
-        nodes += (node for node in inside if isinstance(node, _PLAIN_IMPORTS))
-    standard, others = _Imports(), _Imports()
-    for node in nodes:
-        for name in _foreign(node):
-            (standard if _is_standard(name) else others).add(node, name)
-    standard.names["typing"].discard("TYPE_CHECKING")
-    standard.names["typing"].add("Any")
-    standard.plain.discard("sys")  # it is there already
+        for node in (*module.imports, *inside):
+            if isinstance(node, ast.Import):
+                whole |= {ast.unparse(one) for one in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names[node.module or ""] |= {ast.unparse(one) for one in node.names}
+    names["typing"] = names["typing"] - {"TYPE_CHECKING"} | {"Any"}
+    statements = [f"import {name}" for name in sorted(whole - {"sys"})]  # sys is there already
+    statements += [_from_statement(module, sorted(found)) for module, found in sorted(names.items())]
+    packages = {one: one.split()[1].partition(".")[0] for one in statements}
+    others = [one for one in statements if packages[one] not in sys.stdlib_module_names]
     guard = _GUARD.strip("\n").format(
-        packages=", ".join(f'"{name}"' for name in sorted(others.packages())),
-        imports="\n".join(f"    {line}" for line in others.lines()),
-        names="\n".join(f"    {' = '.join(row)} = _Missing" for row in _rows(others.bound(), WIDTH - 20, 3)),
+        packages=", ".join(f'"{name}"' for name in sorted({packages[one] for one in others})),
+        imports=textwrap.indent("\n".join(others), "    "),
+        names="\n".join(
+            f"    {row.replace(' ', ' = ')} = _Missing"
+            for row in textwrap.wrap(" ".join(_bound_names(others)), WIDTH - 40)
+        ),
     )
-    return "\n".join(standard.lines()) + f"\n\n\n{guard}"
+    return "\n".join(one for one in statements if one not in others) + f"\n\n\n{guard}"
 
 
-class _Imports:
-    """Imports, merged: `import …` by what stands there, `from …` by module."""
+def _from_statement(module: str, names: list[str]) -> str:
+    line = f"from {module} import {', '.join(names)}"
+    listed = "".join(f"    {name},\n" for name in names)
+    return line if len(line) <= WIDTH - 4 else f"from {module} import (\n{listed})"
 
-    def __init__(self) -> None:
-        self.plain: set[str] = set()
-        self.names: dict[str, set[str]] = defaultdict(set)
 
-    def add(self, node: ast.Import | ast.ImportFrom, name: str) -> None:
-        """Take one name of an import statement over."""
-        if isinstance(node, ast.ImportFrom):
-            self.names[name] |= {ast.unparse(one) for one in node.names}
-        else:
-            self.plain |= {ast.unparse(one) for one in node.names if one.name == name}
-
-    def packages(self) -> set[str]:
-        """Return the packages that all of it is from."""
-        return {name.split()[0].partition(".")[0] for name in (*self.plain, *self.names)}
-
-    def bound(self) -> list[str]:
-        """Return the names that it makes known, in order."""
-        plain = {name.split()[-1].partition(".")[0] for name in self.plain}
-        return sorted(plain | {name.split()[-1] for names in self.names.values() for name in names})
-
-    def lines(self) -> list[str]:
-        """Return the statements, in order; a long one is several lines."""
-        lines = [f"import {name}" for name in sorted(self.plain)]
-        for module, names in sorted(self.names.items()):
-            words, line = sorted(names), f"from {module} import {', '.join(sorted(names))}"
-            if len(line) > WIDTH - 4:
-                lines += [f"from {module} import (", *(f"    {word}," for word in words), ")"]
-            elif words:
-                lines.append(line)
-        return lines
+def _bound_names(statements: Iterable[str]) -> list[str]:
+    """Return the names that imports make known, in order."""
+    nodes = (node for node in ast.walk(ast.parse("\n".join(statements))) if isinstance(node, ast.alias))
+    return sorted({(node.asname or node.name).partition(".")[0] for node in nodes})
 
 
 # --- sections ---
@@ -250,24 +205,14 @@ def _script_header(script: str) -> str:
 
 
 def _opening(modules: Iterable[_Module]) -> str:
-    rows = _rows((module.name for module in modules), WIDTH - 10, 1)
-    return _OPENING.rstrip("\n").format(contents="\n".join(f"    {' '.join(row)}" for row in rows))
-
-
-def _rows(words: Iterable[str], width: int, gap: int) -> list[list[str]]:
-    """Return the words in rows that are no wider, with so much between two words."""
-    rows: list[list[str]] = [[]]
-    for word in words:
-        if rows[-1] and sum(len(one) + gap for one in rows[-1]) + len(word) > width:
-            rows.append([])
-        rows[-1].append(word)
-    return rows
+    names = textwrap.wrap(" ".join(module.name for module in modules), WIDTH - 10)
+    return _OPENING.rstrip("\n").format(contents=textwrap.indent("\n".join(names), "    "))
 
 
 def _section(module: _Module, level: int, packages: Mapping[str, list[str]]) -> str:
     """Return a module's own lines under a banner that holds its docstring."""
     lines: list[str | None] = list(module.lines)
-    for node in [module.tree.body[0], *_top_imports(module.tree), *_typing_blocks(module.tree)]:
+    for node in [module.tree.body[0], *module.imports, *_typing_blocks(module.tree)]:
         _blank(lines, node)
     for parent in ast.walk(module.tree):
         for body in (getattr(parent, part, None) for part in ("body", "orelse", "finalbody")):

@@ -60,11 +60,7 @@ class StandInCompose:
                 return {"logs": self._children[name].log(int(limit))}
             case ["PATCH", "process", "stop", name]:
                 self._children[name].stop()
-            case ["POST", "process", "start" | "restart" as verb, name]:
-                if verb == "restart":
-                    self._children[name].stop()
-                    self._children[name].join()
-                    time.sleep(1)  # as the real one does
+            case ["POST", "process", "start", name]:
                 self._children[name].start()
             case _:
                 raise KeyError(f"no {method} {'/'.join(parts)} here")

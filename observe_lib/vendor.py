@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from .config import VERSION
 from .errors import EXIT_FAILED, EXIT_OK, ObserveError, UsageError
@@ -21,16 +21,16 @@ from .single_file import build_single_file
 OBSERVE_PY = "observe.py"
 PACKAGE_NAME = "observe_lib"
 
-_VENDOR_HEADER = (
-    "# Vendored: observe {version}, {origin}. Not to be changed here: `vendor` brings a newer one.\n"
-)
-_DIGEST_LINE = "# sha256 of the rest: {digest}\n"
+_VENDOR_HEADER = """\
+# Vendored: observe {version}, {origin}. Not to be changed here: `vendor` brings a newer one.
+# sha256 of the rest: {digest}
+"""
 _FOUND = re.compile(
     r"# Vendored: observe (?P<version>\S+), (?P<origin>[^\n]*?)\. Not to be [^\n]*\n"
     r"# sha256 of the rest: (?P<digest>[0-9a-f]{64})\n"
 )
-#: files that have no place for a header: they are empty
-_TYPED_MARK = "py.typed"
+#: what of the package is given
+_GIVEN = ("*.py", "py.typed")
 
 
 @dataclass(frozen=True)
@@ -58,30 +58,25 @@ def run_vendor(args: argparse.Namespace) -> int:
     if not args.directory.strip():
         raise UsageError("DIR is empty", "name the directory that is to hold observe.py")
     target, own = Path(args.directory), Path(__file__).resolve()
-    wanted, origin = _wanted(own, args.single_file)
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is no directory", "name the directory that is to hold observe.py")
     if (target / OBSERVE_PY).resolve() == _root(own) / OBSERVE_PY:
-        raise UsageError(
-            f"{target} is where this observe itself is", "name the directory of another repository"
-        )
+        told = f"{target} is where this observe itself is"
+        raise UsageError(told, "name the directory of another repository")
+    wanted, origin = _wanted(own, args.single_file)
     try:
-        here = read_vendored(target)
+        here = _read_all(target)
         if args.check:
             return _compare_vendored(target, wanted, here)
-        _refuse_changed(target, wanted, here, args.force)
+        if not args.force:
+            _refuse_changed(target, wanted, here)
         _put(target, wanted, here, origin)
     except OSError as error:
-        raise ObserveError(
-            f"{error.filename or target}: {error.strerror}", "see who may write there"
-        ) from error
+        told = f"{error.filename or target}: {error.strerror}"
+        raise ObserveError(told, "see who may write there") from error
     if not args.quiet:
-        what = (
-            f"{OBSERVE_PY}"
-            if len(wanted) == 1
-            else f"{OBSERVE_PY} and {PACKAGE_NAME}/ ({len(wanted) - 1} files)"
-        )
-        print(f"{target}: observe {VERSION}, {origin}: {what}")
+        package = f" and {PACKAGE_NAME}/ ({len(wanted) - 1} files)" if len(wanted) > 1 else ""
+        print(f"{target}: observe {VERSION}, {origin}: {OBSERVE_PY}{package}")
     return EXIT_OK
 
 
@@ -100,19 +95,18 @@ def _is_package(own: Path) -> bool:
 def _wanted(own: Path, single: bool) -> tuple[dict[str, str], str]:
     """Return the files to put there, by path and without headers, and which commit they are."""
     if not _is_package(own):  # the one file can only give itself
-        found = split_header(own.read_text(encoding="utf-8"))
-        changed = "" if found.intact else " with changes"
-        return {OBSERVE_PY: found.body}, (found.origin or "commit unknown") + changed
+        this = split_header(own.read_text(encoding="utf-8"))
+        changed = "" if this.intact else " with changes"
+        return {OBSERVE_PY: this.body}, (this.origin or "commit unknown") + changed
     root = _root(own)
-    files = {path.name: split_header(path.read_text(encoding="utf-8")) for path in own.parent.glob("*.py")}
-    files = dict(sorted(files.items()))
     script = split_header((root / OBSERVE_PY).read_text(encoding="utf-8"))
-    origin = _origin(root, [script, *files.values()])
+    found = {OBSERVE_PY: script, **_read_all(root)}
+    origin = _origin(root, list(found.values()))
     if single:
-        sources = {name.removesuffix(".py"): found.body for name, found in files.items()}
-        return {OBSERVE_PY: build_single_file(script.body, sources)}, origin
-    wanted = {OBSERVE_PY: script.body, f"{PACKAGE_NAME}/{_TYPED_MARK}": ""}
-    return {**wanted, **{f"{PACKAGE_NAME}/{name}": found.body for name, found in files.items()}}, origin
+        package = [(Path(name), one.body) for name, one in found.items()]
+        modules = {path.stem: body for path, body in package if path.match(f"{PACKAGE_NAME}/*.py")}
+        return {OBSERVE_PY: build_single_file(script.body, modules)}, origin
+    return {name: one.body for name, one in found.items()}, origin
 
 
 def _origin(root: Path, files: list[VendoredFile]) -> str:
@@ -139,13 +133,9 @@ def _git(root: Path, *words: str) -> str:
 
 def with_header(body: str, origin: str) -> str:
     """Return the text with its header, below a first line that begins with `#!`."""
-    first, rest = re.fullmatch(r"(#![^\n]*\n)?(.*)", body, re.DOTALL).groups("")  # type: ignore[union-attr]
-    return (
-        first
-        + _VENDOR_HEADER.format(version=VERSION, origin=origin)
-        + _DIGEST_LINE.format(digest=_digest(body))
-        + rest
-    )
+    first = re.match(r"(#![^\n]*\n)?", body)[0]  # type: ignore[index]
+    header = _VENDOR_HEADER.format(version=VERSION, origin=origin, digest=_digest(body))
+    return first + header + body[len(first) :]
 
 
 def split_header(text: str) -> VendoredFile:
@@ -166,21 +156,12 @@ def _digest(body: str) -> str:
 # --- what is there ---
 
 
-def read_vendored(target: Path) -> dict[str, VendoredFile]:
-    """Return the files in DIR that are ours, or where ours belong, by path."""
-    paths = [
-        target / OBSERVE_PY,
-        *sorted((target / PACKAGE_NAME).glob("*.py")),
-        target / PACKAGE_NAME / _TYPED_MARK,
-    ]
-    found = {}
-    for path in paths:
-        if path.exists():
-            text = path.read_bytes().decode("utf-8", "replace")
-            name = PurePosixPath(path.relative_to(target)).as_posix()
-            empty = path.name == _TYPED_MARK and not text
-            found[name] = VendoredFile("", intact=True) if empty else split_header(text)
-    return found
+def _read_all(root: Path) -> dict[str, VendoredFile]:
+    """Return the files below a directory that are ours, or where ours belong, by path."""
+    package = (path for pattern in _GIVEN for path in sorted((root / PACKAGE_NAME).glob(pattern)))
+    paths = (path for path in (root / OBSERVE_PY, *package) if path.exists())
+    texts = {path: path.read_bytes().decode("utf-8", "replace") for path in paths}
+    return {path.relative_to(root).as_posix(): split_header(text) for path, text in texts.items()}
 
 
 def _compare_vendored(target: Path, wanted: Mapping[str, str], here: Mapping[str, VendoredFile]) -> int:
@@ -200,17 +181,14 @@ def _compare_vendored(target: Path, wanted: Mapping[str, str], here: Mapping[str
 
 def _said_of(found: VendoredFile) -> str:
     if not found.origin:
-        return "not put there by vendor" if not found.intact else "observe"
+        return "not put there by vendor"
     return f"observe {found.version}, {found.origin}" + ("" if found.intact else ", changed there")
 
 
-def _refuse_changed(
-    target: Path, wanted: Mapping[str, str], here: Mapping[str, VendoredFile], force: bool
-) -> None:
+def _refuse_changed(target: Path, wanted: Mapping[str, str], here: Mapping[str, VendoredFile]) -> None:
     """Leave alone what somebody changed, and what is not ours but has the name of ours."""
     changed = [name for name, found in here.items() if not found.intact and found.body != wanted.get(name)]
-    ours = [name for name in changed if name in wanted or here[name].origin]
-    if ours and not force:
+    if ours := [name for name in changed if name in wanted or here[name].origin]:
         listed = ", ".join(ours[:3]) + (f" and {len(ours) - 3} more" if len(ours) > 3 else "")
         verb = "was" if len(ours) == 1 else "were"
         raise ObserveError(
@@ -224,17 +202,13 @@ def _put(target: Path, wanted: Mapping[str, str], here: Mapping[str, VendoredFil
     for name, body in wanted.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = body if path.name == _TYPED_MARK else with_header(body, origin)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(text.encode())
+        draft.write_bytes(with_header(body, origin).encode())
         draft.chmod(0o755 if name == OBSERVE_PY else 0o644)
         draft.replace(path)
-    removed = []
-    for name in sorted(here.keys() - wanted.keys()):
-        if here[name].origin or PurePosixPath(name).name == _TYPED_MARK:
+    if removed := sorted(name for name in here.keys() - wanted.keys() if here[name].origin):
+        for name in removed:
             (target / name).unlink()
-            removed.append(name)
-    if removed:
         print(f"removed there: {', '.join(removed[:3])}{' …' if len(removed) > 3 else ''}", file=sys.stderr)
     if not list((target / PACKAGE_NAME).glob("*.*")):
         shutil.rmtree(target / PACKAGE_NAME / "__pycache__", ignore_errors=True)

@@ -11,13 +11,13 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import NatsSettings, add_nats_flags, choices, nats_settings
+from .config import NatsSettings, add_nats_flags, choices, nats_settings, whole_number
 from .errors import EXIT_OK, ObserveError, UsageError
 from .events import Event, EventType
 from .figures import report_json
@@ -79,7 +79,7 @@ def run_web(args: argparse.Namespace) -> int:
     options, settings = web_options(flags), nats_settings(flags, os.environ)
     with serve_web(options, settings) as server:
         if not args.quiet:
-            _say_where(options, server.port)
+            _say_where(replace(options, port=server.port))
         threading.Event().wait()
     return EXIT_OK
 
@@ -104,23 +104,15 @@ def listen_address(text: str) -> tuple[str, int]:
     """Return the address and port that `127.0.0.1:8282`, `[::1]:8282`, `localhost:8282` or `8282` name."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
-    refusal = UsageError(
-        f"--listen {text!r} is no address to listen on", f"write it as {WEB_LISTEN}, or [::1]:8282"
-    )
-    if (
-        not host
-        or not port.isascii()
-        or not port.isdigit()
-        or int(port) > 65535
-        or (":" in host) != ("[" in text)
-    ):
-        raise refusal
     try:
+        is_plain = host and re.fullmatch("[0-9]{1,5}", port) and (":" in host) == ("[" in text)
+        if not is_plain or int(port) > 65535:
+            raise ValueError(port)
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise refusal from error
-    address, number = found[0][4][:2]
-    return str(address), int(number)
+    except (OSError, ValueError) as error:
+        hint = f"write it as {WEB_LISTEN}, or [::1]:8282"
+        raise UsageError(f"--listen {text!r} is no address to listen on", hint) from error
+    return str(found[0][4][0]), int(port)
 
 
 def read_web_token(path: str) -> str:
@@ -142,17 +134,18 @@ def serve_web(options: WebOptions, settings: NatsSettings) -> Iterator[WebServer
     """Serve the page while the block runs."""
     from .consumer import Consumer
 
-    with Consumer(settings, name="observe web") as consumer:
+    with ExitStack() as parts:
+        consumer = parts.enter_context(Consumer(settings, name="observe web"))
         live = begin_live(consumer)
+        parts.callback(live.stop)
+        site, guard = site_of(live, consumer, settings), Guard(options.hosts, options.token)
         try:
-            server = _server_of(options, live, site_of(live, consumer, settings)).start()
-            try:
-                yield server
-            finally:
-                live.stop()
-                server.stop()
-        finally:
-            live.stop()
+            server = WebServer(options.address, options.port, site, guard).start()
+        except OSError as error:
+            hint = f"take another one: --listen 127.0.0.1:{min(options.port + 1, 65535)}"
+            raise ObserveError(f"{options.url} cannot be had: {error.strerror or error}", hint) from error
+        parts.callback(server.stop)
+        yield server
 
 
 def begin_live(consumer: "Consumer") -> LiveStates:
@@ -160,28 +153,19 @@ def begin_live(consumer: "Consumer") -> LiveStates:
     now = now_utc()
     consumer.states()
     stored, last_seq = consumer.recent(HISTORY, keep=lambda event: True)
-    day = [event for event in stored if parse_time(event.seen_at) >= now - DAY]
-    live = LiveStates(consumer, _known_since(stored, now))
+    day = [event for event in stored if _seen_at(event) >= now - DAY]
+    # where there is more than that, nothing is known of what was before the first of them
+    since = min(map(_seen_at, stored)) if len(stored) == HISTORY else now - DAY
+    live = LiveStates(consumer, max(since, now - DAY))
     consumer.subscribe(live.hear, start_seq=last_seq + 1)
     return live.start(day)
 
 
-def _known_since(stored: list[Event], now: datetime) -> datetime:
-    since = now - DAY
-    if len(stored) < HISTORY:
-        return since
-    return max(since, min(parse_time(event.seen_at) for event in stored))
+def _seen_at(event: Event) -> datetime:
+    return parse_time(event.seen_at)
 
 
-def _server_of(options: WebOptions, live: LiveStates, site: Site) -> WebServer:
-    try:
-        return WebServer(options.address, options.port, site, Guard(options.hosts, options.token))
-    except OSError as error:
-        hint = f"take another one: --listen 127.0.0.1:{min(options.port + 1, 65535)}"
-        raise ObserveError(f"{options.url} cannot be had: {error.strerror or error}", hint) from error
-
-
-def _say_where(options: WebOptions, port: int) -> None:
+def _say_where(options: WebOptions) -> None:
     lines = [note_line("web", f"{options.url}, until Ctrl-C", now_utc())]
     if options.token is not None:
         lines.append(note_line("", "open it once as /?token=... with the token of your file", now_utc()))
@@ -201,14 +185,22 @@ def site_of(live: LiveStates, consumer: "Consumer", settings: NatsSettings) -> S
         def answer(query: Query) -> Answer:
             if not live.connected:
                 raise ObserveError("NATS is away", "it is tried again; ask again when /healthz says ok")
-            return _in_turn(questions, question, query)
+            if not questions.acquire(timeout=QUESTION_S):
+                raise ObserveError("too many questions at once", "ask again in a moment")
+            try:
+                return question(query)
+            finally:
+                questions.release()
 
         return answer
+
+    def health(_: Query) -> Answer:
+        return Answer(b"ok\n", TEXT_TYPE) if live.connected else Answer(b"NATS is away\n", TEXT_TYPE, 503)
 
     return Site(
         {
             "/": lambda query: Answer(page, HTML_TYPE, headers=policy),
-            "/healthz": lambda query: health_answer(live.connected),
+            "/healthz": health,
             "/metrics": lambda query: Answer(live.metrics().encode("utf-8", "replace"), METRICS_TYPE),
             "/api/states": lambda query: Answer(json_body(live.states_json())),
             "/api/events": asking(lambda query: events_answer(consumer, query)),
@@ -220,27 +212,12 @@ def site_of(live: LiveStates, consumer: "Consumer", settings: NatsSettings) -> S
     )
 
 
-def _in_turn(places: threading.Semaphore, question: Callable[[Query], Answer], query: Query) -> Answer:
-    if not places.acquire(timeout=QUESTION_S):
-        raise ObserveError("too many questions at once", "ask again in a moment")
-    try:
-        return question(query)
-    finally:
-        places.release()
-
-
-def health_answer(connected: bool) -> Answer:
-    """Return whether this server sees NATS."""
-    return Answer(b"ok\n", TEXT_TYPE) if connected else Answer(b"NATS is away\n", TEXT_TYPE, 503)
-
-
 def events_answer(consumer: "Consumer", query: Query) -> Answer:
     """Return the last stored events that the query lets through, oldest first, as they are stored."""
     _refuse_unknown(query, ("since", "until", "type", "process", "stack", "limit"))
     types = choices("type", query.get("type"), [str(one) for one in EventType])
-    number = _limit_of(query)
     found, _ = consumer.recent(
-        number,
+        whole_number("limit", _one(query, "limit") or str(EVENTS_GIVEN), 1, EVENTS_MOST),
         query.get("process", ()),
         types,
         keep=lambda event: True,
@@ -290,16 +267,8 @@ def report_answer(settings: NatsSettings, query: Query) -> Answer:
     return Answer(json_body(report_json(findings)))
 
 
-def _limit_of(query: Query) -> int:
-    text = _one(query, "limit") or str(EVENTS_GIVEN)
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= EVENTS_MOST:
-        raise UsageError(f"limit {text!r} is no number from 1 to {EVENTS_MOST}", "leave it out, or mend it")
-    return int(text)
-
-
 def _one(query: Query, name: str) -> str | None:
-    found = query.get(name) or [""]
-    return found[-1] or None
+    return query.get(name, [""])[-1] or None
 
 
 def _refuse_unknown(query: Query, known: tuple[str, ...]) -> None:

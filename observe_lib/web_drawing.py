@@ -53,8 +53,7 @@ function count(cell, name, number, loud) {
 function drawAge(it) {
   const since = it.row.alive ? it.since : it.ended, stale = silent[it.row.stack];
   put(it.cells[3], stale || !since ? "–" : age(now() - since) + (it.row.alive ? "" : " ago"));
-  const title = since ? (it.row.alive ? "up since " : "ended ") + clock(since) : "";
-  if (it.cells[3].title !== title) it.cells[3].title = title;
+  mark(it.cells[3], "title", since ? (it.row.alive ? "up since " : "ended ") + clock(since) : "");
 }
 function accepts(it) {
   return (!view.show || condition(it) === view.show)
@@ -143,7 +142,7 @@ function drawLine(it, cell = it.cells[6], pixels = 180) {
   const node = cell.querySelector("svg") || cell.appendChild(emptyLine());
   for (const path of node.children) mark(path, "d", paths[path.getAttribute("class")]);
   mark(node, "aria-label", label);
-  if (cell.title !== label) cell.title = label;
+  mark(cell, "title", label);
 }
 function linePaths(spans, blind, from, to, least) {
   const paths = {up: "", unhealthy: "", down: "", outage: "", blank: "", blind: ""};

