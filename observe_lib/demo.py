@@ -27,12 +27,13 @@ from .config import VERSION, ComposeSettings, NatsSettings
 from .consumer import Consumer
 from .errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError, ObserveError, UsageError
 from .events import Event, EventType, Severity
+from .nats_client import connect
 from .nats_server import NatsServer, Say, find_nats_server
 from .observer import ADAPTER
 from .output import EventTable, Style, printable
 from .process_compose import ComposeClient
 from .stand_in import LACKS, StandInCompose
-from .stream import STREAM, connect
+from .stream import STREAM
 
 #: when `worker` is stopped and started, in seconds since the beginning; and again after so many
 STOPS_AT_S, STARTS_AT_S, AGAIN_AFTER_S = 5.0, 10.0, 20.0

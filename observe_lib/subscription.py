@@ -4,10 +4,11 @@ Each subscription has a thread of its own, "observe-handler-N"; it never touches
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
-from .bridge import log
+from .bridge import ignore, log
 from .config import moment_of, names
 from .events import OBSERVE, Event, filter_subjects, process_matches
 from .feed import Feed, Mark, Message
@@ -61,9 +62,9 @@ class Subscription:
         self,
         feed: Feed,
         wanted: Wanted,
-        handler: Handler,
-        on_live: Callable[[], object],
-        on_wait: Callable[[str], object],
+        handler: Handler = ignore,
+        on_live: Callable[[], object] = ignore,
+        on_wait: Callable[[str], object] = ignore,
     ) -> None:
         #: payloads that are no event; events whose handler raised; durable: events given up after four tries
         self.malformed = self.failed = self.skipped = 0
@@ -81,26 +82,19 @@ class Subscription:
 
         With `until_seq` none that is stored after that place.
         """
-        for item in self.feed.items():
-            if not isinstance(item, Message):
-                if not follow:
-                    return
-            elif until_seq is not None and item.seq > until_seq:
-                return
-            elif event := self._decode(item):
-                yield event
+        with closing(self.feed.items() if follow else self.feed.stored(until_seq)) as items:
+            for item in items:
+                if isinstance(item, Message) and (event := self._decode(item)):
+                    yield event
 
     def _work(self) -> None:
-        try:
-            for item in self.feed.items():
-                if isinstance(item, Message):
-                    self._handle(item)
-                elif item is Mark.LIVE:
-                    self._attempt(self._on_live)
-                else:
-                    self._attempt(self._on_wait, self.feed.absence())
-        finally:
-            self.feed.closed()
+        for item in self.feed.items():
+            if isinstance(item, Message):
+                self._handle(item)
+            elif item is Mark.LIVE:
+                self._attempt(self._on_live)
+            else:
+                self._attempt(self._on_wait, self.feed.absence())
 
     def _handle(self, message: Message) -> None:
         event = self._decode(message)

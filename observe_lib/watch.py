@@ -21,8 +21,8 @@ from .output import EventTable, Style, add_output_flags, json_line, printable, s
 from .times import UTC, format_time, now_utc
 
 if TYPE_CHECKING:
-    from .bucket import Retained
     from .consumer import Consumer
+    from .past import Retained
 
 #: events between the subscription's thread and the screen; when it is full, NATS waits
 INBOX_SIZE = 1000
@@ -221,7 +221,7 @@ class Screen:
 
     def summary(self, stored: "Retained | None") -> str:
         """Return in one line how much was printed, of what time, and whether that is all there was."""
-        first = stored.first_at if stored and not stored.complete else None
+        first = stored.first_at if stored else None
         text = f"{self._printed} event{'s' * (self._printed != 1)}"
         if self._span:
             text += f", from {self._style.clock(self._span[0])} to {self._style.clock(self._span[1])}"
