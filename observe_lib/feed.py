@@ -118,7 +118,7 @@ class Feed:
                 item = self._items.get()
                 if self.ended or item is Mark.END:
                     return
-                if self._items.qsize() == self._pace.batch // 2:
+                if self._items.qsize() == self._pace.batch:
                     self._connection.bridge.call(self._wake.set)
                 yield item
         finally:
@@ -237,7 +237,7 @@ class Feed:
         await pause(self._wake, self._ack_wait_s / 3 if self._held else self._pace.heartbeat_s)
 
     def _has_room(self) -> bool:
-        return not self._held if self._durable else self._items.qsize() <= self._pace.batch // 2
+        return not self._held if self._durable else self._items.qsize() <= self._pace.batch
 
     async def _ask(self, nc: Client, name: str, inbox: str) -> None:
         """Send one pull; nats-py's fetch would wait until a batch is full, and loses what comes too late."""
