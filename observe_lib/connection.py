@@ -121,18 +121,16 @@ class Connection:
     async def _live(self) -> Client:
         """Return the connection once it works, a new one where the library does not mend it."""
         async with self._lock:
-            end = time.monotonic() + PATIENCE_S
-            while self._closing or not self._is_settled(end):  # when it closes, the loop ends soon
-                await asyncio.sleep(BREAK_LOOK_S)
             assert self._nc is not None, "open() comes first"
+            end = time.monotonic() + PATIENCE_S
+            # while it closes, too: the loop ends soon
+            while self._closing or not (self.is_up or self._nc.is_closed or time.monotonic() > end):
+                await asyncio.sleep(BREAK_LOOK_S)
             if not self._nc.is_connected:
                 await self._nc.close()
                 self._nc = await self._connect(forever=True)
                 log.warning("connected to %s again", self.url)
             return self._nc
-
-    def _is_settled(self, end: float) -> bool:
-        return self._nc is None or self._nc.is_connected or self._nc.is_closed or time.monotonic() > end
 
     async def _close(self) -> None:
         self._closing = True
