@@ -26,10 +26,10 @@ from .vigil import GOALS, Outcome, Vigil
 
 #: what a durable subscription may be called
 DURABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-#: waiting looks at least this often: that nothing is heard any more is no event
-LOOK_AGAIN_S = 0.5
-#: and no more often than this, however much happens
+#: waiting looks this often whether something was heard
 LOOK_GAP_S = 0.1
+#: and thinks again this often anyway: that nothing is heard any more is no event
+LOOK_AGAIN_S = 0.5
 #: `close()` waits no longer than this for handlers that are still at work
 HANDLERS_END_S = 5.0
 
@@ -240,21 +240,21 @@ class Consumer:
         self, vigil: Vigil, tracker: Tracker, timeout_s: float, on_outcome: Callable[[Outcome], object]
     ) -> None:
         """Look again and again until it is over."""
-        version = 0
-        while not self._closed.is_set():
-            states, now, looked = tracker.states, now_utc(), time.monotonic()
-            for outcome in vigil.look(states, now, looked):
-                on_outcome(outcome)
-            if failure := vigil.failure():
-                raise failure
-            if vigil.over:
-                return
-            left_s = vigil.began + timeout_s - looked
-            if left_s <= 0:
-                raise vigil.timed_out(states, now, timeout_s)
-            version = tracker.wait(version, min(left_s, LOOK_AGAIN_S))
-            self._closed.wait(looked + LOOK_GAP_S - time.monotonic())
-        raise ObserveError("this Consumer was closed", "make a new one")
+        end, seen, looked = vigil.began + timeout_s, States(), float("-inf")
+        while True:
+            states, now, clock = tracker.states, now_utc(), time.monotonic()
+            if states is not seen or clock >= min(looked + LOOK_AGAIN_S, end):
+                seen, looked = states, clock
+                for outcome in vigil.look(states, now, clock):
+                    on_outcome(outcome)
+                if failure := vigil.failure():
+                    raise failure
+                if vigil.over:
+                    return
+                if clock >= end:
+                    raise vigil.timed_out(states, now, timeout_s)
+            if self._closed.wait(min(LOOK_GAP_S, max(0.0, end - clock))):
+                raise ObserveError("this Consumer was closed", "make a new one")
 
     @property
     def connected(self) -> bool:

@@ -40,10 +40,9 @@ _numbers = itertools.count(1)
 
 
 class Mark(Enum):
-    """What a feed says beside messages, in order with them."""
+    """What a feed says beside messages, in order with them; a text says what is missing yet."""
 
     LIVE = "the replay is over"
-    ABSENT = "there is no stream yet"
     END = "nothing more will come"
 
 
@@ -78,7 +77,7 @@ class Feed:
         self.ended = False
         self._connection, self._pace = connection, connection.pace
         self._filters, self._durable = filters, durable
-        self._items: queue.SimpleQueue[Message | Mark] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[Message | Mark | str] = queue.SimpleQueue()
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._running: concurrent.futures.Future[None] | None = None
         # from here on only the loop's thread
@@ -111,7 +110,7 @@ class Feed:
             raise
         return self
 
-    def items(self) -> Generator[Message | Mark, None, None]:
+    def items(self) -> Generator[Message | Mark | str, None, None]:
         """Yield what comes, until `end()`; nothing is read any more once this is closed."""
         try:
             while not self.ended:
@@ -153,10 +152,6 @@ class Feed:
         """Yield nothing more, from any thread; what was handed over can still be acknowledged."""
         self.ended = True
         self._items.put(Mark.END)
-
-    def absence(self) -> str:
-        """Return what is missing while there is no stream."""
-        return f"no {STREAM} on {self._connection.url} yet"
 
     def _note_end(self, running: "concurrent.futures.Future[None]") -> None:
         """A reading that was ended, or broke for a reason nobody thought of, leaves no reader waiting."""
@@ -308,7 +303,7 @@ class Feed:
         if self._created:
             log.warning("%s on %s is gone, waiting for it", STREAM, self._connection.url)
         elif not self._ready.done():
-            self._items.put(Mark.ABSENT)
+            self._items.put(f"no {STREAM} on {self._connection.url} yet")
             self._ready.set_result(None)
         self._created, self._new = "", False
         self._begin_anew()

@@ -29,6 +29,13 @@ BROKEN_CLOSE_S = 0.5
 #: an idle connection is asked this often whether it still lives; three questions unanswered end it
 PING_S = 5.0
 
+#: the settings of a connection that is tried for ever
+_ENDURING: dict[str, Any] = {
+    "reconnect_time_wait": RECONNECT_S,
+    "max_reconnect_attempts": -1,
+    "ping_interval": PING_S,
+    "max_outstanding_pings": 2,
+}
 _START_HINT = "start one (nats-server -js), or name another: NATS_URL or --nats-url"
 #: how the other side of TLS says that it takes no certificate of ours
 _CERTIFICATE_ALERTS = ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE")
@@ -83,17 +90,8 @@ async def _connect_once(settings: NatsSettings, name: str, timeout_s: float) -> 
         if len(failures) == len(servers):
             raise _GaveUp
 
-    options = {
-        **_credentials(settings),
-        "servers": servers,
-        "name": name,
-        "error_cb": note_failure,
-        "connect_timeout": step_s,
-        "reconnect_time_wait": RECONNECT_S,
-        "max_reconnect_attempts": -1,
-        "ping_interval": PING_S,
-        "max_outstanding_pings": 2,
-    }
+    options = _credentials(settings) | _ENDURING
+    options |= {"servers": servers, "name": name, "connect_timeout": step_s, "error_cb": note_failure}
     try:
         await asyncio.wait_for(client.connect(**options), timeout_s)
         wants_tls = "tls://" in settings.url

@@ -145,26 +145,23 @@ async def ask_stream(
 
 async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> bool:
     """See that PROCESS_STATES is there; return whether it was made now. Errors as `ensure_stream`."""
-    try:
-        await js.key_value(BUCKET)
-        return False
-    except BucketNotFoundError:
-        pass
-    except BadBucketError as error:
-        hint = f"nats stream rm KV_{BUCKET}"
-        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint) from error
-    except APIError as error:
-        raise refused(server_address(js), error, f"refuses the bucket {BUCKET}") from error
     config = api.KeyValueConfig(
         BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas or 1
     )
     try:
-        await js.create_key_value(config)
+        try:
+            await js.key_value(BUCKET)
+            return False
+        except BucketNotFoundError:
+            await js.create_key_value(config)
+            return True
+    except BadBucketError as error:
+        hint = f"nats stream rm KV_{BUCKET}"
+        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint) from error
     except APIError as error:
-        if error.err_code != _NAME_TAKEN:
-            raise refused(server_address(js), error, f"refuses the bucket {BUCKET}") from error
-        return False
-    return True
+        if error.err_code == _NAME_TAKEN:  # somebody else was faster
+            return False
+        raise refused(server_address(js), error, f"refuses the bucket {BUCKET}") from error
 
 
 def refused(where: str, error: APIError, what: str) -> NatsError:

@@ -26,9 +26,9 @@ CHUNK = 500
 class Tracker:
     """One table of all processes, from `open()` to `close()`.
 
-    `on_event` is called, in the subscription's thread, with each event that is new. The crashes of the last
-    24 hours are looked up in the stream first, for the processes that `crashes_of` names (none given: all;
-    None: not at all).
+    `on_event` is called, in the subscription's thread, with each event that is new, before it counts. The
+    crashes of the last 24 hours are looked up in the stream first, for the processes that `crashes_of` names
+    (none given: all; None: not at all).
     """
 
     def __init__(
@@ -39,10 +39,9 @@ class Tracker:
         on_event: Callable[[Event], object] = ignore,
     ) -> None:
         self._connection, self._crashes_of, self._on_event = connection, crashes_of, on_event
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._states = States()
         self._fresh: list[Event] = []
-        self._version = 0
         self._look = asyncio.Event()
 
     def open(self) -> "Tracker":
@@ -59,16 +58,10 @@ class Tracker:
 
     @property
     def states(self) -> States:
-        """What is known now."""
-        with self._changed:
+        """What is known now; the same object as long as nothing is heard."""
+        with self._lock:
             self._settle()
             return self._states
-
-    def wait(self, version: int, timeout_s: float) -> int:
-        """Wait until something was heard since that version (0: of the beginning), or for `timeout_s`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._version > version, timeout_s)
-            return self._version
 
     def close(self) -> None:
         """End it; returns at once."""
@@ -82,15 +75,13 @@ class Tracker:
         self._states = fold_back(self._states, events)
 
     def _hear(self, event: Event) -> None:
-        with self._changed:
+        self._on_event(event)
+        with self._lock:
             self._fresh.append(event)
             if len(self._fresh) >= CHUNK:
                 self._settle()
-            self._version += 1
-            self._changed.notify_all()
         if event.of_observer:
             self._connection.bridge.call(self._look.set)
-        self._on_event(event)
 
     def _settle(self) -> None:
         if self._fresh:
@@ -104,8 +95,6 @@ class Tracker:
             await pause(self._look, LEASE_LOOK_S)
             with suppress(NatsError, OSError):
                 leases = await self._connection.answer(read_leases)
-                with self._changed:
+                with self._lock:
                     self._settle()
                     self._states = with_leases(self._states, leases)
-                    self._version += 1
-                    self._changed.notify_all()

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,13 @@ class TestBadInput:
         writer.put(event("a", seq=1))
         seen.until_count(1)
         assert subscription.malformed == 6
+
+    def test_a_seq_that_no_adapter_gives_harms_nothing(self, writer, consumer):
+        seen = Seen()
+        subscription = consumer.subscribe(seen, new=True)
+        writer.put(event("a", seq=0), replace(event("b"), seq=-1), event("b", seq=1), event("c", seq=1))
+        assert [one.seq for one in seen.until_count(4)] == [0, -1, 1, 1]
+        assert subscription.malformed == 0
 
     def test_events_of_a_megabyte(self, writer, consumer):
         seen = Seen()
