@@ -1,4 +1,4 @@
-"""What a feed reads from a message beside its payload; the reading itself is in `integration/test_consumer.py`."""
+"""What a feed reads from a message beside its payload; its reading is tested with a `Consumer`."""
 
 import pytest
 
