@@ -17,6 +17,23 @@ T = TypeVar("T")
 log = logging.getLogger("observe_lib")
 
 
+def ignore(*_: object) -> None:
+    """Do nothing: the callback of who does not care."""
+
+
+async def pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait until the event is set, or so long, and clear it.
+
+    Not wait_for: before Python 3.12 it may swallow that we are being cancelled.
+    """
+    tick = asyncio.get_running_loop().call_later(seconds, event.set)
+    try:
+        await event.wait()
+    finally:
+        tick.cancel()
+    event.clear()
+
+
 class Bridge:
     """One loop thread, from `start()` to `stop()`; it cannot be started again.
 

@@ -6,36 +6,32 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
-from nats.js import JetStreamContext
-
-from .bridge import Bridge, T
-from .bucket import Retained, drop_stack, retained
+from .bridge import ignore
+from .bucket import drop_stack
 from .config import NatsSettings, choices, nats_settings
-from .connection import Connection
+from .connection import Connection, Pace
 from .errors import ObserveError, UsageError
 from .events import Event, EventType
-from .feed import Feed, Pace
+from .feed import Feed
+from .past import Retained, retained
 from .states import States
-from .stream import ignore
 from .subscription import Handler, Subscription, Wanted, When, texts_of, wanted_of
-from .times import earlier, now_utc
+from .times import now_utc
 from .tracker import Tracker
 from .vigil import GOALS, Outcome, Vigil
 
 #: what a durable subscription may be called
 DURABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-#: no adapter's clock is further ahead of the server's: `since` goes by the former, the stream by the latter
-SKEW_MAX_S = 300.0
-#: waiting looks at least this often: that nothing is heard any more is no event
-LOOK_AGAIN_S = 0.5
-#: and no more often than this, however much happens
+#: waiting looks this often whether something was heard
 LOOK_GAP_S = 0.1
+#: and thinks again this often anyway: that nothing is heard any more is no event
+LOOK_AGAIN_S = 0.5
 #: `close()` waits no longer than this for handlers that are still at work
-CLOSE_S = 5.0
+HANDLERS_END_S = 5.0
 
 
 class Consumer:
@@ -56,26 +52,23 @@ class Consumer:
         self._timeout_s, self._name, self._pace = timeout_s, name, pace
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._bridge: Bridge | None = None
         self._connection: Connection | None = None
         self._subscriptions: list[Subscription] = []
         self._tracker: Tracker | None = None
 
     def connect(self) -> "Consumer":
         """Connect, if it is not connected yet; NatsError within the timeout if that cannot be."""
+        self._connected()
+        return self
+
+    def _connected(self) -> Connection:
         with self._lock:
             if self._closed.is_set():
                 raise ObserveError("this Consumer is closed", "make a new one")
-            if not self._bridge:
-                bridge, connection = Bridge(), Connection(self._settings, self._name, self._timeout_s)
-                bridge.start()
-                try:
-                    bridge.run(connection.open())
-                except BaseException:
-                    bridge.stop()
-                    raise
-                self._bridge, self._connection = bridge, connection
-        return self
+            if self._connection is None:
+                parts = (self._settings, self._name, self._timeout_s, self._pace)
+                self._connection = Connection(*parts).open()
+            return self._connection
 
     def close(self) -> None:
         """End all subscriptions and the connection; waits for running handlers, but not for its own."""
@@ -92,15 +85,13 @@ class Consumer:
 
     def _close(self) -> None:
         with self._lock:
-            end = time.monotonic() + CLOSE_S
+            end = time.monotonic() + HANDLERS_END_S
             for subscription in self._subscriptions:
                 if subscription.thread.ident:
                     subscription.thread.join(max(0.0, end - time.monotonic()))
-            if self._bridge and self._connection:
-                with suppress(ObserveError, TimeoutError):
-                    self._bridge.run(self._connection.close(), CLOSE_S)
-                self._bridge.stop()
-            self._bridge = self._connection = None
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
 
     def __enter__(self) -> "Consumer":
         return self.connect()
@@ -138,7 +129,8 @@ class Consumer:
         whose handler raises comes again after 1, 5 and 30 s. UsageError, NatsError (nothing may be read).
         """
         wanted = wanted_of(process, types, exclude_types, stack, companions, since, until)
-        subscription = self._open(wanted, new, durable, handler, on_live, on_wait, start_seq=start_seq)
+        callbacks = (handler, on_live, on_wait)
+        subscription = self._open(wanted, *callbacks, new=new, durable=durable, start_seq=start_seq)
         subscription.thread.start()
         return subscription
 
@@ -173,15 +165,14 @@ class Consumer:
 
         Connects if need be, and then disconnects at the end, unless something else was subscribed meanwhile.
         """
-        connected = self._bridge is not None
         wanted = wanted_of(process, types, exclude_types, stack, True, since, until)
         start_seq = 1 if wanted.until and not wanted.since else 0
-        subscription = self._open(wanted, new, None, ignore, ignore, ignore, start_seq=start_seq)
+        connected = self._connection is not None
+        subscription = self._open(wanted, new=new, start_seq=start_seq)
         try:
             yield from subscription.events(follow and until is None)
         finally:
             subscription.stop()
-            subscription.feed.closed()
             if not connected and all(one.feed.ended for one in self._subscriptions):
                 self._close()
 
@@ -199,22 +190,15 @@ class Consumer:
         `keep` has the last say; `filters` are those of `events`. Reads ever further back until it has them.
         """
         wanted = wanted_of(process, types, **filters)
-        stream = self.retained()
-        if stream is None:
-            return [], 0
-        span = max(256, 4 * number)
-        while True:
+        stream, span = self.retained(), max(256, 4 * number)
+        while stream.stream:
             start_seq = 0 if wanted.since else max(stream.first_seq, stream.last_seq - span + 1, 1)
-            subscription = self._open(wanted, False, None, ignore, ignore, ignore, start_seq=start_seq)
-            try:
-                stored = subscription.events(False, stream.last_seq)
-                found = deque((event for event in stored if keep(event)), maxlen=number)
-            finally:
-                subscription.stop()
-                subscription.feed.closed()
+            events = self._open(wanted, start_seq=start_seq).events(False, stream.last_seq)
+            found = deque((event for event in events if keep(event)), maxlen=number)
             if len(found) == number or start_seq <= stream.first_seq:  # all of what `since` says, too
                 return list(found), stream.last_seq
             span *= 8
+        return [], 0
 
     def states(self, crashes_of: Sequence[str] | None = ()) -> States:
         """Return what is known of all processes now: read once, from then on kept current by the events.
@@ -222,10 +206,10 @@ class Consumer:
         Connects if need be; the first call reads the bucket, and the crashes of a day of the processes that
         `crashes_of` names (none given: all; None: of none). Later calls cost little.
         """
-        self.connect()
+        connection = self._connected()
         with self._lock:
             if self._tracker is None:
-                self._tracker = Tracker(*self._parts(), crashes_of=crashes_of).open(self._timeout_s)
+                self._tracker = Tracker(connection, crashes_of=crashes_of).open()
             return self._tracker.states
 
     def wait_for(
@@ -244,41 +228,42 @@ class Consumer:
         Raises GoalMissedError when one cannot become so any more (or had an event of a type in `fail_on`),
         TimedOutError, UsageError.
         """
-        self.connect()
-        began = time.monotonic()
         patterns, asked = wanted_of(process).processes, choices("goals", texts_of(goals), GOALS)
         if not patterns or not asked:
             raise UsageError("nothing to wait for", "name a process, and what it is to become")
-        vigil = Vigil(patterns, asked, began, texts_of(fail_on), stack)
-        tracker = Tracker(*self._parts(), crashes_of=None, on_event=vigil.hear)
-        version = 0
-        try:
-            tracker.open(self._timeout_s)
-            while not self._closed.is_set():
-                states, now, looked = tracker.states, now_utc(), time.monotonic()
-                for outcome in vigil.look(states, now, looked):
+        vigil = Vigil(patterns, asked, time.monotonic(), texts_of(fail_on), stack)
+        with closing(Tracker(self._connected(), crashes_of=None, on_event=vigil.hear).open()) as tracker:
+            self._keep(vigil, tracker, timeout_s, on_outcome)
+        return list(vigil.outcomes.values())
+
+    def _keep(
+        self, vigil: Vigil, tracker: Tracker, timeout_s: float, on_outcome: Callable[[Outcome], object]
+    ) -> None:
+        """Look again and again until it is over."""
+        end, seen, looked = vigil.began + timeout_s, States(), float("-inf")
+        while True:
+            states, now, clock = tracker.states, now_utc(), time.monotonic()
+            if states is not seen or clock >= min(looked + LOOK_AGAIN_S, end):
+                seen, looked = states, clock
+                for outcome in vigil.look(states, now, clock):
                     on_outcome(outcome)
                 if failure := vigil.failure():
                     raise failure
                 if vigil.over:
-                    return list(vigil.outcomes.values())
-                left_s = began + timeout_s - looked
-                if left_s <= 0:
+                    return
+                if clock >= end:
                     raise vigil.timed_out(states, now, timeout_s)
-                version = tracker.wait(version, min(left_s, LOOK_AGAIN_S))
-                self._closed.wait(looked + LOOK_GAP_S - time.monotonic())
-            raise ObserveError("this Consumer was closed", "make a new one")
-        finally:
-            tracker.close()
+            if self._closed.wait(min(LOOK_GAP_S, max(0.0, end - clock))):
+                raise ObserveError("this Consumer was closed", "make a new one")
 
     @property
     def connected(self) -> bool:
         """Whether the server is there just now; a lost one is tried again for ever."""
         return self._connection is not None and self._connection.is_up
 
-    def retained(self) -> Retained | None:
-        """Return what the stream still holds; None where there is no stream."""
-        return self._ask(retained)
+    def retained(self) -> Retained:
+        """Return what the stream still holds."""
+        return self._connected().ask(retained)
 
     def forget(self, stack: str) -> int:
         """Drop what the bucket holds of a stack, and return how many records there were; never an event.
@@ -286,7 +271,7 @@ class Consumer:
         ObserveError while its adapter lives.
         """
         self.check_forgettable(stack)
-        return self._ask(lambda js: drop_stack(js, stack))
+        return self._connected().ask(lambda js: drop_stack(js, stack))
 
     def check_forgettable(self, stack: str) -> None:
         """ObserveError while the adapter of a stack lives: it would write its records again."""
@@ -296,38 +281,27 @@ class Consumer:
             host, pid = found.lease.get("host", "?"), found.lease.get("pid", "?")
             raise ObserveError(f"the adapter of {stack} is alive (pid {pid} on {host})", "stop it first")
 
-    def _ask(self, question: Callable[[JetStreamContext], Coroutine[Any, Any, T]]) -> T:
-        self.connect()
-        bridge, connection, _ = self._parts()
-        return bridge.run(connection.ask(question, self._timeout_s))
-
-    def _parts(self) -> tuple[Bridge, Connection, Pace]:
-        if not self._bridge or not self._connection:
-            raise ObserveError("this Consumer is closed", "make a new one")
-        return self._bridge, self._connection, self._pace
-
     def _open(
-        self, wanted: Wanted, new: bool, durable: str | None, *callbacks: Any, start_seq: int = 0
+        self,
+        wanted: Wanted,
+        *callbacks: Any,
+        new: bool = False,
+        durable: str | None = None,
+        start_seq: int = 0,
     ) -> Subscription:
         if (new or durable) and (wanted.since or start_seq):
             raise UsageError("new and durable say where to begin, and so does since", "leave one of them out")
         if durable is not None and not DURABLE_NAME.fullmatch(durable):
             raise UsageError(f"{durable!r} is no name for a durable", "take 1 to 64 of A-Z a-z 0-9 _ -")
-        self.connect()
         feed = Feed(
-            *self._parts(),
+            self._connected(),
             wanted.subjects(),
             new=new,
             durable=durable or "",
             start_seq=start_seq,
-            start_time=earlier(wanted.since, SKEW_MAX_S) if wanted.since else None,
+            since=wanted.since,
         )
         subscription = Subscription(feed, wanted, *callbacks)
         self._subscriptions = [one for one in self._subscriptions if not one.feed.ended] + [subscription]
-        try:
-            feed.open(self._timeout_s)
-        except BaseException:
-            subscription.stop()
-            feed.closed()
-            raise
+        feed.open()
         return subscription

@@ -14,8 +14,7 @@ from nats.js.errors import NotFoundError
 
 from .events import Event, dump_json, encode_token
 from .link import Link, WrongLastError
-from .reader import reader_config
-from .stream import BUCKET, STREAM
+from .stream import BUCKET, STREAM, reader_config
 from .times import earlier, parse_time
 
 _PREFIX = f"$KV.{BUCKET}."

@@ -12,9 +12,11 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from .bridge import ignore
 from .config import NatsSettings
 from .errors import NatsError
-from .stream import NatsRefusedError, connect, ignore, unreachable
+from .nats_client import connect, unreachable
+from .stream import NatsRefusedError
 
 #: a message not acknowledged by then is sent again, under its own id
 ACK_WAIT_S = 2.0

@@ -18,7 +18,8 @@ from .config import NatsSettings
 from .errors import NatsError
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
 from .lease import LEASE_S, identity, is_dead
-from .stream import BUCKET, STREAM, connect, refused
+from .nats_client import connect
+from .stream import BUCKET, STREAM, refused
 from .times import format_duration, now_utc, parse_time, seconds_between
 
 #: how long one question to the server may take; what is not permitted is not answered at all

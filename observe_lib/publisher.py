@@ -12,7 +12,7 @@ from typing import Any
 
 from nats.js import JetStreamContext, api
 
-from .bridge import Bridge, log
+from .bridge import Bridge, ignore, log
 from .config import NatsSettings
 from .errors import ObserveError
 from .events import OBSERVE, SCHEMA, Event, Key, dump_json
@@ -20,7 +20,7 @@ from .lanes import SMALLER, Batch, ProcessLane, lane_key
 from .ledger import Entry, Ledger
 from .link import DENIED_AFTER_S, DeniedError, Link, SkippedError, TooLargeError, WrongLastError
 from .runs import Known, from_record, to_record
-from .stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream, ignore
+from .stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream
 from .tails import Tails
 from .tenure import HEARTBEAT_S, LEASE_KEY, Tenure
 from .times import format_duration, now_utc, parse_time, seconds_between

@@ -60,7 +60,7 @@ def run_report(args: argparse.Namespace) -> int:
     from .past import Past
 
     with Past(settings) as past:
-        kept = past.kept()
+        kept = past.retained()
         if not kept.stream:
             note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
             return EXIT_OK

@@ -2,7 +2,7 @@
 Pure; folded from the bucket's records and from events. A `States` never changes, so any thread may read one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,13 +14,10 @@ from .times import parse_time
 SILENT_S = 20.0
 #: crashes are counted over this span (in minutes, so that a crash loop of a day stays small)
 DAY = timedelta(hours=24)
-#: so many of a process's latest turns are kept, for small histories
-TURNS = 60
 #: what ends a begun run, and what begins one
 ENDS = frozenset((EventType.STOPPED, EventType.CRASHED))
 BEGINS = frozenset((EventType.STARTED, EventType.RESTARTED))
 
-_TURNS = frozenset((*ENDS, *BEGINS, EventType.HEALTHY, EventType.UNHEALTHY))
 _GONE_STATUS = "Removed"
 
 
@@ -52,13 +49,6 @@ class Seen(NamedTuple):
         return self if event.seq is None else Seen(event.seq, event.seen_at)
 
 
-class Turn(NamedTuple):
-    """Something that began, ended, or changed a process's health: when, and the event's type."""
-
-    at: datetime
-    type: str
-
-
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
     """One process of one stack, as the last thing heard of it says. Whether that still holds is the
@@ -79,13 +69,12 @@ class ProcessRow:
     reason: str = ""  #: why the last run ended: DESIGN section 4's classes
     restarts: int = 0
     crashes: tuple[tuple[datetime, int], ...] = ()  #: (minute, how many), oldest first, of a day at most
-    turns: tuple[Turn, ...] = ()  #: the latest, oldest first
     last: Event | None = None  #: the last event that is no companion
     last_crash: Event | None = None  #: with its log tail; None: not read, or none
     crashed_at: datetime | None = None  #: when it last crashed, also where the event was not read
     state: Mapping[str, Any] = field(default_factory=dict)  #: as process-compose last sent it
     folded: Seen = Seen()  #: what the fields above hold
-    counted: Seen = Seen()  #: what crashes and turns hold
+    counted: Seen = Seen()  #: what crashes holds
 
     def crashes_since(self, moment: datetime) -> int:
         """Return how many crashes there were from that minute on."""
@@ -117,14 +106,13 @@ class StackRow:
     name: str
     beat_at: datetime | None = None  #: the last heartbeat, on our own clock; None: never read
     lease: Mapping[str, Any] = field(default_factory=dict)  #: as it is in the bucket
-    dead: bool = False  #: the lease says goodbye, or its process is known to be no more
+    dead: bool = False  #: its process is known to be no more
     source: str = ""  #: last event type of process-compose itself, "" if none
     source_since: datetime | None = None  #: when it began to be so
     source_error: str = ""
     adapter: str = ""  #: last event type of the adapter itself
     adapter_since: datetime | None = None
     observed: Mapping[str, Seen] = field(default_factory=dict)
-    last_event_at: datetime | None = None  #: `observed_at` of its newest event, on its adapter's clock
 
     def silence(self, now: datetime) -> Silence | None:
         """Return why its rows are stale, None if they are not."""
@@ -176,32 +164,30 @@ def fold_all(states: States, events: Iterable[Event]) -> States:
     rows, stacks = dict(states.rows), dict(states.stacks)
     for event in events:
         name = event.stack or "-"
-        stack = stacks.get(name) or StackRow(name)
+        stack = stacks.setdefault(name, StackRow(name))
         if event.of_observer:
             stacks[name] = observe_event(stack, event)
             continue
-        if name not in stacks:
-            stacks[name] = stack
         place = Place(name, event.namespace, event.process)
         row = rows.get(place) or ProcessRow(place)
         if not row.folded.has(event):
             if event.renamed_from:
                 row = _rename_row(rows, row, event.renamed_from)
             row = apply_event(row, event)
-        rows[place] = _count_turn(row, event)
+        rows[place] = _count_crash(row, event)
     return States(rows, stacks)
 
 
 def fold_back(states: States, events: Iterable[Event]) -> States:
-    """Return the states with what older events, in their order, add to the rows' crashes and turns.
+    """Return the states with what older events, in their order, add to the rows' crashes, and nothing else.
 
-    For a look back into the stream: it comes before `fold` is given newer ones, and changes nothing else.
+    For a look back into the stream, before `fold_all` is given newer ones.
     """
     rows = dict(states.rows)
     for event in events:
         place = Place(event.stack or "-", event.namespace, event.process)
         if not event.of_observer and place in rows:
-            rows[place] = _count_turn(rows[place], event)
+            rows[place] = _count_crash(rows[place], event)
     return States(rows, states.stacks)
 
 
@@ -210,7 +196,7 @@ def note_lease(
 ) -> States:
     """Return the states after a look at a stack's lease, which was written at `beat_at` on our clock."""
     row = states.stacks.get(stack) or StackRow(stack)
-    row = replace(row, lease=lease, beat_at=beat_at, dead=dead or bool(lease.get("stopped")))
+    row = replace(row, lease=lease, beat_at=beat_at, dead=dead)
     return States(states.rows, {**states.stacks, stack: row})
 
 
@@ -227,9 +213,8 @@ def apply_event(row: ProcessRow, event: Event) -> ProcessRow:
     if event.type in BEGINS:
         changes = {"alive": True, "since": parse_time(event.timestamp), "exit_code": None, "reason": ""}
     elif event.type in ENDS:
-        ended_at = parse_time(event.timestamp)
-        changes = {"alive": False, "ended_at": ended_at, "exit_code": event.exit_code}
-        changes["reason"] = event.reason or ""
+        changes = {"alive": False, "exit_code": event.exit_code, "reason": event.reason or ""}
+        changes["ended_at"] = parse_time(event.timestamp)
     elif gone:
         changes = {"alive": False}
     elif event.initial and event.type == EventType.STATUS_CHANGED:
@@ -256,20 +241,14 @@ def apply_event(row: ProcessRow, event: Event) -> ProcessRow:
     )
 
 
-def _count_turn(row: ProcessRow, event: Event) -> ProcessRow:
-    """Return the row with the event among its crashes and turns, if it is not yet."""
-    if event.type not in _TURNS or row.counted.has(event):
+def _count_crash(row: ProcessRow, event: Event) -> ProcessRow:
+    """Return the row with the event among its crashes, if it is one and not yet there."""
+    if event.type != EventType.CRASHED or row.counted.has(event):
         return row
-    at = parse_time(event.timestamp)
-    turns = (*row.turns[1 - TURNS :], Turn(at, event.type))
-    if event.type != EventType.CRASHED:
-        return replace(row, turns=turns, counted=row.counted.after(event))
-    crashes = _with_crashes(row.crashes, _minute(at), event.count)
-    last = row.last_crash
+    at, last = parse_time(event.timestamp), row.last_crash
     return replace(
         row,
-        turns=turns,
-        crashes=crashes,
+        crashes=_with_crashes(row.crashes, _minute(at), event.count),
         counted=row.counted.after(event),
         last_crash=event if last is None or event.seen_at > last.seen_at else last,
         crashed_at=max(at, row.crashed_at or at),
@@ -288,23 +267,17 @@ def _with_crashes(
 def _rename_row(rows: Mapping[Place, ProcessRow], row: ProcessRow, old: str) -> ProcessRow:
     """Return the row going on with the run of another name, told as `name` or `namespace/name`."""
     stack, namespace, _ = row.place
-    _, _, name = old.rpartition("/")
-    near = rows.get(Place(stack, namespace, old))
-    before = near or next((rows[p] for p in _places(rows, stack, old) if p.process == name), None)
+    places = (place for place in rows if place.stack == stack and str(place) == old)
+    before = rows.get(Place(stack, namespace, old)) or next((rows[place] for place in places), None)
     if before is None or not before.since:
         return replace(row, alive=True)
     return replace(row, alive=True, since=before.since, was_healthy=before.was_healthy)
 
 
-def _places(rows: Mapping[Place, ProcessRow], stack: str, text: str) -> Iterator[Place]:
-    return (place for place in rows if place.stack == stack and str(place) == text)
-
-
 def ended_code(state: Mapping[str, Any]) -> int | None:
     """Return the exit code that a state shows of a run that is over; None where there was none."""
-    return (
-        whole_or_none(state.get("exit_code")) if state.get("status") in ("Completed", "Restarting") else None
-    )
+    over = state.get("status") in ("Completed", "Restarting")
+    return whole_or_none(state.get("exit_code")) if over else None
 
 
 def whole_or_none(value: Any) -> int | None:
@@ -323,20 +296,15 @@ def observe_event(stack: StackRow, event: Event) -> StackRow:
     seen = stack.observed.get(event.process, Seen())
     if seen.has(event):
         return stack
-    observed = {**stack.observed, event.process: seen.after(event)}
+    stack = replace(stack, observed={**stack.observed, event.process: seen.after(event)})
     since, error = event.extra.get("since"), event.extra.get("error")
     try:
         at = parse_time(since if isinstance(since, str) else event.timestamp)
     except ValueError:
         at = parse_time(event.timestamp)
     if event.process == "adapter":
-        return replace(stack, observed=observed, adapter=event.type, adapter_since=at)
-    if event.process != "process-compose":
-        return replace(stack, observed=observed)
-    return replace(
-        stack,
-        observed=observed,
-        source=event.type,
-        source_since=at,
-        source_error=error if isinstance(error, str) else "",
-    )
+        return replace(stack, adapter=event.type, adapter_since=at)
+    if event.process == "process-compose":
+        told = error if isinstance(error, str) else ""
+        return replace(stack, source=event.type, source_since=at, source_error=told)
+    return stack

@@ -1,19 +1,13 @@
-"""JetStream as observe uses it: names, limits, how to connect, how to ensure, how to be read.
+"""JetStream as observe uses it: stream and bucket, their limits, how to ensure them, how they are read.
 Coroutines for the loop thread only; never deletes a stream or a bucket, never prints.
 """
 
-import asyncio
 import json
-import socket
-import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
-import nats.errors
-from nats.aio.client import Client, RawCredentials
 from nats.js import JetStreamContext, api
 from nats.js.errors import (
     APIError,
@@ -23,9 +17,9 @@ from nats.js.errors import (
     ServiceUnavailableError,
 )
 
-from .bridge import log
-from .config import DEFAULT_NATS_URL, NatsSettings
+from .config import DEFAULT_NATS_URL
 from .errors import NatsError
+from .times import UTC
 
 STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
@@ -34,18 +28,11 @@ SUBJECTS = ["core.process.>"]
 MAX_AGE_S = 86400.0
 #: how long the server remembers message ids; never longer than an event is kept
 DUPLICATE_WINDOW_S = 3600.0
-#: a broken connection is tried again this often, so that a server that is back is found at once
-RECONNECT_S = 0.25
-#: the longest wait between two tries of a first connection
-BACKOFF_MAX_S = 1.0
-#: a server takes no longer than this for each step of its greeting
-CONNECT_WITHIN_S = 2.0
-#: closing a connection that never was one takes no longer
-BROKEN_CLOSE_S = 0.5
-#: an idle connection is asked this often whether it still lives; three questions unanswered end it
-PING_S = 5.0
+#: more filters than this become one wider one
+MAX_FILTERS = 100
+#: the server drops a reader's consumer when nothing was read for so long
+FORGET_READER_S = 300.0
 
-_START_HINT = "start one (nats-server -js), or name another: NATS_URL or --nats-url"
 _BUILT_IN = "leave --nats-url out to use the built-in server"
 _SEE_STREAMS = f"nats stream info {STREAM} shows what there is"
 #: what to do about what JetStream answers, by its error code: no room for the account, subjects overlap
@@ -55,192 +42,10 @@ _HINTS_OF_API = {
 }
 _NO_JETSTREAM = {10039, 10076}
 _NAME_TAKEN = 10058
-#: how the other side of TLS says that it takes no certificate of ours
-_CERTIFICATE_ALERTS = ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE")
 
 
 class NatsRefusedError(NatsError):
     """NATS can be reached, and says no, or it cannot even be asked: trying again mends nothing."""
-
-
-def ignore(*_: object) -> None:
-    """Do nothing: the callback of who does not care."""
-
-
-async def connect(
-    settings: NatsSettings,
-    *,
-    name: str,
-    timeout_s: float = 5.0,
-    forever: bool = False,
-    heed_refusal: bool = False,
-    on_state: Callable[[str], None] = ignore,
-    on_link: Callable[[bool], None] = ignore,
-    on_error: Callable[[Exception], None] = ignore,
-) -> Client:
-    """Return a connection that reconnects for ever; NatsError if there is none within `timeout_s`.
-
-    With `forever` it tries until there is one (`heed_refusal`: or until NatsRefusedError says that there
-    will be none), and tells `on_state` each new reason why not. Afterwards
-    `on_link` hears False when the connection broke (or was given up: `is_closed`) and True when it is
-    back, and `on_error` hears what the server refuses. All are called in the loop's thread.
-    """
-    wait_s, said = 0.1, ""
-    while True:
-        try:
-            return await _connect_once(settings, name, timeout_s, on_link, on_error)
-        except NatsError as error:
-            if not forever or (heed_refusal and isinstance(error, NatsRefusedError)):
-                raise
-            if str(error) != said:
-                said = str(error)
-                on_state(said)
-        await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 2, BACKOFF_MAX_S)
-
-
-class _GaveUp(Exception):
-    """Ends the library's first connecting, which would otherwise go on for ever."""
-
-
-async def _connect_once(
-    settings: NatsSettings,
-    name: str,
-    timeout_s: float,
-    on_link: Callable[[bool], None],
-    on_error: Callable[[Exception], None],
-) -> Client:
-    client, servers, failures = Client(), settings.url.split(","), list[Exception]()
-    connected = closing = False
-
-    async def note_error(error: Exception) -> None:
-        if connected:
-            log.debug("nats: %s", error)
-            on_error(error)
-            return
-        failures.append(error)
-        if len(failures) >= len(servers) and not closing:
-            raise _GaveUp
-
-    async def note_break() -> None:
-        if connected:
-            on_link(False)
-
-    async def note_return() -> None:
-        on_link(True)
-
-    options = {
-        **_credentials(settings),
-        "servers": servers,
-        "name": name,
-        "error_cb": note_error,
-        "disconnected_cb": note_break,
-        "closed_cb": note_break,
-        "reconnected_cb": note_return,
-        "connect_timeout": min(timeout_s, CONNECT_WITHIN_S),
-        "reconnect_time_wait": RECONNECT_S,
-        "max_reconnect_attempts": -1,
-        "ping_interval": PING_S,
-        "max_outstanding_pings": 2,
-    }
-    try:
-        await asyncio.wait_for(client.connect(**options), timeout_s)
-        if "tls://" in settings.url and not client._server_info.get(
-            "tls_required"
-        ):  # it would go on in clear
-            raise NatsRefusedError(
-                f"{settings.url} speaks no TLS", "write nats:// to do without, or switch it on there"
-            )
-        connected = True
-    except (_GaveUp, asyncio.TimeoutError, OSError, nats.errors.Error) as error:
-        cause, within_s = (failures[-1], min(timeout_s, CONNECT_WITHIN_S)) if failures else (error, timeout_s)
-        raise unreachable(settings.url, cause, within_s) from cause
-    finally:
-        if not connected:
-            closing = True
-            # older nats-py has nothing open yet; asyncio waits for ever after a failed TLS handshake
-            with suppress(AttributeError, asyncio.TimeoutError):
-                await asyncio.wait_for(client.close(), BROKEN_CLOSE_S)
-    return client
-
-
-def _credentials(settings: NatsSettings) -> dict[str, Any]:
-    """Return what nats-py is to be told about who we are, read and checked here.
-
-    nats-py reads a .creds file without a JWT in it for ever, and a broken one again at each reconnect.
-    """
-    found: dict[str, Any] = {}
-    if settings.creds:
-        text = _secret(settings.creds)
-        if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
-            raise NatsRefusedError(
-                f"{settings.creds} is no NATS credentials file", "make one with: nsc generate creds"
-            )
-        found["user_credentials"] = RawCredentials(text)
-        _check_seed(settings.creds, text.partition("BEGIN USER NKEY SEED")[2].split("\n")[1])
-    elif settings.nkey:
-        found["nkeys_seed_str"] = _secret(settings.nkey).strip()
-        _check_seed(settings.nkey, found["nkeys_seed_str"])
-    elif settings.user and settings.password is not None:
-        found.update(user=settings.user, password=settings.password)
-    elif settings.token:
-        found["token"] = settings.token
-    if settings.ca or settings.cert:
-        found["tls"] = _tls(settings)
-    return found
-
-
-def _secret(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise NatsRefusedError(f"{path} cannot be read: {error}", "name one that can be") from error
-
-
-def _check_seed(path: str, seed: str) -> None:
-    try:
-        import nkeys
-    except ImportError as error:
-        raise NatsRefusedError("NATS keys need the package nkeys", "pip install nkeys") from error
-    try:
-        nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
-    except (nkeys.NkeysError, ValueError) as error:
-        hint = "it is the line that begins with SU"
-        raise NatsRefusedError(f"{path} holds no NATS user seed", hint) from error
-
-
-def _tls(settings: NatsSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca)
-        if settings.cert:
-            context.load_cert_chain(settings.cert, settings.key)
-    except (OSError, ValueError) as error:
-        hint = "look at NATS_CA, NATS_CERT and NATS_KEY: all PEM files"
-        raise NatsRefusedError(f"the TLS files for NATS cannot be used: {error}", hint) from error
-    return context
-
-
-def unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
-    """Return the two lines that say why there is no connection."""
-    text = (str(error) or type(error).__name__).removeprefix("nats: ").strip("'")
-    lower, hint, kind = text.lower(), _START_HINT, NatsError
-    if "authorization" in lower or "authentication" in lower:
-        kind = NatsError if "timeout" in lower else NatsRefusedError
-        text, hint = lower, "set NATS_CREDS=/path/to/user.creds, or NATS_USER and NATS_PASSWORD"
-    elif isinstance(error, ConnectionRefusedError) or "connect call failed" in lower:
-        text = "connection refused"
-    elif isinstance(error, socket.gaierror):
-        text = "no such host"
-    elif isinstance(error, ssl.SSLError):
-        ours_refused = any(alert in text for alert in _CERTIFICATE_ALERTS)
-        for_good = ours_refused or isinstance(error, ssl.SSLCertVerificationError)
-        kind = NatsRefusedError if for_good else NatsError
-        text, hint = f"TLS: {text}", "set NATS_CA=/path/to/ca.pem (and NATS_CERT, NATS_KEY)"
-    elif isinstance(error, asyncio.TimeoutError):
-        text = f"no answer within {timeout_s:g}s"
-    elif "info message" in lower:
-        text = "what listens there is no NATS"
-    return kind(f"{url}: {text}", hint)
 
 
 @dataclass(frozen=True)
@@ -278,7 +83,7 @@ async def ensure_stream(js: JetStreamContext, options: StreamOptions) -> Ensured
         if wanted and not created:
             info, changed = await ask_stream(js, "UPDATE", {**info["config"], **wanted}), True
     except APIError as error:
-        raise refused(_where(js), error, f"refuses the stream {STREAM}") from error
+        raise refused(server_address(js), error, f"refuses the stream {STREAM}") from error
     config = info["config"]
     if not any(_covers(subject, SUBJECTS[0]) for subject in config.get("subjects") or ()):
         hint = f"nats stream edit {STREAM} --subjects {SUBJECTS[0]}"
@@ -321,43 +126,42 @@ def _changes(config: dict[str, Any], options: StreamOptions) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if config.get(name) != value}
 
 
-async def ask_stream(js: JetStreamContext, verb: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the JSON of the server's answer; nats-py drops what it does not know of it.
-
-    Raises `APIError` (no stream: `NotFoundError`) and `nats.errors.TimeoutError`.
-    """
-    body = b"" if config is None else json.dumps(config).encode()
-    return await js._api_request(f"{js._prefix}.STREAM.{verb}.{STREAM}", body, timeout=js._timeout)
-
-
 def _covers(wide: str, narrow: str) -> bool:
     """Whether every subject of `narrow` (which ends in `>`) is one of `wide`."""
     head, _, end = wide.rpartition(".")
     return (end or wide) == ">" and f"{narrow}.".startswith(f"{head}." if head else "")
 
 
+async def ask_stream(
+    js: JetStreamContext, verb: str, config: dict[str, Any] | None = None, stream: str = STREAM
+) -> dict[str, Any]:
+    """Return the JSON of the server's answer; nats-py drops what it does not know of it.
+
+    Raises `APIError` (no stream: `NotFoundError`) and `nats.errors.TimeoutError`.
+    """
+    body = b"" if config is None else json.dumps(config).encode()
+    return await js._api_request(f"{js._prefix}.STREAM.{verb}.{stream}", body, timeout=js._timeout)
+
+
 async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> bool:
     """See that PROCESS_STATES is there; return whether it was made now. Errors as `ensure_stream`."""
-    try:
-        await js.key_value(BUCKET)
-        return False
-    except BucketNotFoundError:
-        pass
-    except BadBucketError as error:
-        hint = f"nats stream rm KV_{BUCKET}"
-        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint) from error
-    except APIError as error:
-        raise refused(_where(js), error, f"refuses the bucket {BUCKET}") from error
     config = api.KeyValueConfig(
         BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas or 1
     )
     try:
-        await js.create_key_value(config)
+        try:
+            await js.key_value(BUCKET)
+            return False
+        except BucketNotFoundError:
+            await js.create_key_value(config)
+            return True
+    except BadBucketError as error:
+        hint = f"nats stream rm KV_{BUCKET}"
+        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint) from error
     except APIError as error:
-        if error.err_code != _NAME_TAKEN:
-            raise refused(_where(js), error, f"refuses the bucket {BUCKET}") from error
-        return False
-    return True
+        if error.err_code == _NAME_TAKEN:  # somebody else was faster
+            return False
+        raise refused(server_address(js), error, f"refuses the bucket {BUCKET}") from error
 
 
 def refused(where: str, error: APIError, what: str) -> NatsError:
@@ -370,6 +174,49 @@ def refused(where: str, error: APIError, what: str) -> NatsError:
     return kind(f"{where} {what}: {error.description}", _HINTS_OF_API.get(error.err_code or 0, _SEE_STREAMS))
 
 
-def _where(js: JetStreamContext) -> str:
+def server_address(js: JetStreamContext) -> str:
+    """Return the address of the server that one is connected to, without secrets."""
     url = js._nc.connected_url
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url else "NATS"
+
+
+class ReaderConfig(api.ConsumerConfig):
+    """As the library's, but a time to start at is written as the server reads it: nats-py < 2.12 does not."""
+
+    def as_dict(self) -> dict[str, object]:
+        found = super().as_dict()
+        if self.opt_start_time is not None:
+            found["opt_start_time"] = self.opt_start_time.astimezone(UTC).isoformat()
+        return found
+
+
+def reader_config(
+    name: str,
+    filters: Sequence[str],
+    *,
+    start_seq: int | None = None,
+    start_time: datetime | None = None,
+    ack_wait_s: float | None = None,
+) -> api.ConsumerConfig:
+    """Return how a stream is read: from `start_seq` if given, else from `start_time`, else last per subject.
+
+    With `ack_wait_s` it is a durable of that name, each message acknowledged; else it lives in the server's
+    memory, acknowledges nothing, and is dropped some minutes after it was last read.
+    """
+    policy = api.DeliverPolicy.LAST_PER_SUBJECT
+    if start_seq or start_time:
+        policy = api.DeliverPolicy.BY_START_SEQUENCE if start_seq else api.DeliverPolicy.BY_START_TIME
+    narrow = list(filters) if len(filters) <= MAX_FILTERS else SUBJECTS
+    return ReaderConfig(
+        name=name or None,
+        durable_name=name if ack_wait_s else None,
+        deliver_policy=policy,
+        opt_start_seq=start_seq or None,
+        opt_start_time=None if start_seq else start_time,
+        ack_policy=api.AckPolicy.EXPLICIT if ack_wait_s else api.AckPolicy.NONE,
+        ack_wait=ack_wait_s,
+        filter_subject=narrow[0] if len(narrow) == 1 else None,
+        filter_subjects=narrow if len(narrow) > 1 else None,
+        inactive_threshold=None if ack_wait_s else FORGET_READER_S,
+        mem_storage=None if ack_wait_s else True,
+    )

@@ -4,13 +4,15 @@ Each subscription has a thread of its own, "observe-handler-N"; it never touches
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
-from .bridge import log
+from .bridge import ignore, log
 from .config import moment_of, names
 from .events import OBSERVE, Event, filter_subjects, process_matches
 from .feed import Feed, Mark, Message
+from .states import Seen
 from .times import now_utc, parse_time
 
 Handler = Callable[[Event], object]
@@ -61,15 +63,15 @@ class Subscription:
         self,
         feed: Feed,
         wanted: Wanted,
-        handler: Handler,
-        on_live: Callable[[], object],
-        on_wait: Callable[[str], object],
+        handler: Handler = ignore,
+        on_live: Callable[[], object] = ignore,
+        on_wait: Callable[[str], object] = ignore,
     ) -> None:
         #: payloads that are no event; events whose handler raised; durable: events given up after four tries
         self.malformed = self.failed = self.skipped = 0
         self.feed, self._wanted = feed, wanted
         self._handler, self._on_live, self._on_wait = handler, on_live, on_wait
-        self._last: dict[tuple[object, ...], tuple[int, str]] = {}
+        self._last: dict[tuple[object, ...], Seen] = {}
         self.thread = threading.Thread(target=self._work, name=f"observe-handler-{feed.number}", daemon=True)
 
     def stop(self) -> None:
@@ -81,26 +83,19 @@ class Subscription:
 
         With `until_seq` none that is stored after that place.
         """
-        for item in self.feed.items():
-            if not isinstance(item, Message):
-                if not follow:
-                    return
-            elif until_seq is not None and item.seq > until_seq:
-                return
-            elif event := self._decode(item):
-                yield event
+        with closing(self.feed.items() if follow else self.feed.stored(until_seq)) as items:
+            for item in items:
+                if isinstance(item, Message) and (event := self._decode(item)):
+                    yield event
 
     def _work(self) -> None:
-        try:
-            for item in self.feed.items():
-                if isinstance(item, Message):
-                    self._handle(item)
-                elif item is Mark.LIVE:
-                    self._attempt(self._on_live)
-                else:
-                    self._attempt(self._on_wait, self.feed.absence())
-        finally:
-            self.feed.closed()
+        for item in self.feed.items():
+            if isinstance(item, Message):
+                self._handle(item)
+            elif isinstance(item, str):
+                self._attempt(self._on_wait, item)
+            elif item is Mark.LIVE:
+                self._attempt(self._on_live)
 
     def _handle(self, message: Message) -> None:
         event = self._decode(message)
@@ -133,13 +128,13 @@ class Subscription:
 
     def _had(self, event: Event, message: Message) -> bool:
         """Whether an event of this process with this `seq` came before: the stream may hold one twice."""
-        if event.seq is None or message.attempt > 1:
+        if message.attempt > 1:
             return False
         key = (event.stack, event.namespace, event.process, event.of_observer)
-        last_seq, last_seen = self._last.get(key, (0, ""))
-        if event.seq <= last_seq and parse_time(event.seen_at) <= parse_time(last_seen):
+        last = self._last.get(key)
+        if last and last.has(event):
             return True
-        self._last[key] = (event.seq, event.seen_at)
+        self._last[key] = (last or Seen()).after(event)
         return False
 
 

@@ -24,6 +24,8 @@ _FINAL = frozenset(("Completed", "Error", "Skipped", "Disabled", "Removed"))
 _AT_REST = _FINAL | {"Scheduled", "Watching"}
 _ASKED = frozenset(("requested", "replaced", "terminated"))
 _SHOW = "see its last words: python observe.py show"
+#: what a word says where it is no verb
+_SENTENCES = {"removed": "was removed", "launch failed": "could not be launched"}
 
 
 class GoalMissedError(ObserveError):
@@ -49,10 +51,10 @@ class Outcome(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """Of one look at one process; `reached` None: neither yet."""
+    """Of one look at one process; it counts once it was so for `grace_s`."""
 
-    reached: bool | None
-    word: str = ""
+    reached: bool
+    word: str
     detail: str = ""
     grace_s: float = 0.0
 
@@ -62,7 +64,7 @@ def meets(row: ProcessRow, goal: str, silence: Silence | None = None) -> bool:
     if goal == "completed":
         return row.ended_well or (row.gone and row.reason == "completed")
     if goal == "stopped":
-        gone = silence is not None and (silence.about, silence.kind) == ("process-compose", "stopped")
+        gone = silence is not None and _is_source_gone(silence)
         return gone or (not row.alive and row.status in _AT_REST)
     if goal == "ready" and not row.has_probe and row.ended_well:
         return True
@@ -113,17 +115,13 @@ class Vigil:
             if row.place in self.outcomes:
                 continue
             verdict = self._judge(row, states.silence(row, now))
-            if (
-                verdict.reached is False
-                and clock < self._doubts.setdefault(row.place, clock) + verdict.grace_s
-            ):
-                continue
-            if verdict.reached is None:
+            if verdict is None:
                 self._doubts.pop(row.place, None)
-                continue
-            found = Outcome(row.place, verdict.reached, verdict.word, clock - self.began, verdict.detail)
-            self.outcomes[row.place] = found
-            fresh.append(found)
+            elif clock >= self._doubts.setdefault(row.place, clock) + verdict.grace_s:
+                after_s = clock - self.began
+                found = Outcome(row.place, verdict.reached, verdict.word, after_s, verdict.detail)
+                self.outcomes[row.place] = found
+                fresh.append(found)
         return sorted(fresh, key=lambda outcome: not outcome.reached)
 
     @property
@@ -139,14 +137,15 @@ class Vigil:
         if missed is None:
             return None
         name, goals = str(missed.place), " or ".join(self.goals)
+        text, hint = f"{name} {missed.word} before it was {goals}", f"{_SHOW} {name}"
         if missed.word == "no probe":
+            text = f"{name} has no readiness probe, so it cannot become {goals}"
             hint = "--for ready or --for running does without one"
-            return GoalMissedError(f"{name} has no readiness probe, so it cannot become {goals}", hint)
-        if missed.word == "gone":
-            return GoalMissedError(f"{name} cannot become {goals}: {missed.detail}", f"{_SHOW} {name}")
-        words = {"removed": "was removed", "launch failed": "could not be launched"}
-        came = words.get(missed.word, missed.word)
-        return GoalMissedError(f"{name} {came} before it was {goals}", f"{_SHOW} {name}")
+        elif missed.word == "gone":
+            text = f"{name} cannot become {goals}: {missed.detail}"
+        elif missed.word in _SENTENCES:
+            text = f"{name} {_SENTENCES[missed.word]} before it was {goals}"
+        return GoalMissedError(text, hint)
 
     def timed_out(self, states: States, now: datetime, timeout_s: float) -> TimedOutError:
         """Return the error for what has not happened in time."""
@@ -156,14 +155,9 @@ class Vigil:
             if row.place in self.outcomes or not process_matches(pattern, *row.place[1:]):
                 continue
             silence = states.silence(row, now)
-            why = (
-                _silence_words(silence)
-                if silence
-                else ", ".join((row.status, row.health)).removesuffix(", -")
-            )
-            return TimedOutError(
-                f"{row.place} was not {goals} within {within} ({why})", f"{_SHOW} {row.place}"
-            )
+            why = _silence_words(silence) if silence else f"{row.status}, {row.health}".removesuffix(", -")
+            told = f"{row.place} was not {goals} within {within} ({why})"
+            return TimedOutError(told, f"{_SHOW} {row.place}")
         hint = "python observe.py ps shows which there are; is the adapter running?"
         return TimedOutError(f"no process matched {pattern!r} within {within}", hint)
 
@@ -186,23 +180,28 @@ class Vigil:
         named = [place for place in self._met if process_matches(pattern, place.namespace, place.process)]
         return bool(named) and all(place in self.outcomes and self.outcomes[place].reached for place in named)
 
-    def _judge(self, row: ProcessRow, silence: Silence | None) -> _Verdict:
+    def _judge(self, row: ProcessRow, silence: Silence | None) -> _Verdict | None:
+        """Return how it came out for a process, None while it may still become what is asked for."""
         failed = next((event for event in self._heard if _is_of(event, row.place)), None)
         if failed is not None:
             return _Verdict(False, failed.type, _event_words(failed))
         goal = next((one for one in self.goals if meets(row, one, silence)), None)
         if goal is not None:
             return _Verdict(True, goal)
-        if silence and (silence.about, silence.kind) == ("process-compose", "stopped"):
+        if silence and _is_source_gone(silence):
             grace_s = SOURCE_GRACE_S if row.place.stack in (self._gone_at_first or ()) else 0.0
             return _Verdict(False, "gone", "its process-compose is gone", grace_s)
         why = [excludes(row, one) for one in self.goals]
-        if not all(why) or silence:
-            return _Verdict(None)
+        if silence or not all(why):
+            return None
         if "no probe" in why:
             return _Verdict(False, "no probe")
         grace_s = RESTART_GRACE_S if row.reason in _ASKED else 0.0
         return _Verdict(False, _end_word(row), _event_words(row.last) if row.last else "", grace_s)
+
+
+def _is_source_gone(silence: Silence) -> bool:
+    return (silence.about, silence.kind) == ("process-compose", "stopped")
 
 
 def _is_of(event: Event, place: Place) -> bool:

@@ -30,8 +30,8 @@ from .tables import selected
 from .times import UTC, format_time, now_utc
 
 if TYPE_CHECKING:
-    from .bucket import Retained
     from .consumer import Consumer
+    from .past import Retained
 
 #: events between the subscription's thread and the screen; when it is full, NATS waits
 INBOX_SIZE = 1000
@@ -227,7 +227,7 @@ class Screen:
         text = f"{self._printed} event{'s' * (self._printed != 1)}"
         if self._printed:
             text += f", from {self._style.clock(self._first_at)} to {self._style.clock(self._last_at)}"
-        wanted, first = self.wanted, stored.first_at if stored and not stored.complete else None
+        wanted, first = self.wanted, stored.first_at if stored else None
         reached = wanted.last is not None and self._printed >= wanted.last
         if first is None or reached or not wanted.ranged or (wanted.since and wanted.since >= first):
             return text

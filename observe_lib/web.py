@@ -259,7 +259,7 @@ def report_answer(settings: NatsSettings, query: Query) -> Answer:
     }
     asked = range_of(flags, now_utc())
     with Past(settings) as past:
-        kept = past.kept()
+        kept = past.retained()
         if not kept.stream:
             raise ObserveError(f"nothing is known on {settings.url} yet", "start an adapter")
         span = asked._replace(start=max(asked.since, min(kept.since or asked.since, asked.until)))

@@ -222,7 +222,6 @@ def test_crashes_are_counted_by_their_count_over_a_day() -> None:
 def test_a_crash_loop_of_a_day_stays_small() -> None:
     row = row_after(*(told("crashed", seq, seq * 2.0) for seq in range(1, 2001)))
     assert sum(count for _, count in row.crashes) == 2000 and len(row.crashes) <= 68
-    assert len(row.turns) == 60
 
 
 def test_two_stacks_with_the_same_names_are_told_apart() -> None:
@@ -291,10 +290,7 @@ def test_what_a_record_holds_is_not_folded_in_again_but_its_crashes_are_counted(
     later = fold_back(states, [earlier, STARTED, told("crashed", 2), CRASHED, RESTARTED])
     row = fold_all(later, [CRASHED, RESTARTED]).rows[WEB]
     assert row.alive and row.since == at(5) and row.pid == 101
-    assert row.crashes_since(at(-60)) == 3 and [turn.type for turn in row.turns][-2:] == [
-        "crashed",
-        "restarted",
-    ]
+    assert row.crashes_since(at(-60)) == 3
     assert row.last_crash == CRASHED
 
 

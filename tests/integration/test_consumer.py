@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from nats.js import api
 from observe_lib import Consumer, Event, EventType, NatsError, ObserveError, UsageError
 from observe_lib.bridge import Bridge
 from observe_lib.config import NatsSettings
+from observe_lib.connection import Pace
 from observe_lib.events import observer_subject
-from observe_lib.feed import Pace
-from observe_lib.stream import STREAM, StreamOptions, connect, ensure_stream
+from observe_lib.nats_client import connect
+from observe_lib.stream import STREAM, StreamOptions, ensure_stream
 from tests.nats_server import RealNats, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +220,13 @@ class TestBadInput:
         seen.until_count(1)
         assert subscription.malformed == 6
 
+    def test_a_seq_that_no_adapter_gives_harms_nothing(self, writer, consumer):
+        seen = Seen()
+        subscription = consumer.subscribe(seen, new=True)
+        writer.put(event("a", seq=0), replace(event("b"), seq=-1), event("b", seq=1), event("c", seq=1))
+        assert [one.seq for one in seen.until_count(4)] == [0, -1, 1, 1]
+        assert subscription.malformed == 0
+
     def test_events_of_a_megabyte(self, writer, consumer):
         seen = Seen()
         consumer.subscribe(seen, new=True)
@@ -401,10 +410,10 @@ class TestTrouble:
         writer.put(event("a", seq=1))
         seen.until_count(1)
         client = consumer._connection._nc
-        consumer._bridge.call(client._transport.close)
+        consumer._connection.bridge.call(client._transport.close)
         writer.put(event("a", seq=2))
         seen.until_count(2)
-        consumer._bridge.run(client.close())  # as the library does after an -ERR of the server's
+        consumer._connection.bridge.run(client.close())  # as the library does after an -ERR of the server's
         writer.put(event("a", seq=3))
         assert [one.seq for one in seen.until_count(3)] == [1, 2, 3]
 
@@ -567,7 +576,7 @@ class TestDurable:
         code = f"""
             import sys, time
             from observe_lib import Consumer
-            from observe_lib.feed import Pace
+            from observe_lib.connection import Pace
             log = open({str(tmp_path / "log")!r}, "a", buffering=1)
             def handle(event):
                 log.write(f"{{event.seq}}\\n")

@@ -15,15 +15,15 @@ from nats.js import JetStreamContext, api
 from observe_lib.bridge import Bridge
 from observe_lib.config import NatsSettings
 from observe_lib.errors import NatsError
-from observe_lib.reader import reader_config
+from observe_lib.nats_client import connect
 from observe_lib.stream import (
     BUCKET,
     STREAM,
     EnsuredStream,
     StreamOptions,
-    connect,
     ensure_bucket,
     ensure_stream,
+    reader_config,
 )
 from tests.nats_server import RealNats, free_port
 
