@@ -166,8 +166,7 @@ def history_of(
     """
     span, last = HISTORY_MINUTES // cells, _minute_number(now)
     first = (last // span - cells + 1) * span  # so that cells stay what they are while time goes on
-    lane = board.lanes.get(row.place, Lane())
-    words = _words_of_lane(lane, row, first, last) if lane.minutes else _words_of_row(row, first, last)
+    words = _words_of(board.lanes.get(row.place, Lane()), row, first, last)
     for at, word in enumerate(_spread(board.sources.get(row.place.stack, Lane()), first, last)):
         if word in ("unhealthy", "down") and words[at] != "crashed":
             words[at] = "blind"
@@ -177,21 +176,20 @@ def history_of(
     return [min(words[at : at + span], key=CELLS.index) for at in range(0, len(words), span)]
 
 
-def _words_of_lane(lane: Lane, row: ProcessRow, first: int, last: int) -> list[str]:
-    known = _minute_number(row.since) if row.alive and row.since else last + 1
-    spread = _spread(lane, first, last)
-    return [word or ("up" if number >= known else "") for number, word in enumerate(spread, first)]
-
-
-def _words_of_row(row: ProcessRow, first: int, last: int) -> list[str]:
-    """Return what its row says of each minute, where the hour brought nothing."""
-    if row.alive:
-        began = _minute_number(row.since) if row.since else last
-        before, now = "", "unhealthy" if row.health == "Not Ready" else "up"
-    else:
-        began = _minute_number(row.ended_at) if row.ended_at else last + 1
-        before, now = "up" if row.ended_at else "", "" if row.gone else "down"
-    found = [now if number >= began else before for number in range(first, last + 1)]
+def _words_of(lane: Lane, row: ProcessRow, first: int, last: int) -> list[str]:
+    """Return one word per minute; of a process of which the hour brought nothing, what its row says."""
+    if lane.minutes:
+        known = _minute_number(row.since) if row.alive and row.since else last + 1
+        spread = _spread(lane, first, last)
+        return [word or ("up" if number >= known else "") for number, word in enumerate(spread, first)]
+    turned_at = row.since if row.alive else row.ended_at
+    number = _minute_number(turned_at) if turned_at else last if row.alive else last + 1
+    now = "unhealthy" if row.health == "Not Ready" else "up"
+    if not row.alive:
+        now = "" if row.gone else "down"
+    found = _spread(
+        Lane((Minute(number, now, now),), "up" if not row.alive and turned_at else ""), first, last
+    )
     for minute, _ in row.crashes:
         if first <= (number := _minute_number(minute)) <= last:
             found[number - first] = "crashed"

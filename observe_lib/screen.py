@@ -190,24 +190,24 @@ def _events(view: View, width: int, style: Style, layout: Layout) -> list[Line]:
 
 
 def _event_lines(
-    events: Sequence[Event], width: int, style: Style, most: Mapping[str, int]
+    events: Sequence[Event], width: int, style: Style, limits: Mapping[str, int]
 ) -> Iterator[Line]:
     """Yield one line per event; its columns are as wide as these events need, and at most so wide."""
     rows = [style.row(event)._asdict() for event in events]
     widths = {
         name: min(limit, max((text_width(row[name]) for row in rows), default=0))
-        for name, limit in most.items()
+        for name, limit in limits.items()
     }
+    gap = " " * gap_of(width)
     for row in rows:
         paints = {"time": "dim", "stack": "dim", "event": _PAINT_OF.get(COLOURS.get(row["event"], 0), "")}
-        cells = ((name, cut_text(row[name], at_most)) for name, at_most in widths.items())
-        yield (
-            *(
-                Span(text + " " * (widths[name] - text_width(text) + gap_of(width)), paints.get(name, ""))
-                for name, text in cells
-            ),
-            Span(row["detail"]),
-        )
+        line = [Span(_padded(row[name], most) + gap, paints.get(name, "")) for name, most in widths.items()]
+        yield (*line, Span(row["detail"]))
+
+
+def _padded(text: str, width: int) -> str:
+    text = cut_text(text, width)
+    return text + " " * (width - text_width(text))
 
 
 def _rule(view: View, width: int, layout: Layout) -> Line:
@@ -295,25 +295,12 @@ def _wrapped(line: str, width: int) -> Iterator[str]:
 def _help(view: View, width: int) -> Iterator[Line]:
     wide = max(len(keys) for keys, _ in _KEYS)
     for keys, words in _KEYS:
-        for number, line in enumerate(textwrap.wrap(words, max(10, width - wide - 4)) or [""]):
+        for number, line in enumerate(textwrap.wrap(words, max(10, width - wide - 4))):
             yield (Span(f"  {'' if number else keys:<{wide}}  ", "bold"), Span(line))
     yield ()
-    glyphs = [Span("  last hour  ", "bold")]
-    for cell, words in _LEGEND.items():
-        glyphs += [*history_spans([cell], view.ascii), Span(f" {words}  ")]
-    yield from _flowed(glyphs, width)
-
-
-def _flowed(spans: Sequence[Span], width: int) -> Iterator[Line]:
-    """Yield spans on as many lines as they need."""
-    line, used = list[Span](), 0
-    for span in spans:
-        if used and used + text_width(span.text) > width:
-            yield tuple(line)
-            line, used = [Span("    ")], 4
-        line.append(span)
-        used += text_width(span.text)
-    yield tuple(line)
+    for number, (cell, words) in enumerate(_LEGEND.items()):
+        title = Span(f"  {'' if number else 'last hour':<{wide}}  ", "bold")
+        yield (title, *history_spans([cell], view.ascii), Span(f" {words}"))
 
 
 # --- lines ---

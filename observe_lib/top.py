@@ -7,8 +7,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, tzinfo
 from threading import Event as Flag
@@ -59,7 +58,7 @@ def run_top(args: argparse.Namespace, stop: Flag) -> int:
     view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
     with Consumer(settings) as consumer:
         live = Live(consumer, Style(zone=zone))
-        with _last_words() as words, Terminal(colour, view.ascii) as terminal:
+        with LastWords() as words, Terminal(colour, view.ascii) as terminal:
             show_view(view, live, terminal, words, zone, stop)
     return EXIT_OK
 
@@ -139,31 +138,26 @@ class Details:
 
 
 class LastWords(logging.Handler):
-    """The last thing that was logged: on a screen there is no place for more."""
+    """A context manager: within it nothing is logged into the screen, which shows the last words itself."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._last = (0.0, "")  # until when it is shown
 
+    def __enter__(self) -> "LastWords":
+        self._others, logging.getLogger().handlers = logging.getLogger().handlers, [self]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().handlers = self._others
+
     def emit(self, record: logging.LogRecord) -> None:
         self._last = (time.monotonic() + WORDS_S, record.getMessage())
 
     def now(self) -> str:
-        """Return it for a few seconds, then ""."""
+        """Return what was logged last for a few seconds, then ""."""
         until, text = self._last
         return text if time.monotonic() < until else ""
-
-
-@contextmanager
-def _last_words() -> Iterator[LastWords]:
-    """Keep what is logged from being written into the screen."""
-    root, words = logging.getLogger(), LastWords()
-    before = root.handlers[:]
-    root.handlers[:] = [words]
-    try:
-        yield words
-    finally:
-        root.handlers[:] = before
 
 
 def _second() -> datetime:

@@ -121,7 +121,7 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         for event in latest_events(view.board, view.states)
         if view.event_type in ("", event.type)
         and view.stack in (None, event.stack or "-")
-        and _is_named(view.patterns, event)
+        and (not view.patterns or any(process_matches(one, *event.key) for one in view.patterns))
         and _passes(view, Place(event.stack or "-", event.namespace, event.process), event.type)
     ]
     width = max((text_width(str(row.place)) for row in rows), default=0)
@@ -134,10 +134,6 @@ def _chosen(view: View) -> States:
         return view.states
     rows = {row.place: row for row in view.states.select(view.patterns, view.stack, gone=True)}
     return States(rows, {name: row for name, row in view.states.stacks.items() if view.stack in (None, name)})
-
-
-def _is_named(patterns: Sequence[str], event: Event) -> bool:
-    return not patterns or any(process_matches(one, *event.key) for one in patterns)
 
 
 def _passes(view: View, place: Place, text: str) -> bool:
