@@ -21,8 +21,6 @@ GIVE_WAY = ("MTBF", "RUNS", "ASKED", "OUTAGE", "MTTR")
 #: strips have at least this much room beside the names, and names at least that much
 STRIP_MIN = 20
 LABEL_MIN = 12
-#: the names' room where the bucket knows none
-LABEL_USUAL = 24
 #: a column of the timeline: up, down, unhealthy, or nobody looking; "failed" is down since a crash
 BLOCKS = {"up": "█", "down": "░", "unhealthy": "▒", "blind": "·", "failed": "░", "": " "}
 #: the same for a screen that has no block characters
@@ -211,11 +209,11 @@ class ProcessStrip:
 
 
 def strip_room(states: States | None, style: Style) -> int:
-    """Return how many columns a strip may have, beside the names that the bucket knows."""
+    """Return how many columns a strip may have, beside the names that the bucket knows (if it does)."""
     columns = style.columns() or SCREEN_WIDTH
     several = len({place.stack for place in states.rows}) > 1 if states else False
     labels = (_label(place, several) for place in (states.rows if states else ()))
-    longest = max(LABEL_MIN, max(map(text_width, labels), default=LABEL_USUAL))
+    longest = max(LABEL_MIN, max(map(text_width, labels), default=columns))
     return max(STRIP_MIN, columns - min(longest, columns // 3) - 2)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -119,27 +120,20 @@ def look_back(
     return Findings(span, accounts, gaps, audit.events, audit.malformed)
 
 
+@dataclass
 class Audit:
-    """Takes the stored events of a time, one after the other, and keeps one account per process.
+    """Takes the stored events of a time, one after the other, and keeps one account per process."""
 
-    `since` and `until` are seconds since 1970. `patterns` and `stack` say which processes are wanted; with
-    `room` each has a strip of so many columns.
-    """
-
-    def __init__(
-        self,
-        since: float,
-        until: float,
-        patterns: Sequence[str] = (),
-        stack: str | None = None,
-        room: int | None = None,
-    ) -> None:
-        self.since, self.until = since, until
-        self.gaps: dict[str, Gaps] = {}
-        self.events = self.malformed = 0
-        self._patterns, self._stack, self._room = patterns, stack, room
-        self._accounts: dict[Place, Account | None] = {}  # None: not wanted
-        self._heard: dict[str, float] = {}  # by stack, when it was last heard of
+    since: float  #: in seconds since 1970, as `until`
+    until: float
+    patterns: Sequence[str] = ()  #: which processes are wanted
+    stack: str | None = None
+    room: int | None = None  #: each process has a strip of so many columns
+    gaps: dict[str, Gaps] = field(default_factory=dict)  #: by stack
+    events: int = 0
+    malformed: int = 0
+    _accounts: dict[Place, Account | None] = field(default_factory=dict)  #: None: not wanted
+    _heard: dict[str, float] = field(default_factory=dict)  #: by stack, when it was last heard of
 
     def observe(self, events: Iterable[Event], states: States | None) -> None:
         """Take, before all others, the observer's own events, and which stacks nothing is heard of now."""
@@ -193,10 +187,10 @@ class Audit:
 
     def _open_account(self, place: Place) -> Account | None:
         _, namespace, process = place
-        named = not self._patterns or any(process_matches(one, namespace, process) for one in self._patterns)
-        if not named or self._stack not in (None, place.stack):
+        named = not self.patterns or any(process_matches(one, namespace, process) for one in self.patterns)
+        if not named or self.stack not in (None, place.stack):
             return None
-        strip = ProcessStrip(self.since, self.until, self._room) if self._room else None
+        strip = ProcessStrip(self.since, self.until, self.room) if self.room else None
         return Account(place, self.since, self.until, self.gaps.setdefault(place.stack, Gaps()), strip)
 
 

@@ -24,8 +24,6 @@ LATELY_S = 600.0
 #: NATS is back: the leases are read again within this time, and until then nobody is silent
 SETTLE_S = 6.0
 
-_RANKS = {condition: rank for rank, condition in enumerate(CONDITIONS)}
-
 
 @dataclass(frozen=True)
 class Listing:
@@ -108,7 +106,7 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         row for row in states.select() if _passes(view, row.place, f"{row.status} {conditions[row.place]}")
     ]
     keys: dict[str, Callable[[ProcessRow], Any]] = {  # equal ones stay in order of their names
-        "trouble": lambda row: (_RANKS[conditions[row.place]], not _crashed_lately(row, view.now)),
+        "trouble": lambda row: (CONDITIONS.index(conditions[row.place]), not _crashed_lately(row, view.now)),
         "name": lambda row: row.place,
         "up": lambda row: seconds_between(row.since, view.now) if row.since else -1.0,
         "restarts": lambda row: row.restarts,
