@@ -306,11 +306,6 @@ def _help(view: View, width: int) -> Iterator[Line]:
 # --- lines ---
 
 
-def line_text(line: Line) -> str:
-    """Return a line without its paint."""
-    return "".join(span.text for span in line).rstrip()
-
-
 def _between(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:
     """Return a line with one part at its left and one at its right end, which stays whole."""
     room = max(0, width - sum(text_width(span.text) for span in right) - 2)
