@@ -4,10 +4,11 @@ Pure; times are seconds since 1970. `docs/report.md` has the definitions.
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from enum import IntEnum
+from typing import NamedTuple, Protocol
 
-from .facts import ABSENT, DOWN, UP, Fact, Shade, Strip, before_of, not_before, policy_restarts, raw_lives
-from .gaps import Gaps
+from .facts import ABSENT, DOWN, UP, Fact, before_of, raw_lives, restarts_of
+from .gaps import Gaps, told_moment
 from .states import BEGINS, ENDS, Place, ProcessRow, whole_or_none
 from .times import parse_time
 
@@ -16,6 +17,21 @@ FLAPS = 3
 FLAP_WINDOW_S = 600.0
 #: two looks at one run may differ by so much
 SAME_RUN_S = 2.0
+
+
+class Shade(IntEnum):
+    """What a process was in a span of time, as a timeline shows it."""
+
+    UP = 0
+    UNHEALTHY = 1
+    DOWN = 2  #: and nobody expected otherwise
+    OUTAGE = 3  #: down since it crashed
+
+
+class Strip(Protocol):
+    """Who draws: is told each span that was seen, and what the process was in it."""
+
+    def add(self, start: float, end: float, shade: Shade) -> None: ...
 
 
 class Failure(NamedTuple):
@@ -41,9 +57,11 @@ class Account:
     until: float
     gaps: Gaps
     strip: Strip | None = None
+    # --- the sums ---
     up_s: float = 0.0
     down_s: float = 0.0
     unhealthy_s: float = 0.0
+    living: int = 0  #: a run that lived when it was first seen in this time
     begun: int = 0
     crashes: int = 0
     policy_restarts: int = 0
@@ -54,11 +72,11 @@ class Account:
     lost: int = 0  #: events that are missing, as a jump of `seq` tells
     last_failure: Failure | None = None
     flapped_at: float | None = None  #: when it last did
-    living: int = 0  #: a run that lived when it was first seen in this time
-    renamed: bool = False  #: that run is another name's too
-    state: str = ABSENT
+    renamed: bool = False  #: the living run is another name's too
+    # --- what it is at the cursor ---
     known: bool = False
     cursor: float = 0.0
+    state: str = ABSENT
     unhealthy: bool = False
     outage_at: float | None = None
     outage_whole: bool = False
@@ -67,11 +85,6 @@ class Account:
     seq: int = 0
     seen_at: float = 0.0
     flaps: deque[float] = field(default_factory=lambda: deque(maxlen=FLAPS))
-
-    @property
-    def seen_s(self) -> float:
-        """How long it was there and seen."""
-        return self.up_s + self.down_s
 
     @property
     def runs(self) -> int:
@@ -86,7 +99,31 @@ class Account:
     @property
     def shown(self) -> bool:
         """Whether it was there at all."""
-        return bool(self.seen_s or self.begun or self.crashes or (self.state and self.cursor <= self.until))
+        there = self.up_s + self.down_s or self.begun or self.crashes
+        return bool(there or (self.state and self.cursor <= self.until))
+
+    @property
+    def uptime_percent(self) -> float | None:
+        """The share of the time it was seen in which a run lived; None where none was meant to."""
+        seen_s = self.up_s + self.down_s
+        return 100 * self.up_s / seen_s if self.ran and seen_s > 0 else None
+
+    @property
+    def mtbf_s(self) -> float | None:
+        """The mean time between failures: time up per crash."""
+        return self.up_s / self.crashes if self.crashes else None
+
+    @property
+    def mttr_s(self) -> float | None:
+        """The mean time to repair: from a crash until a run lives again."""
+        return self.outage_s / self.outages if self.outages else None
+
+    @property
+    def flapping(self) -> str:
+        """ "now" if it flapped at the end of the time, "yes" if at some time of it, else ""."""
+        if self.flapped_at is None:
+            return ""
+        return "now" if self.until - self.flapped_at <= FLAP_WINDOW_S else "yes"
 
     def note(self, fact: Fact) -> None:
         """Take one event, in stream order; one that was had already changes nothing."""
@@ -115,23 +152,22 @@ class Account:
     def assume(self, row: ProcessRow) -> None:
         """Take what the bucket says of a process that no event told of."""
         last = parse_time(row.folded.at).timestamp() if row.folded.at else self.since
-        self._open(UP if row.alive else DOWN, max(self.since, last))
+        self._open(UP if row.alive else DOWN, last)
         self.unhealthy = row.alive and row.health == "Not Ready"
         if row.crashed_at and not row.alive and (not row.ended_at or row.crashed_at >= row.ended_at):
             self.outage_at = self.cursor
 
-    def close(self, until: float) -> None:
-        """Count up to the end of the time; nothing is known of the process after `until`."""
-        self._spend(until)
-        self._measure_outage(until)
+    def close(self) -> None:
+        """Count up to the end of the time; nothing is known of the process after it."""
+        self._spend(self.until)
+        self._measure_outage(self.until)
 
     # --- what it was before its first event ---
 
     def _learn(self, fact: Fact, since: float) -> None:
         """Take from an event what the process was before it, back to `since`."""
-        before = before_of(fact)
-        self._open(before.state, max(since, min(fact.at, before.since or since)))
-        self.unhealthy = before.unhealthy
+        state, self.unhealthy, began = before_of(fact)
+        self._open(state, since if began is None else max(since, began))
 
     def _open(self, state: str, start: float) -> None:
         self.known, self.state, self.cursor = True, state, max(start, self.since)
@@ -149,7 +185,6 @@ class Account:
     # --- what happens ---
 
     def _begin(self, fact: Fact) -> None:
-        restarts = whole_or_none(fact.found.get("restarts")) or 0
         found_again = self.state == UP and fact.stamp <= self.cursor + SAME_RUN_S
         self._become(UP, fact.at)
         if fact.initial:
@@ -157,19 +192,32 @@ class Account:
         elif fact.at >= self.since:
             self.begun += fact.times
             if fact.type == "restarted":
-                policy = policy_restarts(fact, self.restarts_at_begin, self.end_asked)
+                policy = self._policy_restarts(fact)
                 self.policy_restarts += policy
                 self.asked_restarts += fact.times - policy
-        self.restarts_at_begin = restarts
+        self.restarts_at_begin = restarts_of(fact)
+
+    def _policy_restarts(self, fact: Fact) -> int:
+        """Return how many of a `restarted` event's begins were the policy's: each raises `restarts` by one.
+
+        The others were asked for (a file watch counts as asking). Where the last begin's restarts are not
+        known, the last end tells, else the status before.
+        """
+        restarts, before = restarts_of(fact), self.restarts_at_begin
+        if before is not None:
+            policy = restarts - before if restarts >= before else restarts
+        elif self.end_asked is not None:
+            policy = fact.times - self.end_asked
+        else:
+            policy = fact.times if fact.found.get("old_status") == "Restarting" else 0
+        return max(0, min(policy, fact.times))
 
     def _end(self, fact: Fact) -> None:
         reason = str(fact.found.get("reason") or "")
         self._become(ABSENT if reason == "removed" else DOWN, fact.at)
-        if fact.type == "crashed":
-            self._fail(fact, reason)
         self.end_asked = reason in ("requested", "replaced")
-
-    def _fail(self, fact: Fact, reason: str) -> None:
+        if fact.type != "crashed":
+            return
         if self.outage_at is None:
             self.outage_at, self.outage_whole = max(fact.at, self.since), fact.at >= self.since
         if fact.at >= self.since:
@@ -179,8 +227,8 @@ class Account:
 
     def _note_flap(self, fact: Fact) -> None:
         """Several that were not seen one by one count as several only if they lie within the window."""
-        close = fact.at - not_before(fact) <= FLAP_WINDOW_S
-        self.flaps.extend([fact.at] * min(fact.times if close else 1, FLAPS))
+        first = told_moment(fact.found, "not_before") or fact.at
+        self.flaps.extend([fact.at] * min(fact.times if fact.at - first <= FLAP_WINDOW_S else 1, FLAPS))
         if len(self.flaps) == FLAPS and fact.at - self.flaps[0] <= FLAP_WINDOW_S:
             self.flapped_at = fact.at
 

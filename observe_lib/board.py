@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from .events import Event, EventType
-from .states import BEGINS, DAY, ENDS, Place, ProcessRow, Silence, StackRow, States
+from .states import BEGINS, DAY, ENDS, Place, ProcessRow, Silence, States
 from .times import parse_time
 
 #: so many of the latest events are kept
@@ -41,7 +41,6 @@ class Minute(NamedTuple):
     number: int  #: minutes since 1970
     worst: str  #: the worst cell word of it
     after: str  #: up, unhealthy or down: how it was at its end
-    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +94,11 @@ def note_events(board: Board, events: Iterable[Event]) -> Board:
         stack = event.stack or "-"
         if not event.of_observer:
             place = Place(stack, event.namespace, event.process)
-            lanes[place] = extend_lane(lanes.get(place, Lane()), event)
+            lanes[place] = _extend_lane(lanes.get(place, Lane()), event)
         elif event.process == "process-compose":
-            sources[stack] = extend_lane(sources.get(stack, Lane()), event)
-    return Board(tuple(latest[-LATEST:]), lanes, sources, _recent_slots(slots))
+            sources[stack] = _extend_lane(sources.get(stack, Lane()), event)
+    kept = sorted(slots)[-HISTORY_MINUTES * 60 // SLOT_S :]
+    return Board(tuple(latest[-LATEST:]), lanes, sources, {slot: slots[slot] for slot in kept})
 
 
 def latest_events(board: Board, states: States, number: int = LATEST) -> list[Event]:
@@ -141,94 +141,58 @@ def figures_of(states: States, board: Board, now: datetime) -> Figures:
     for row in states.rows.values():
         counts[condition_of(row, silences.get(row.place.stack))] += 1
         crashes += row.crashes_since(now - DAY) if row.crashes else 0
+    unheard = [name for name, silence in silences.items() if silence.about == "adapter"]
     return Figures(
         processes=len(states.rows) - counts["gone"],
         counts=counts,
         stacks=len(states.stacks),
-        adapters=sum(adapter_alive(stack, now) for stack in states.stacks.values()),
+        adapters=sum(
+            bool(stack.lease or stack.adapter) and name not in unheard
+            for name, stack in states.stacks.items()
+        ),
         away=sorted(silences),
         events_per_minute=board.events_per_minute(now),
         crashes=crashes,
     )
 
 
-def adapter_alive(stack: StackRow, now: datetime) -> bool:
-    """Whether a stack's adapter is heard of (its process-compose may be away all the same)."""
-    silence = stack.silence(now)
-    return bool(stack.lease or stack.adapter) and (silence is None or silence.about != "adapter")
-
-
 def history_of(
-    board: Board,
-    row: ProcessRow,
-    now: datetime,
-    cells: int = 12,
-    silence: Silence | None = None,
+    board: Board, row: ProcessRow, now: datetime, cells: int = 12, silence: Silence | None = None
 ) -> list[str]:
     """Return the last hour of a process as so many words of `CELLS`, the oldest first; `cells` divides 60.
 
     Each is the worst of its minutes; the last cell is the present one, of which some are still to come. Time
     in which nothing was heard (process-compose away, or `silence`, which is that of its stack) is "blind".
     """
-    span, last = max(1, HISTORY_MINUTES // cells), _minute_number(now)
+    span, last = HISTORY_MINUTES // cells, _minute_number(now)
     first = (last // span - cells + 1) * span  # so that cells stay what they are while time goes on
-    minutes = _minutes_of(board.lanes.get(row.place), row, first, last)
-    source = board.sources.get(row.place.stack)
-    if source is not None:
-        for at, word in enumerate(_spread(source, first, last)):
-            if word in ("unhealthy", "down") and minutes[at] != "crashed":
-                minutes[at] = "blind"
+    words = _words_of(board.lanes.get(row.place, Lane()), row, first, last)
+    for at, word in enumerate(_spread(board.sources.get(row.place.stack, Lane()), first, last)):
+        if word in ("unhealthy", "down") and words[at] != "crashed":
+            words[at] = "blind"
     if silence is not None and silence.since is not None:
         start = max(0, _minute_number(silence.since) + 1 - first)
-        minutes[start:] = ["blind"] * len(minutes[start:])
-    spans = (minutes[at : at + span] for at in range(0, len(minutes), span))
-    return [min(words, key=CELLS.index) for words in spans]
+        words[start:] = ["blind"] * len(words[start:])
+    return [min(words[at : at + span], key=CELLS.index) for at in range(0, len(words), span)]
 
 
-def extend_lane(lane: Lane, event: Event) -> Lane:
-    """Return the lane with one more event of the process, which is later than those in it."""
-    after = _FINE.get(event.type, "")
-    moment = parse_time(event.timestamp)
-    if not after:
-        return lane
-    minutes, number = lane.minutes, _minute_number(moment)
-    number = max(number, minutes[-1].number) if minutes else number
-    crashes = event.count if event.type == EventType.CRASHED else 0
-    worst = "crashed" if crashes else after
-    if minutes and minutes[-1].number == number:
-        was = minutes[-1]
-        worst = min(worst, was.worst, key=CELLS.index)
-        return Lane((*minutes[:-1], Minute(number, worst, after, was.crashes + crashes)), lane.before)
-    before = lane.before
-    if not minutes:
-        before = "" if event.initial or event.type in BEGINS else "up"
-        if event.run_seconds is not None and event.type in ENDS and event.run_seconds < 60 * HISTORY_MINUTES:
-            began = _minute_number(moment - timedelta(seconds=max(0.0, event.run_seconds)))
-            if began < number:
-                minutes, before = (Minute(began, "up", "up"),), ""
-    start = number - HISTORY_MINUTES
-    kept = next((at for at, one in enumerate(minutes) if one.number > start), len(minutes))
-    return Lane((*minutes[max(0, kept - 1) :], Minute(number, worst, after, crashes)), before)
-
-
-def _minutes_of(lane: Lane | None, row: ProcessRow, first: int, last: int) -> list[str]:
+def _words_of(lane: Lane, row: ProcessRow, first: int, last: int) -> list[str]:
     """Return one word per minute; of a process of which the hour brought nothing, what its row says."""
-    if lane is not None and lane.minutes:
-        found = _spread(lane, first, last)
+    if lane.minutes:
         known = _minute_number(row.since) if row.alive and row.since else last + 1
-        return [word or ("up" if number >= known else "") for number, word in enumerate(found, first)]
-    if row.alive:
-        began = _minute_number(row.since) if row.since else last
-        now = "unhealthy" if row.health == "Not Ready" else "up"
-    else:
-        began = _minute_number(row.ended_at) if row.ended_at else last + 1
+        spread = _spread(lane, first, last)
+        return [word or ("up" if number >= known else "") for number, word in enumerate(spread, first)]
+    turned_at = row.since if row.alive else row.ended_at
+    number = _minute_number(turned_at) if turned_at else last if row.alive else last + 1
+    now = "unhealthy" if row.health == "Not Ready" else "up"
+    if not row.alive:
         now = "" if row.gone else "down"
-    before = "up" if not row.alive and row.ended_at else ""
-    found = [now if number >= began else before for number in range(first, last + 1)]
+    found = _spread(
+        Lane((Minute(number, now, now),), "up" if not row.alive and turned_at else ""), first, last
+    )
     for minute, _ in row.crashes:
-        at = _minute_number(minute) - first
-        if 0 <= at < len(found):
-            found[at] = "crashed"
+        if first <= (number := _minute_number(minute)) <= last:
+            found[number - first] = "crashed"
     return found
 
 
@@ -245,6 +209,29 @@ def _spread(lane: Lane, first: int, last: int) -> list[str]:
     return found
 
 
+def _extend_lane(lane: Lane, event: Event) -> Lane:
+    """Return the lane with one more event of the process, which is later than those in it."""
+    after = _FINE.get(event.type, "")
+    if not after:
+        return lane
+    moment, minutes, before = parse_time(event.timestamp), lane.minutes, lane.before
+    number = max(_minute_number(moment), minutes[-1].number if minutes else 0)
+    worst = "crashed" if event.type == EventType.CRASHED else after
+    if minutes and minutes[-1].number == number:
+        worst = min(worst, minutes[-1].worst, key=CELLS.index)
+        return Lane((*minutes[:-1], Minute(number, worst, after)), before)
+    if not minutes:
+        before = "" if event.initial or event.type in BEGINS else "up"
+        ran_s = event.run_seconds
+        if ran_s is not None and event.type in ENDS and ran_s < 60 * HISTORY_MINUTES:
+            began = _minute_number(moment - timedelta(seconds=max(0.0, ran_s)))
+            if began < number:
+                minutes, before = (Minute(began, "up", "up"),), ""
+    old = [one for one in minutes if one.number <= number - HISTORY_MINUTES]
+    recent = minutes[max(0, len(old) - 1) :]
+    return Lane((*recent, Minute(number, worst, after)), before)
+
+
 def _ended_badly(row: ProcessRow) -> bool:
     if row.reason:
         return row.reason in _BAD_REASONS
@@ -254,14 +241,6 @@ def _ended_badly(row: ProcessRow) -> bool:
     if code is None or row.status not in ("Completed", "Restarting"):
         return False
     return code not in _HANGUPS and code != 0 and code not in (row.state.get("success_exit_codes") or ())
-
-
-def _recent_slots(slots: Mapping[int, int]) -> Mapping[int, int]:
-    """Forget what is longer ago than a history shows."""
-    most = HISTORY_MINUTES * 60 // SLOT_S
-    if len(slots) <= 2 * most:
-        return slots
-    return {slot: slots[slot] for slot in sorted(slots)[-most:]}
 
 
 def _minute_number(moment: datetime) -> int:

@@ -5,13 +5,18 @@ Knows nothing of NATS; never runs anybody's handler, and never blocks the loop.
 import asyncio
 import concurrent.futures
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .errors import ObserveError
 
 T = TypeVar("T")
+
+#: a wait looks up this often: Python may miss a Ctrl-C that comes just as it begins to wait for good
+SLICE_S = 1.0
 
 #: what goes wrong behind the scenes, of the whole package; warnings and above are meant for people
 log = logging.getLogger("observe_lib")
@@ -59,7 +64,10 @@ class Bridge:
             raise RuntimeError("a blocking call from the loop's own thread would never return")
         future = self.spawn(coroutine)
         try:
-            return future.result(timeout_s)
+            end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+            while not future.done() and (left_s := end - time.monotonic()) > 0:
+                concurrent.futures.wait((future,), min(left_s, SLICE_S))
+            return future.result(0)
         except concurrent.futures.CancelledError as error:
             raise ObserveError("closed while waiting for NATS") from error
         except (concurrent.futures.TimeoutError, asyncio.TimeoutError) as error:  # not yet one before 3.11

@@ -1,15 +1,15 @@
 """The table of processes in `top`: which columns fit a width, and the cells of a row.
-Pure; a cell is a span of text that names its paint.
+Pure; a cell is made of spans of text that name their paint.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from .board import condition_of, history_of
 from .detail import detail
 from .output import Style, cut_text, printable, text_width
-from .states import DAY, ProcessRow, Silence
+from .states import DAY, ProcessRow
 from .tables import age_words
 from .times import format_time, parse_time
 from .view import View
@@ -45,224 +45,144 @@ class Span(NamedTuple):
 Line = tuple[Span, ...]
 
 
-class Subject(NamedTuple):
-    """What the cells of a row are made of."""
+class Column(NamedTuple):
+    """One column of the table; the lowest ranks are wanted most."""
 
-    row: ProcessRow
-    view: View
-    style: Style
-    silence: Silence | None
-    condition: str
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its titles (long and short), its least width, and how it makes a cell that wide."""
-
-    titles: tuple[str, str]
-    width: int
-    cell: Callable[[Subject, int], Sequence[Span]]
+    title: str
+    rank: int
+    least: int  #: its least width
     right: bool = False
+    short: str = ""  #: its title on a narrow screen
 
-    def title(self, screen: int) -> str:
+    def title_on(self, screen: int) -> str:
         """Return the title for a screen that wide."""
-        return self.titles[0 if screen >= WIDE else 1]
+        return self.title if screen >= WIDE else self.short or self.title
 
 
-def columns_for(view: View, screen: int) -> list[Column]:
-    """Return the columns that fit a screen that wide, as wide as they are to be drawn."""
-    gap = gap_of(screen)
-    several = len(view.states.stacks) > 1
-    wanted = [name for name in _PRIORITY if name != "stack" or several]
-    chosen, left = ["process"], screen - PREFIX - NAME_MIN
-    for name in wanted:
-        least = _column(name, screen).width + gap
-        if least <= left:
-            chosen.append(name)
-            left -= least
-    widths = {name: _column(name, screen).width for name in chosen}
-    left = _widen(widths, "process", view.listing.name_width, left)
-    widths["process"] = min(widths["process"], screen - PREFIX)
-    if "history" in widths:
-        now = widths["history"]
-        left = _widen(widths, "history", next(one for one in HISTORY_CELLS if one <= now + left), left)
-    if "stack" in widths:
-        left = _widen(widths, "stack", max(map(text_width, view.states.stacks), default=0), left)
-    if "last" in widths:
-        widths["last"] += left
-    ordered = [name for name in _COLUMNS if name in widths]
-    return [replace(_COLUMNS[name], width=max(0, widths[name])) for name in ordered]
+#: in the order in which they stand
+COLUMNS = {
+    "stack": Column("STACK", 3, 8),
+    "process": Column("PROCESS", 0, NAME_MIN),
+    "status": Column("STATUS", 1, 11),
+    "health": Column("HEALTH", 4, 9),
+    "pid": Column("PID", 9, 7, right=True),
+    "since": Column("SINCE", 10, 14, right=True),
+    "up": Column("UP", 2, 7, right=True),
+    "restarts": Column("RESTARTS", 7, 4, right=True, short="RST"),
+    "crashes": Column("CRASHES/24H", 6, 6, right=True, short="CR/24H"),
+    "history": Column("LAST HOUR", 5, HISTORY_CELLS[-1]),
+    "last": Column("LAST EVENT", 8, 24),
+}
 
 
-def heading_line(columns: Sequence[Column], screen: int) -> Line:
+def column_widths(view: View, screen: int) -> dict[str, int]:
+    """Return which columns fit a screen that wide, and how wide they are to be drawn."""
+    gap, widths, left = gap_of(screen), {"process": NAME_MIN}, screen - PREFIX - NAME_MIN
+    for name, column in sorted(COLUMNS.items(), key=lambda item: item[1].rank)[1:]:
+        least = max(column.least, len(column.title_on(screen)))
+        if least + gap <= left and (name != "stack" or len(view.states.stacks) > 1):
+            widths[name] = least
+            left -= least + gap
+    wishes = {"process": view.listing.name_width, "history": HISTORY_CELLS[0]}
+    wishes |= {"stack": max(map(text_width, view.states.stacks), default=0), "last": screen}
+    for name, wish in wishes.items():
+        if name in widths:
+            width = widths[name] + min(max(0, wish - widths[name]), max(0, left))
+            if name == "history":
+                width = next(cells for cells in HISTORY_CELLS if cells <= width)
+            left -= width - widths[name]
+            widths[name] = width
+    widths["process"] = max(0, min(widths["process"], screen - PREFIX))
+    return {name: widths[name] for name in COLUMNS if name in widths}
+
+
+def heading_line(widths: Mapping[str, int], screen: int) -> Line:
     """Return the titles."""
-    cells = [Span(padded(column.title(screen), column.width, column.right), "bold dim") for column in columns]
-    return (Span(" " * PREFIX), *_joined(([cell] for cell in cells), gap_of(screen)))
+    titles = {name: [Span(COLUMNS[name].title_on(screen), "bold dim")] for name in widths}
+    return (Span(" " * PREFIX), *_laid_out(titles, widths, screen))
 
 
-def row_line(subject: Subject, columns: Sequence[Column], screen: int, selected: bool) -> Line:
+def row_line(
+    view: View, row: ProcessRow, style: Style, widths: Mapping[str, int], screen: int, selected: bool
+) -> Line:
     """Return a row, padded to the screen's width so that the cursor is a bar."""
-    mark = MARKS.get(subject.condition, " ")
-    mark = "x" if subject.view.ascii and mark == "×" else mark
-    prefix = Span(f"{'>' if selected else ' '}{mark} ", PAINTS.get(subject.condition, ""))
-    line = [prefix, *_joined((fit_cell(column, subject) for column in columns), gap_of(screen))]
+    condition = condition_of(row, view.listing.silences.get(row.place.stack))
+    mark = MARKS.get(condition, " ")
+    mark = "x" if view.ascii and mark == "×" else mark
+    prefix = Span(f"{'>' if selected else ' '}{mark} ", PAINTS.get(condition, ""))
+    line = [prefix, *_laid_out(_cells(view, row, style, widths.get("history", 0)), widths, screen)]
     used = sum(text_width(span.text) for span in line)
     line.append(Span(" " * max(0, screen - used)))
     return (Span("".join(span.text for span in line), "reverse"),) if selected else tuple(line)
 
 
-def fit_cell(column: Column, subject: Subject) -> list[Span]:
-    """Return a cell, exactly as wide as its column."""
-    spans, used = [], 0
-    for text, paint in column.cell(subject, column.width):
-        text = cut_text(printable(text), column.width - used)
-        used += text_width(text)
-        spans.append(Span(text, paint))
-    blank = Span(" " * max(0, column.width - used))
-    return [blank, *spans] if column.right else [*spans, blank]
+def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str, Sequence[Span]]:
+    """Return the cells of a row; of one that may no longer hold only what is past."""
+    silence = view.listing.silences.get(row.place.stack)
+    condition, crashes = condition_of(row, silence), row.crashes_since(view.now - DAY)
+    status, health = ("stale", "-") if silence else (row.status or "-", row.health)
+    if condition == "crashed" and row.status == "Completed" and row.exit_code is not None:
+        status = f"exit {row.exit_code}"
+    since = None if silence else row.since
+    return {
+        "stack": [Span(row.place.stack)],
+        "process": [Span(str(row.place))],
+        "status": [Span(status, PAINTS.get(condition, ""))],
+        "health": [Span(health, {"Ready": "green", "Not Ready": "yellow"}.get(health, "dim"))],
+        "pid": [Span("-" if silence else str(row.pid or "-"))],
+        "since": [Span(style.clock(format_time(since)) if since else "-")],
+        "up": [Span(age_words(since, view.now))],
+        "restarts": [Span(str(row.restarts), "" if row.restarts else "dim")],
+        "crashes": [Span(str(crashes), "red" if crashes else "dim")],
+        "history": _history(view, row, history) if history else (),
+        "last": _last_event(row, view, style),
+    }
 
 
-def history_spans(cells: Iterable[str], plain: bool) -> list[Span]:
-    """Return a history as glyphs, neighbours of one kind in one span."""
-    glyphs, spans = PLAIN_GLYPHS if plain else GLYPHS, list[Span]()
-    for cell in cells:
-        paint = PAINTS.get(cell, "")
-        if spans and spans[-1].paint == paint:
-            spans[-1] = Span(spans[-1].text + glyphs[cell], paint)
-        else:
-            spans.append(Span(glyphs[cell], paint))
-    return spans
-
-
-def padded(text: str, width: int, right: bool = False) -> str:
-    """Return a text cut and filled to a width."""
-    text = cut_text(text, width)
-    blank = " " * max(0, width - text_width(text))
-    return blank + text if right else text + blank
-
-
-def gap_of(screen: int) -> int:
-    """Return how far apart columns stand."""
-    return 1 if screen < NARROW else 2
-
-
-def _joined(cells: Iterable[Sequence[Span]], gap: int) -> list[Span]:
-    spans = list[Span]()
-    for cell in cells:
-        spans += [*([Span(" " * gap)] if spans else []), *cell]
-    return spans
-
-
-def _widen(widths: dict[str, int], name: str, wanted: int, left: int) -> int:
-    more = min(max(0, wanted - widths[name]), max(0, left))
-    widths[name] += more
-    return left - more
-
-
-def _column(name: str, screen: int) -> Column:
-    """Return a column as wide as it is at least, its title included."""
-    column = _COLUMNS[name]
-    return replace(column, width=max(column.width, len(column.title(screen))))
-
-
-# --- the cells ---
-
-
-def _status_cell(subject: Subject, width: int) -> Sequence[Span]:
-    row, condition = subject.row, subject.condition
-    text = row.status or "-"
-    if condition == "stale":
-        text = "stale"
-    elif condition == "crashed" and row.status == "Completed" and row.exit_code is not None:
-        text = f"exit {row.exit_code}"
-    return [Span(text, PAINTS.get(condition, ""))]
-
-
-def _health_cell(subject: Subject, width: int) -> Sequence[Span]:
-    health = "-" if subject.silence else subject.row.health
-    return [Span(health, {"Ready": "green", "Not Ready": "yellow"}.get(health, "dim"))]
-
-
-def _history_cell(subject: Subject, width: int) -> Sequence[Span]:
-    view = subject.view
-    return history_spans(
-        history_of(view.board, subject.row, view.now, width, subject.silence), subject.view.ascii
-    )
-
-
-def _last_cell(subject: Subject, width: int) -> Sequence[Span]:
-    last = subject.row.last
-    if last is None:
+def _last_event(row: ProcessRow, view: View, style: Style) -> list[Span]:
+    if row.last is None:
         return [Span("-", "dim")]
-    words = f"{last.type} {age_words(parse_time(last.timestamp), subject.view.now)} ago"
-    more = detail(last, subject.style.clock)
+    words = f"{row.last.type} {age_words(parse_time(row.last.timestamp), view.now)} ago"
+    more = detail(row.last, style.clock)
     return [Span(words), *([Span(f": {more}", "dim")] if more else [])]
 
 
-def _count_cell(number: int, paint: str) -> Sequence[Span]:
-    return [Span(str(number), paint if number else "dim")]
-
-
-def _since_words(subject: Subject) -> str:
-    since = subject.row.since
-    return subject.style.clock(format_time(since)) if since and not subject.silence else "-"
-
-
-#: in the order in which they stand
-_COLUMNS = {
-    "stack": Column(("STACK", "STACK"), 8, lambda one, width: [Span(one.row.place.stack)]),
-    "process": Column(("PROCESS", "PROCESS"), NAME_MIN, lambda one, width: [Span(str(one.row.place))]),
-    "status": Column(("STATUS", "STATUS"), 11, _status_cell),
-    "health": Column(("HEALTH", "HEALTH"), 9, _health_cell),
-    "pid": Column(
-        ("PID", "PID"),
-        7,
-        lambda one, width: [Span("-" if one.silence else str(one.row.pid or "-"))],
-        right=True,
-    ),
-    "since": Column(("SINCE", "SINCE"), 14, lambda one, width: [Span(_since_words(one))], right=True),
-    "up": Column(
-        ("UP", "UP"),
-        7,
-        lambda one, width: [Span("-" if one.silence else age_words(one.row.since, one.view.now))],
-        right=True,
-    ),
-    "restarts": Column(
-        ("RESTARTS", "RST"), 4, lambda one, width: _count_cell(one.row.restarts, ""), right=True
-    ),
-    "crashes": Column(
-        ("CRASHES/24H", "CR/24H"),
-        6,
-        lambda one, width: _count_cell(one.row.crashes_since(one.view.now - DAY), "red"),
-        right=True,
-    ),
-    "history": Column(("LAST HOUR", "LAST HOUR"), HISTORY_CELLS[-1], _history_cell),
-    "last": Column(("LAST EVENT", "LAST EVENT"), 24, _last_cell),
-}
-#: the most important first, behind the process itself
-_PRIORITY = (
-    "status",
-    "up",
-    "stack",
-    "health",
-    "history",
-    "crashes",
-    "restarts",
-    "last",
-    "pid",
-    "since",
-)
-
-
-def row_subject(view: View, row: ProcessRow, style: Style) -> Subject:
-    """Return what the cells of a row are made of."""
-    silence = view.listing.silences.get(row.place.stack)
-    return Subject(row, view, style, silence, condition_of(row, silence))
+def _laid_out(cells: Mapping[str, Sequence[Span]], widths: Mapping[str, int], screen: int) -> list[Span]:
+    """Return the cells beside each other, each exactly as wide as its column."""
+    line = list[Span]()
+    for name, width in widths.items():
+        spans, used = list[Span](), 0
+        for text, paint in cells[name]:
+            text = cut_text(printable(text), width - used)
+            used += text_width(text)
+            spans.append(Span(text, paint))
+        blank = Span(" " * max(0, width - used))
+        line += [Span(" " * gap_of(screen))] if line else []
+        line += [blank, *spans] if COLUMNS[name].right else [*spans, blank]
+    return line
 
 
 def history_line(view: View, row: ProcessRow, screen: int) -> Line:
     """Return a line with a process's last hour, as fine as the screen's width allows."""
     title = "  last hour "
     cells = next((one for one in HISTORY_CELLS if one <= screen - len(title)), HISTORY_CELLS[-1])
-    words = history_of(view.board, row, view.now, cells, view.listing.silences.get(row.place.stack))
-    return (Span(title, "dim"), *history_spans(words, view.ascii))
+    return (Span(title, "dim"), *_history(view, row, cells))
+
+
+def _history(view: View, row: ProcessRow, cells: int) -> list[Span]:
+    silence = view.listing.silences.get(row.place.stack)
+    return history_spans(history_of(view.board, row, view.now, cells, silence), view.ascii)
+
+
+def history_spans(cells: Iterable[str], plain: bool) -> list[Span]:
+    """Return a history as glyphs, neighbours of one kind in one span."""
+    glyphs = PLAIN_GLYPHS if plain else GLYPHS
+    return [
+        Span("".join(glyphs[cell] for cell in same), paint)
+        for paint, same in groupby(cells, key=lambda cell: PAINTS.get(cell, ""))
+    ]
+
+
+def gap_of(screen: int) -> int:
+    """Return how far apart columns stand."""
+    return 1 if screen < NARROW else 2

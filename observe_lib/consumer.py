@@ -195,7 +195,7 @@ class Consumer:
             start_seq = 0 if wanted.since else max(stream.first_seq, stream.last_seq - span + 1, 1)
             events = self._open(wanted, start_seq=start_seq).events(False, stream.last_seq)
             found = deque((event for event in events if keep(event)), maxlen=number)
-            if len(found) == number or start_seq <= stream.first_seq:  # all of what `since` says, too
+            if len(found) == number or start_seq <= max(1, stream.first_seq):  # all of what `since` says, too
                 return list(found), stream.last_seq
             span *= 8
         return [], 0

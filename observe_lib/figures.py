@@ -1,17 +1,17 @@
 """What a report looks like: its table, its timeline, its JSON. Pure text; the verb `report` prints it."""
 
 import sys
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from .accounts import Account
-from .audit import Audit, account_json, flapping, mtbf_s, mttr_s, total_of, uptime_percent
-from .gaps import Gap, stamp_text
+from .accounts import Account, Shade
+from .gaps import Gap, Gaps, stamp_text
 from .output import SCREEN_WIDTH, Style, cut_text, printable, text_width
 from .states import Place, States
 from .tables import plain_table
-from .timeline import BLOCKS, LETTERS, ProcessStrip, strip_text
 from .times import format_duration, format_time, seconds_between
 
 #: so many blind times are listed, the longest ones; JSON has them all
@@ -21,22 +21,13 @@ GIVE_WAY = ("MTBF", "RUNS", "ASKED", "OUTAGE", "MTTR")
 #: strips have at least this much room beside the names, and names at least that much
 STRIP_MIN = 20
 LABEL_MIN = 12
-#: the names' room where the bucket knows none
-LABEL_USUAL = 24
+#: a column of the timeline: up, down, unhealthy, or nobody looking; "failed" is down since a crash
+BLOCKS = {"up": "█", "down": "░", "unhealthy": "▒", "blind": "·", "failed": "░", "": " "}
+#: the same for a screen that has no block characters
+LETTERS = {"up": "#", "down": "_", "unhealthy": "!", "blind": ".", "failed": "_", "": " "}
 
-REPORT_TITLES = (
-    "PROCESS",
-    "UPTIME",
-    "RUNS",
-    "CRASHES",
-    "RESTARTS",
-    "ASKED",
-    "MTBF",
-    "MTTR",
-    "OUTAGE",
-    "FLAPS",
-    "LAST FAILURE",
-)
+#: as the numbers of SGR sequences
+_STRIP_COLOURS = {"up": "32", "down": "2", "unhealthy": "33", "blind": "2", "failed": "31", "": ""}
 
 
 class Range(NamedTuple):
@@ -47,83 +38,101 @@ class Range(NamedTuple):
     until: datetime
 
     @property
-    def stamps(self) -> tuple[float, float]:
-        """Where the answer begins and ends, in seconds since 1970."""
-        return self.start.timestamp(), self.until.timestamp()
+    def seconds(self) -> float:
+        """How long the answer's time is."""
+        return seconds_between(self.start, self.until)
 
 
 class Findings(NamedTuple):
     """All that a report says."""
 
     span: Range
-    accounts: list[Account]
-    gaps: Sequence[tuple[str, Gap]]
-    audit: Audit
+    accounts: Sequence[Account]
+    gaps: Sequence[tuple[str, Gap]]  #: the blind times, each with its stack
+    events: int = 0
+    malformed: int = 0
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one stack, so that rows have to say theirs."""
+        return len({account.place.stack for account in self.accounts}) > 1
 
 
-def head_lines(findings: Findings, style: Style, room: int | None = None) -> list[str]:
-    """Return what the time is that was looked at."""
+def report_lines(findings: Findings, style: Style, room: int | None = None) -> Iterator[str]:
+    """Yield the table, or with `room` for strips the timeline, and what was looked at and what was not."""
     since, start, until = findings.span
     first, last = (style.clock(format_time(moment)) for moment in (start, until))
-    column = f", a column is {format_duration(seconds_between(start, until) / room)}" if room else ""
-    span = format_duration(seconds_between(start, until))
-    lines = [f"{first} to {last} ({span}, {style.zone_text()}){column}"]
+    column = f", a column is {format_duration(findings.span.seconds / room)}" if room else ""
+    yield f"{first} to {last} ({format_duration(findings.span.seconds)}, {style.zone_text()}){column}"
     if seconds_between(since, start) > 1:
         asked = style.clock(format_time(since))
-        lines.append(f"nothing back to {asked}: what is older than {first} was dropped from the stream")
-    return lines
-
-
-def body_lines(findings: Findings, style: Style, room: int | None) -> list[str]:
-    """Return the table, or with `room` for strips the timeline."""
+        yield f"nothing back to {asked}: what is older than {first} was dropped from the stream"
     if not findings.accounts:
-        return ["no process was there in that time"]
-    if room:
-        return timeline_lines(findings, style, room)
-    several = _several(findings)
-    rows = [cells_of_account(account, style, several) for account in findings.accounts]
-    if len(rows) > 1:
-        rows.append(cells_of_account(total_of(findings.accounts), style, several))
-        rows[-1][-2] = str(sum(bool(flapping(one)) for one in findings.accounts) or "-")
-    titles = ("STACK", *REPORT_TITLES) if several else REPORT_TITLES
-    return fitting_table(titles, rows, style.columns())
+        yield "no process was there in that time"
+    elif room:
+        yield from _timeline_lines(findings, style, room)
+    else:
+        yield from _table_lines(findings, style)
+    yield from _left_out_lines(findings, style)
 
 
-def fitting_table(titles: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
+def _left_out_lines(findings: Findings, style: Style) -> Iterator[str]:
+    """Yield what the figures leave out: the blind times, and the events that are missing."""
+    longest = sorted(findings.gaps, key=lambda found: found[1].seconds)[-LISTED:]
+    if findings.gaps:
+        yield ""
+    for stack, gap in findings.gaps:
+        if (stack, gap) in longest:
+            start, end = (style.clock(stamp_text(moment)) for moment in (gap.start, gap.end))
+            yield printable(f"blind: {stack} {start} to {end} ({format_duration(gap.seconds)}): {gap.why}")
+    if more := len(findings.gaps) - len(longest):
+        total = format_duration(sum(gap.seconds for _, gap in findings.gaps))
+        yield f"blind: {more} shorter ones, {total} in all"
+    for account in findings.accounts:
+        if account.lost:
+            missing = printable(f"{account.lost} events of {account.place}")
+            yield f"lost: {missing} are not in the stream; the time around them is left out"
+
+
+# --- the table ---
+
+
+def _table_lines(findings: Findings, style: Style) -> list[str]:
     """Return a table that fits the screen: columns give way in turn, before anything is cut."""
-    left_out: list[str] = []
-    while True:
-        kept = [number for number, title in enumerate(titles) if title not in left_out]
-        cells = [[row[number] for number in kept] for row in rows]
-        headers = [titles[number] for number in kept]
-        lines = plain_table(headers, cells)
+    rows = [_cells_of(account, style, findings.several) for account in findings.accounts]
+    if len(rows) > 1:
+        flapped = sum(bool(account.flapping) for account in findings.accounts)
+        total = _cells_of(total_of(findings.accounts), style, findings.several)
+        rows.append({**total, "PROCESS": "all", "FLAPS": str(flapped or "-")})
+    columns = style.columns()
+    for number in range(len(GIVE_WAY) + 1):
+        left_out = GIVE_WAY[:number]
+        titles = [title for title in rows[0] if title not in left_out]
+        lines = plain_table(titles, [[row[title] for title in titles] for row in rows])
         if columns is None or max(map(text_width, lines)) <= columns:
             break
-        if len(left_out) == len(GIVE_WAY):
-            lines = plain_table(headers, cells, columns)
-            break
-        left_out.append(GIVE_WAY[len(left_out)])
+    lines = [cut_text(line, columns) if columns else line for line in lines]
     return [*lines, f"(no room for {', '.join(left_out)})"] if left_out else lines
 
 
-def cells_of_account(account: Account, style: Style, with_stack: bool) -> list[str]:
-    """Return the cells of one process, or of all."""
-    percent, failure = uptime_percent(account), account.last_failure
-    longest = span_text(account.longest_outage_s or None) + "+" * (account.outage_at is not None)
-    cells = [
-        label_of(account),
-        "-" if percent is None else percent_text(percent),
-        str(account.runs),
-        str(account.crashes),
-        str(account.policy_restarts),
-        str(account.asked_restarts),
-        span_text(mtbf_s(account)),
-        span_text(mttr_s(account)),
-        longest,
-        flapping(account) or "-",
-        f"{style.clock(stamp_text(failure.at))} {failure.words()}" if failure else "-",
-    ]
-    return [account.place.stack, *cells] if with_stack else cells
+def _cells_of(account: Account, style: Style, with_stack: bool) -> dict[str, str]:
+    """Return the cells of one process, or of all, by title."""
+    percent, failure = account.uptime_percent, account.last_failure
+    longest = _span_text(account.longest_outage_s or None)
+    return {
+        **({"STACK": account.place.stack} if with_stack else {}),
+        "PROCESS": str(account.place),
+        "UPTIME": "-" if percent is None else percent_text(percent),
+        "RUNS": str(account.runs),
+        "CRASHES": str(account.crashes),
+        "RESTARTS": str(account.policy_restarts),
+        "ASKED": str(account.asked_restarts),
+        "MTBF": _span_text(account.mtbf_s),
+        "MTTR": _span_text(account.mttr_s),
+        "OUTAGE": longest + "+" * (account.outage_at is not None),
+        "FLAPS": account.flapping or "-",
+        "LAST FAILURE": f"{style.clock(stamp_text(failure.at))} {failure.words()}" if failure else "-",
+    }
 
 
 def percent_text(percent: float) -> str:
@@ -131,75 +140,103 @@ def percent_text(percent: float) -> str:
     return "100%" if percent >= 100 else f"{min(percent, 99.99):.2f}%"
 
 
-def span_text(seconds: float | None) -> str:
-    """Return a time span, "-" where there is none."""
+def _span_text(seconds: float | None) -> str:
     return "-" if seconds is None else format_duration(seconds)
 
 
-def label_of(account: Account) -> str:
-    """Return how a row is called."""
-    return str(account.place) if account.place.stack else account.place.process
-
-
-def tail_lines(findings: Findings, style: Style) -> list[str]:
-    """Return what was left out: the blind times, and the events that are missing."""
-    longest = sorted(findings.gaps, key=lambda found: found[1].seconds)[-LISTED:]
-    lines = [""] if findings.gaps else []
-    for stack, gap in findings.gaps:
-        if (stack, gap) in longest:
-            start, end = (style.clock(stamp_text(moment)) for moment in (gap.start, gap.end))
-            lasted = format_duration(gap.seconds)
-            lines.append(printable(f"blind: {stack} {start} to {end} ({lasted}): {gap.why}"))
-    if more := len(findings.gaps) - len(longest):
-        total = format_duration(sum(gap.seconds for _, gap in findings.gaps))
-        lines.append(f"blind: {more} shorter ones, {total} in all")
-    for account in findings.accounts:
-        if account.lost:
-            missing = f"{account.lost} events of {label_of(account)}"
-            lines.append(
-                printable(f"lost: {missing} are not in the stream; the time around them is left out")
-            )
-    return lines
-
-
-def _several(findings: Findings) -> bool:
-    return len({account.place.stack for account in findings.accounts}) > 1
+def total_of(accounts: Sequence[Account]) -> Account:
+    """Return all accounts as one: what ran is pooled, a run that was renamed counts once."""
+    ran = [one for one in accounts if one.ran]
+    failures = [one.last_failure for one in accounts if one.last_failure]
+    return Account(
+        Place("", "", ""), 0.0, 0.0, Gaps(),
+        up_s=sum(one.up_s for one in ran),
+        down_s=sum(one.down_s for one in ran),
+        unhealthy_s=sum(one.unhealthy_s for one in accounts),
+        living=sum(one.living - one.renamed for one in accounts),
+        begun=sum(one.begun for one in accounts),
+        crashes=sum(one.crashes for one in accounts),
+        policy_restarts=sum(one.policy_restarts for one in accounts),
+        asked_restarts=sum(one.asked_restarts for one in accounts),
+        outages=sum(one.outages for one in accounts),
+        outage_s=sum(one.outage_s for one in accounts),
+        longest_outage_s=max((one.longest_outage_s for one in accounts), default=0.0),
+        lost=sum(one.lost for one in accounts),
+        last_failure=max(failures, key=lambda failure: failure.at, default=None),
+    )  # fmt: skip
 
 
 # --- the timeline ---
 
 
+class ProcessStrip:
+    """The seconds that one process was in each `Shade`, per column of the range."""
+
+    def __init__(self, since: float, until: float, columns: int) -> None:
+        self._since, self._width_s, self._columns = since, (until - since) / columns, columns
+        self._seconds = array("d", bytes(8 * len(Shade) * columns))
+
+    def add(self, start: float, end: float, shade: Shade) -> None:
+        """Count a span, within the range, in which the process was seen to be so."""
+        number = int((start - self._since) / self._width_s)
+        while start < end and number < self._columns:
+            edge = self._since + (number + 1) * self._width_s
+            if edge > start:
+                self._seconds[number * len(Shade) + shade] += min(end, edge) - start
+                start = edge
+            number += 1
+
+    def text(self, gaps: Gaps, glyphs: Mapping[str, str] = BLOCKS, colour: bool = False) -> str:
+        """Return the strip as text, its colours one sequence per stretch of the same kind."""
+        words = (self._column(number, gaps) for number in range(self._columns))
+        parts = []
+        for code, same in groupby(words, lambda word: _STRIP_COLOURS[word] if colour else ""):
+            text = "".join(glyphs[word] for word in same)
+            parts.append(f"\x1b[{code}m{text}\x1b[0m" if code else text)
+        return "".join(parts)
+
+    def _column(self, number: int, gaps: Gaps) -> str:
+        """Return what a column shows: trouble, however short; else what there was most of."""
+        at = number * len(Shade)
+        up, unhealthy, down, outage = self._seconds[at : at + len(Shade)]
+        if outage or unhealthy:
+            return "failed" if outage else "unhealthy"
+        start = self._since + number * self._width_s
+        blind = self._width_s - gaps.seen_s(start, start + self._width_s)
+        if blind > max(up + down, self._width_s / 2):
+            return "blind"
+        return ("up" if up >= down else "down") if up or down else ""
+
+
 def strip_room(states: States | None, style: Style) -> int:
-    """Return how many columns a strip may have, beside the names that the bucket knows."""
+    """Return how many columns a strip may have, beside the names that the bucket knows (if it does)."""
     columns = style.columns() or SCREEN_WIDTH
-    rows = states.rows.values() if states else ()
-    stacks = {row.place.stack for row in rows}
-    labels = (printable(_strip_label(row.place, len(stacks) > 1)) for row in rows)
-    longest = max(LABEL_MIN, max(map(text_width, labels), default=LABEL_USUAL))
+    several = len({place.stack for place in states.rows}) > 1 if states else False
+    labels = (_label(place, several) for place in (states.rows if states else ()))
+    longest = max(LABEL_MIN, max(map(text_width, labels), default=columns))
     return max(STRIP_MIN, columns - min(longest, columns // 3) - 2)
 
 
-def timeline_lines(findings: Findings, style: Style, room: int) -> list[str]:
-    """Return one row per process, below the times at which the strips begin and end."""
-    several, (since, until) = _several(findings), findings.span.stamps
+def _timeline_lines(findings: Findings, style: Style, room: int) -> Iterator[str]:
+    """Yield one row per process, below the times at which the strips begin and end."""
     width = max(LABEL_MIN, (style.columns() or SCREEN_WIDTH) - room - 2)
-    glyphs = BLOCKS if can_print(sys.stdout.encoding, "".join(BLOCKS)) else LETTERS
-    first, last = (style.clock(stamp_text(moment)) for moment in (since, until))
-    lines = [f"{'':{width}}  {first}{last:>{max(1, room - len(first))}}"]
+    glyphs = BLOCKS if _can_print(sys.stdout.encoding, "".join(BLOCKS.values())) else LETTERS
+    first, last = (style.clock(format_time(moment)) for moment in findings.span[1:])
+    yield f"{'':{width}}  {first}{last:>{max(1, room - len(first))}}"
     for account in findings.accounts:
-        label = cut_text(printable(_strip_label(account.place, several)), width)
+        label = cut_text(_label(account.place, findings.several), width)
         if isinstance(account.strip, ProcessStrip):
-            strip = strip_text(account.strip, account.gaps, glyphs, style.colour)
-            lines.append(f"{label}{' ' * (width - text_width(label))}  {strip}".rstrip())
-    return [*lines, f"{glyphs.legend()}; any trouble in a column's time shows"]
+            strip = account.strip.text(account.gaps, glyphs, style.colour)
+            yield f"{label}{' ' * (width - text_width(label))}  {strip}".rstrip()
+    legend = "  ".join(f"{glyphs[word]} {word}" for word in ("up", "down", "unhealthy", "blind"))
+    yield f"{legend}; any trouble in a column's time shows"
 
 
-def _strip_label(place: Place, with_stack: bool) -> str:
-    return f"{place.stack} {place}" if with_stack else str(place)
+def _label(place: Place, with_stack: bool) -> str:
+    return printable(f"{place.stack} {place}" if with_stack else str(place))
 
 
-def can_print(encoding: str | None, text: str) -> bool:
-    """Whether a stream of this encoding can show a text."""
+def _can_print(encoding: str | None, text: str) -> bool:
     try:
         text.encode(encoding or "ascii")
         return True
@@ -207,27 +244,58 @@ def can_print(encoding: str | None, text: str) -> bool:
         return False
 
 
+# --- JSON ---
+
+
 def report_json(findings: Findings) -> dict[str, Any]:
     """Return the whole report as one JSON object; times in seconds, moments in RFC 3339."""
     since, start, until = (format_time(moment) for moment in findings.span)
-    blind = [
-        {"stack": stack, "start": stamp_text(gap.start), "end": stamp_text(gap.end), "reason": gap.why}
-        for stack, gap in findings.gaps
-    ]
-    audit = findings.audit
-    return {
+    return _present({
         "since": since,
         "until": until,
-        **({"kept_since": start} if start != since else {}),
-        "events": audit.events,
-        **({"malformed": audit.malformed} if audit.malformed else {}),
-        "blind": blind,
-        "processes": [_with_strip(account) for account in findings.accounts],
+        "kept_since": start if start != since else None,
+        "events": findings.events,
+        "malformed": findings.malformed or None,
+        "blind": [
+            {"stack": stack, "start": stamp_text(gap.start), "end": stamp_text(gap.end), "reason": gap.why}
+            for stack, gap in findings.gaps
+        ],
+        "processes": [account_json(account) for account in findings.accounts],
         "total": account_json(total_of(findings.accounts)),
-    }
+    })  # fmt: skip
 
 
-def _with_strip(account: Account) -> dict[str, Any]:
-    if not isinstance(account.strip, ProcessStrip):
-        return account_json(account)
-    return {**account_json(account), "timeline": strip_text(account.strip, account.gaps, BLOCKS, False)}
+def account_json(account: Account) -> dict[str, Any]:
+    """Return an account as the JSON object of `report --json`: what does not apply is absent."""
+    failure, percent, strip = account.last_failure, account.uptime_percent, account.strip
+    return _present({
+        **{name: text or None for name, text in account.place._asdict().items()},
+        "uptime_percent": None if percent is None else round(percent, 4),
+        "up_seconds": round(account.up_s, 3),
+        "down_seconds": round(account.down_s, 3),
+        "unhealthy_seconds": round(account.unhealthy_s, 3),
+        "runs": account.runs,
+        "crashes": account.crashes,
+        "restarts": account.policy_restarts,
+        "asked_restarts": account.asked_restarts,
+        "mtbf_seconds": _rounded(account.mtbf_s),
+        "mttr_seconds": _rounded(account.mttr_s),
+        "longest_outage_seconds": _rounded(account.longest_outage_s or None),
+        "failed_since": stamp_text(account.outage_at) if account.outage_at else None,
+        "last_failure": failure and _present({
+            "timestamp": stamp_text(failure.at),
+            "reason": failure.reason or None,
+            "exit_code": failure.exit_code,
+        }),
+        "flapping": account.flapping or None,
+        "lost_events": account.lost or None,
+        "timeline": strip.text(account.gaps) if isinstance(strip, ProcessStrip) else None,
+    })  # fmt: skip
+
+
+def _present(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -5,27 +5,29 @@ The main thread reads the stream once, keeps sums, and prints; nothing is publis
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .accounts import FLAP_WINDOW_S, FLAPS
-from .audit import NO_STRIP, Audit
+from .accounts import FLAP_WINDOW_S, FLAPS, Account
 from .config import add_nats_flags, nats_settings
 from .errors import EXIT_OK, NatsError, ObserveError, UsageError
-from .events import filter_subjects
-from .figures import Findings, Range, body_lines, head_lines, report_json, strip_room, tail_lines
-from .gaps import Gap
+from .events import Event, filter_subjects, process_matches
+from .facts import fact_of
+from .figures import Findings, ProcessStrip, Range, report_json, report_lines, strip_room
+from .gaps import Gap, Gaps, find_gaps
 from .output import add_output_flags, json_line, printable, style_of
-from .states import States
+from .states import Place, States
 from .tables import add_selection_flags, selected
-from .timeline import ProcessStrip
-from .times import now_utc, parse_when
+from .times import now_utc, parse_time, parse_when
 
 if TYPE_CHECKING:
     from .past import Past
 
+#: why nothing is known of a stack that was dropped from the bucket, after its last event
+FORGOTTEN = "forgotten"
 #: how to write a moment
 RANGE_HINT = "write it as 15m (ago), 10:41, 10:41:07, 2025-10-16 10:41:07, or 2025-10-16T10:41:07Z"
 DEFINITIONS = f"""\
@@ -56,32 +58,37 @@ def run_report(args: argparse.Namespace) -> int:
     flags = vars(args)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
     asked, (patterns, stack) = range_of(flags, style.now()), selected(flags)
-    note = _mute_note if args.quiet else _note
     from .past import Past
 
     with Past(settings) as past:
         kept = past.retained()
         if not kept.stream:
-            note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+            _note(
+                f"nothing is known on {settings.url} yet (start one: python observe.py adapter)", args.quiet
+            )
             return EXIT_OK
         span = asked._replace(start=max(asked.since, min(kept.since or asked.since, asked.until)))
-        states = _states_of(past, note)
+        states = None
+        try:
+            states = past.states()
+        except NatsError as error:
+            told = "the bucket cannot be read, so a process without an event in that time is missing"
+            _note(f"{told}: {error}", args.quiet)
         room = strip_room(states, style) if args.timeline else None
         findings = look_back(past, span, states, flags, room)
     if not findings.accounts and (patterns or stack):
         what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])
         raise ObserveError(f"no process matches {what} in that time", "python observe.py report shows all")
-    if style.as_json:
-        lines = [json_line(report_json(findings))]
-    else:
-        lines = [
-            *head_lines(findings, style, room),
-            *body_lines(findings, style, room),
-            *tail_lines(findings, style),
-        ]
+    lines = [json_line(report_json(findings))] if style.as_json else report_lines(findings, style, room)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
     return EXIT_OK
+
+
+def _note(text: str, quiet: bool) -> None:
+    with suppress(OSError):
+        if not quiet:
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def range_of(flags: Mapping[str, Any], now: datetime) -> Range:
@@ -102,23 +109,89 @@ def look_back(
     past: "Past", span: Range, states: States | None, flags: dict[str, Any], room: int | None
 ) -> Findings:
     """Read the stream: first what the observer says of itself, then everything, one event at a time."""
-    (since, until), (patterns, stack) = span.stamps, selected(flags)
-    strip = (lambda: ProcessStrip(since, until, room)) if room else NO_STRIP
-    audit = Audit(since, until, patterns=patterns, stack=stack, strip=strip)
-    audit.observe(past.observer_events(span.start), _away(states, since, until))
+    patterns, stack = selected(flags)
+    audit = Audit(span.start.timestamp(), span.until.timestamp(), patterns, stack, room)
+    audit.observe(past.observer_events(span.start), states)
     for payload in past.payloads(filter_subjects(patterns, ()), span.start):
         audit.add(payload)
     accounts = audit.close(states)
     stacks = sorted({account.place.stack for account in accounts})
-    return Findings(span, accounts, [(one, gap) for one in stacks for gap in audit.gaps[one].listed], audit)
+    gaps = [(one, gap) for one in stacks for gap in audit.gaps[one].listed]
+    return Findings(span, accounts, gaps, audit.events, audit.malformed)
 
 
-def _states_of(past: "Past", note: Callable[[str], None]) -> States | None:
-    try:
-        return past.states()
-    except NatsError as error:
-        note(f"the bucket cannot be read, so a process without an event in that time is missing: {error}")
-        return None
+@dataclass
+class Audit:
+    """Takes the stored events of a time, one after the other, and keeps one account per process."""
+
+    since: float  #: in seconds since 1970, as `until`
+    until: float
+    patterns: Sequence[str] = ()  #: which processes are wanted
+    stack: str | None = None
+    room: int | None = None  #: each process has a strip of so many columns
+    gaps: dict[str, Gaps] = field(default_factory=dict)  #: by stack
+    events: int = 0
+    malformed: int = 0
+    _accounts: dict[Place, Account | None] = field(default_factory=dict)  #: None: not wanted
+    _heard: dict[str, float] = field(default_factory=dict)  #: by stack, when it was last heard of
+
+    def observe(self, events: Iterable[Event], states: States | None) -> None:
+        """Take, before all others, the observer's own events, and which stacks nothing is heard of now."""
+        away = _away(states, self.since, self.until)
+        self.gaps = find_gaps(self._overhear(events), self.since, self.until, away)
+
+    def _overhear(self, events: Iterable[Event]) -> Iterator[Event]:
+        for event in events:
+            self._hear(event.stack or "-", parse_time(event.seen_at).timestamp())
+            yield event
+
+    def _hear(self, stack: str, seen_at: float) -> None:
+        self._heard[stack] = max(seen_at, self._heard.get(stack, 0.0))
+
+    def add(self, payload: bytes) -> None:
+        """Take one event, as it is stored; what is none is counted."""
+        try:
+            fact = fact_of(payload)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            self.malformed += 1
+            return
+        if fact is None:
+            return
+        if fact.place not in self._accounts:
+            self._accounts[fact.place] = self._open_account(fact.place)
+        account = self._accounts[fact.place]
+        if account is not None:
+            self.events += 1
+            self._hear(fact.place.stack, fact.seen_at)
+            account.note(fact)
+
+    def close(self, states: States | None) -> list[Account]:
+        """Return the accounts, in order, closed with what the bucket says (None: it could not be read)."""
+        if states is not None:
+            self._take_bucket(states)
+        found = [account for _, account in sorted(self._accounts.items()) if account is not None]
+        for account in found:
+            account.gaps = self.gaps[account.place.stack]
+            account.close()
+        return [account for account in found if account.shown]
+
+    def _take_bucket(self, states: States) -> None:
+        for row in states.rows.values():
+            if row.place not in self._accounts and not row.gone:
+                account = self._accounts[row.place] = self._open_account(row.place)
+                if account is not None:
+                    account.assume(row)
+        for stack in self._heard.keys() - states.stacks.keys():
+            known = self.gaps.get(stack, Gaps()).listed
+            self.gaps[stack] = Gaps([*known, Gap(self._heard[stack], self.until, FORGOTTEN)])
+
+    def _open_account(self, place: Place) -> Account | None:
+        _, namespace, process = place
+        named = not self.patterns or any(process_matches(one, namespace, process) for one in self.patterns)
+        if not named or self.stack not in (None, place.stack):
+            return None
+        strip = ProcessStrip(self.since, self.until, self.room) if self.room else None
+        return Account(place, self.since, self.until, self.gaps.setdefault(place.stack, Gaps()), strip)
 
 
 def _away(states: States | None, since: float, until: float) -> dict[str, Gap]:
@@ -130,12 +203,3 @@ def _away(states: States | None, since: float, until: float) -> dict[str, Gap]:
             told = f"no answer: {silence.error}" if silence.error else f"{silence.about} {silence.kind}"
             found[name] = Gap(start, until, told)
     return found
-
-
-def _note(text: str) -> None:
-    with suppress(OSError):
-        print(printable(text), file=sys.stderr, flush=True)
-
-
-def _mute_note(text: str) -> None:
-    pass

@@ -3,8 +3,9 @@ Pure: as text it can be tested at any size; knows no curses and no numbers of co
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import tzinfo
 from typing import NamedTuple
 
 from .board import Figures, condition_of
@@ -12,18 +13,17 @@ from .columns import (
     PAINTS,
     Line,
     Span,
-    columns_for,
+    column_widths,
     gap_of,
     heading_line,
     history_line,
     history_spans,
-    padded,
     row_line,
-    row_subject,
 )
 from .events import Event
 from .output import COLOURS, Style, cut_text, printable, text_width
 from .show import EVENTS, Portrait, portrait_lines
+from .states import ProcessRow
 from .tables import age_words, silence_words
 from .times import format_time
 from .view import ORDERS, View, listed, placed
@@ -49,23 +49,9 @@ _KEYS = (
     ("?", "this help"),
     ("q", "quit"),
 )
-_LIST_HINTS = (
-    ("/", "filter"),
-    ("s", "sort"),
-    ("t", "events"),
-    ("Enter", "details"),
-    ("p", "pause"),
-    ("?", "help"),
-    ("q", "quit"),
-)
-_LEGEND = (
-    ("up", "up"),
-    ("down", "down"),
-    ("unhealthy", "unhealthy"),
-    ("crashed", "crashed"),
-    ("blind", "not seen"),
-)
-_BACK_HINTS = (("Esc", "back"), ("j/k", "scroll"), ("p", "pause"), ("q", "quit"))
+_LIST_HINTS = "/ filter|s sort|t events|Enter details|p pause|? help|q quit"
+_BACK_HINTS = "Esc back|j/k scroll|p pause|q quit"
+_LEGEND = {"up": "up", "down": "down", "unhealthy": "unhealthy", "crashed": "crashed", "blind": "not seen"}
 
 
 class Layout(NamedTuple):
@@ -80,9 +66,9 @@ class Layout(NamedTuple):
 def layout_of(view: View, height: int) -> Layout:
     """Return the parts of a screen that high; with few processes the events have the rest."""
     header, banner = 2 if height >= TALL else 1, int(bool(_banner_words(view, Style())))
-    body = height - header - banner - 3
     if view.mode in ("details", "help"):
         return Layout(header, banner, max(1, height - header - banner - 1), 0)
+    body = height - header - banner - 3
     events = max(1, min(EVENTS_MAX, body // 3))
     page = max(1, min(body - events, max(3, len(view.states.rows))))
     return Layout(header, banner, page, max(0, body - page))
@@ -94,27 +80,28 @@ def fit(view: View, width: int, height: int) -> View:
     page = layout_of(view, height).page
     view = placed(view, page)
     if view.mode in ("details", "help"):
-        lines = len(_body_of(view, width))
+        lines = len(_body_of(view, width, _style_at(view, width)))
         view = replace(view, scroll=min(view.scroll, max(0, lines - page)))
     return view
 
 
-def render(view: View, width: int, height: int, style: Style | None = None) -> list[Line]:
-    """Return exactly `height` lines, none wider than `width` columns; `style` says the zone of the times."""
-    view, style = fit(view, width, height), _style_at(view, width, style)
-    layout = layout_of(view, height)
-    lines = [*_header(view, width, style, layout), *_banner(view, style)]
+def render(view: View, width: int, height: int, zone: tzinfo | None = None) -> list[Line]:
+    """Return exactly `height` lines, none wider than `width` columns; times are of a zone (None: local)."""
+    view = fit(view, width, height)
+    style, layout = _style_at(view, width, zone), layout_of(view, height)
+    lines = _header(view, width, style, layout)
+    lines += [(Span(words, "bold yellow"),)] if (words := _banner_words(view, style)) else []
     if view.mode in ("details", "help"):
-        body = _body_of(view, width, style)[view.scroll :][: layout.page]
-        lines += [*body, *[()] * (layout.page - len(body))]
+        lines += _body_of(view, width, style)[view.scroll :][: layout.page]
     else:
-        lines += [*_table(view, width, style, layout), *_events(view, width, style, layout)]
-    lines = [_cut_line(line, width) for line in lines[: max(0, height - 1)]]
-    return [*lines, *[()] * (height - 1 - len(lines)), _cut_line(_footer(view, width), width)]
+        table = _table(view, width, style, layout)
+        lines += [*table, *[()] * (layout.page + 1 - len(table)), *_events(view, width, style, layout)]
+    lines = lines[: max(0, height - 1)]
+    lines += [()] * (height - 1 - len(lines))
+    return [_cut_line(line, width) for line in (*lines, _footer(view, width))]
 
 
-def _style_at(view: View, width: int, style: Style | None = None) -> Style:
-    zone = style.zone if style else None
+def _style_at(view: View, width: int, zone: tzinfo | None = None) -> Style:
     return Style(zone=zone, columns=lambda: width, now=lambda: view.now)
 
 
@@ -154,11 +141,6 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{plural * (number != 1)}"
 
 
-def _banner(view: View, style: Style) -> list[Line]:
-    words = _banner_words(view, style)
-    return [(Span(printable(words), "bold yellow"),)] if words else []
-
-
 def _banner_words(view: View, style: Style) -> str:
     """Return why what is shown may no longer hold, "" if it does."""
     if view.lost_at is not None:
@@ -169,7 +151,7 @@ def _banner_words(view: View, style: Style) -> str:
         return ""
     stack, silence = next(iter(sorted(silences.items())))
     more = f" (and {len(silences) - 1} more)" if len(silences) > 1 else ""
-    return f"{stack}: {silence_words(silence, style, view.now)}{more}"
+    return printable(f"{stack}: {silence_words(silence, style, view.now)}{more}")
 
 
 # --- the list ---
@@ -178,13 +160,15 @@ def _banner_words(view: View, style: Style) -> str:
 def _table(view: View, width: int, style: Style, layout: Layout) -> list[Line]:
     rows = view.listing.rows[view.offset : view.offset + layout.page]
     if not rows:
-        lines = _nothing(view)
-    else:
-        columns = columns_for(view, width)
-        lines = [heading_line(columns, width)]
-        for number, row in enumerate(rows, view.offset):
-            lines.append(row_line(row_subject(view, row, style), columns, width, number == view.index))
-    return [*lines[: layout.page + 1], *[()] * (layout.page + 1 - len(lines))]
+        return _nothing(view)[: layout.page + 1]
+    widths = column_widths(view, width)
+    return [
+        heading_line(widths, width),
+        *(
+            row_line(view, row, style, widths, width, number == view.index)
+            for number, row in enumerate(rows, view.offset)
+        ),
+    ]
 
 
 def _nothing(view: View) -> list[Line]:
@@ -199,34 +183,31 @@ def _nothing(view: View) -> list[Line]:
 
 def _events(view: View, width: int, style: Style, layout: Layout) -> list[Line]:
     events = view.listing.events[: layout.events]
-    return [_rule(view, width, layout), *event_lines(view, events, width, style)]
+    most = {"time": width, "process": max(10, width // 3), "event": width}
+    if len(view.states.stacks) > 1 and width >= 100:
+        most = {"time": width, "stack": 16, **most}
+    return [_rule(view, width, layout), *_event_lines(events, width, style, most)]
 
 
-def event_lines(
-    view: View, events: Sequence[Event], width: int, style: Style, names: bool = True
-) -> list[Line]:
-    """Return one line per event, columns as wide as these need; without `names` they are of one process."""
-    cells = [style.row(event) for event in events]
-    columns = {"time": width, "event": width}
-    if names and len(view.states.stacks) > 1 and width >= 100:
-        columns["stack"] = 16
-    if names:
-        columns["process"] = max(10, width // 3)
+def _event_lines(
+    events: Sequence[Event], width: int, style: Style, limits: Mapping[str, int]
+) -> Iterator[Line]:
+    """Yield one line per event; its columns are as wide as these events need, and at most so wide."""
+    rows = [style.row(event)._asdict() for event in events]
     widths = {
-        name: min(most, max((text_width(getattr(one, name)) for one in cells), default=0))
-        for name, most in columns.items()
+        name: min(limit, max((text_width(row[name]) for row in rows), default=0))
+        for name, limit in limits.items()
     }
     gap = " " * gap_of(width)
-    lines = []
-    for one in cells:
-        paints = {"time": "dim", "stack": "dim", "event": _PAINT_OF.get(COLOURS.get(one.event, 0), "")}
-        line = [
-            Span(padded(getattr(one, name), widths[name]) + gap, paints.get(name, ""))
-            for name in ("time", "stack", "process", "event")
-            if name in widths
-        ]
-        lines.append((*line, Span(one.detail)))
-    return lines
+    for row in rows:
+        paints = {"time": "dim", "stack": "dim", "event": _PAINT_OF.get(COLOURS.get(row["event"], 0), "")}
+        line = [Span(_padded(row[name], most) + gap, paints.get(name, "")) for name, most in widths.items()]
+        yield (*line, Span(row["detail"]))
+
+
+def _padded(text: str, width: int) -> str:
+    text = cut_text(text, width)
+    return text + " " * (width - text_width(text))
 
 
 def _rule(view: View, width: int, layout: Layout) -> Line:
@@ -248,28 +229,23 @@ def _footer(view: View, width: int) -> Line:
         return (Span("filter: ", "bold"), Span(printable(view.filter)), Span(" ", "reverse"))
     if view.note:
         return (Span(printable(view.note), "yellow"),)
-    return _hints(_LIST_HINTS if view.mode == "list" else _BACK_HINTS, width)
-
-
-def _hints(hints: Sequence[tuple[str, str]], width: int) -> Line:
-    """Return the keys in their order, as many as fit; the last ones are wanted most."""
-    gap, left, kept = ("   " if width >= 80 else "  "), width, list[list[Span]]()
-    for key, word in reversed(hints):
-        left -= len(key) + 1 + len(word) + (len(gap) if kept else 0)
-        if left < 0:
-            break
-        kept.insert(0, [Span(key, "bold"), Span(f" {word}", "dim"), Span(gap if kept else "")])
-    return tuple(span for spans in kept for span in spans)
+    hints = (_LIST_HINTS if view.mode == "list" else _BACK_HINTS).split("|")
+    gap = "   " if width >= 80 else "  "
+    while len(gap.join(hints)) > width and hints:
+        hints.pop(0)  # the last ones are wanted most
+    line = list[Span]()
+    for hint in hints:
+        key, _, word = hint.partition(" ")
+        line += [Span(gap if line else ""), Span(key, "bold"), Span(f" {word}", "dim")]
+    return tuple(line)
 
 
 # --- details and help ---
 
 
-def _body_of(view: View, width: int, style: Style | None = None) -> list[Line]:
+def _body_of(view: View, width: int, style: Style) -> list[Line]:
     """Return all lines of the details or the help, however many fit."""
-    if view.mode == "help":
-        return list(_help(view, width))
-    return list(_details(view, width, style or _style_at(view, width)))
+    return list(_help(view, width) if view.mode == "help" else _details(view, width, style))
 
 
 def _details(view: View, width: int, style: Style) -> Iterator[Line]:
@@ -278,10 +254,10 @@ def _details(view: View, width: int, style: Style) -> Iterator[Line]:
         yield (Span("it is no more"),)
         return
     silence = view.listing.silences.get(row.place.stack)
-    portrait = view.portrait or Portrait(row, silence, _own_events(view), row.last_crash)
+    portrait = view.portrait or Portrait(row, silence, _own_events(view, row), row.last_crash)
     portrait = replace(portrait, row=row, silence=silence)
-    everything = list(portrait_lines(replace(portrait, events=()), style))
     title, *facts = portrait_lines(replace(portrait, events=(), crash=None), style)
+    crash = list(portrait_lines(replace(portrait, events=()), style))[1 + len(facts) :]
     yield (Span(title, f"bold {PAINTS.get(condition_of(row, silence), '')}".strip()),)
     yield history_line(view, row, width)
     for line in facts:
@@ -289,23 +265,19 @@ def _details(view: View, width: int, style: Style) -> Iterator[Line]:
         yield (Span(first[:FACT], "dim"), Span(first[FACT:]))
         yield from ((Span(one),) for one in more)
     yield ()
-    yield from event_lines(view, portrait.events[::-1], width, style, names=False)
-    for line in everything[1 + len(facts) :]:
+    yield from _event_lines(portrait.events[::-1], width, style, {"time": width, "event": width})
+    for line in crash:
         yield from ((Span(one),) for one in _wrapped(line, width))
 
 
-def _own_events(view: View) -> list[Event]:
+def _own_events(view: View, row: ProcessRow) -> list[Event]:
     """Return what is known of its events before they were read: those among the latest of all."""
-    row = view.row
     found = [
         event
         for event in view.board.latest
-        if row
-        and event.key == (row.place.namespace, row.place.process)
-        and (event.stack or "-") == row.place.stack
-        and not event.of_observer
+        if not event.of_observer and (event.stack or "-", *event.key) == row.place
     ]
-    return found[-EVENTS:] or ([row.last] if row and row.last else [])
+    return found[-EVENTS:] or ([row.last] if row.last else [])
 
 
 def _wrapped(line: str, width: int) -> Iterator[str]:
@@ -323,33 +295,15 @@ def _wrapped(line: str, width: int) -> Iterator[str]:
 def _help(view: View, width: int) -> Iterator[Line]:
     wide = max(len(keys) for keys, _ in _KEYS)
     for keys, words in _KEYS:
-        for number, line in enumerate(textwrap.wrap(words, max(10, width - wide - 4)) or [""]):
+        for number, line in enumerate(textwrap.wrap(words, max(10, width - wide - 4))):
             yield (Span(f"  {'' if number else keys:<{wide}}  ", "bold"), Span(line))
     yield ()
-    glyphs = [Span("  last hour  ", "bold")]
-    for cell, words in _LEGEND:
-        glyphs += [*history_spans([cell], view.ascii), Span(f" {words}  ")]
-    yield from _flowed(glyphs, width)
-
-
-def _flowed(spans: Sequence[Span], width: int) -> Iterator[Line]:
-    """Yield spans on as many lines as they need."""
-    line, used = list[Span](), 0
-    for span in spans:
-        if used and used + text_width(span.text) > width:
-            yield tuple(line)
-            line, used = [Span("    ")], 4
-        line.append(span)
-        used += text_width(span.text)
-    yield tuple(line)
+    for number, (cell, words) in enumerate(_LEGEND.items()):
+        title = Span(f"  {'' if number else 'last hour':<{wide}}  ", "bold")
+        yield (title, *history_spans([cell], view.ascii), Span(f" {words}"))
 
 
 # --- lines ---
-
-
-def line_text(line: Line) -> str:
-    """Return a line without its paint."""
-    return "".join(span.text for span in line).rstrip()
 
 
 def _between(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:
@@ -360,7 +314,7 @@ def _between(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:
     return (*kept, Span(" " * (room + 2 - used)), *right)
 
 
-def _cut_line(line: Iterable[Span], width: int) -> Line:
+def _cut_line(line: Sequence[Span], width: int) -> Line:
     spans, left = list[Span](), width
     for span in line:
         text = cut_text(span.text, left)

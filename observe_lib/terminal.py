@@ -8,7 +8,6 @@ import select
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 
 from .columns import Line
 from .errors import ObserveError, UsageError
@@ -35,18 +34,15 @@ def check_terminal() -> None:
     try:
         import curses
     except ModuleNotFoundError as error:
-        raise ObserveError(
-            "this Python was built without curses", "python observe.py ps needs none"
-        ) from error
+        what = "this Python was built without curses"
+        raise ObserveError(what, "python observe.py ps needs none") from error
     try:
         curses.setupterm()
     except curses.error as error:
         kind = os.environ.get("TERM", "")
         raise ObserveError(f"nothing is known of a terminal of type {kind!r}", "try TERM=xterm") from error
     if not curses.tigetstr("cup"):
-        raise ObserveError(
-            "this terminal cannot place its cursor", "python observe.py watch needs no such"
-        ) from None
+        raise ObserveError("this terminal cannot place its cursor", "python observe.py watch needs no such")
 
 
 def has_unicode() -> bool:
@@ -60,79 +56,77 @@ class Terminal:
     """A context manager: within it the terminal is a screen; after it, however that ends, what it was."""
 
     def __init__(self, colour: bool, ascii_only: bool) -> None:
+        import curses
+
         #: nobody is at the other end any more
         self.is_gone = False
-        self._colour, self._ascii = colour, ascii_only
+        self._curses, self._colour, self._ascii = curses, colour, ascii_only
         self._lines: list[Line] = []
-        self._paints: dict[str, int] = {}
         self._poll = select.poll()
         self._poll.register(sys.stdin.fileno(), select.POLLIN)
 
     def __enter__(self) -> "Terminal":
-        import curses
-
-        self._window = curses.initscr()
+        self._window = self._curses.initscr()
         try:
             self._set_up()
         except BaseException:
-            self._give_back()
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._give_back()
+    def __exit__(self, *_: object) -> None:
+        curses = self._curses
+        for undo in (lambda: curses.curs_set(1), curses.nocbreak, curses.echo, curses.endwin):
+            with suppress(curses.error):
+                undo()
 
     def size(self) -> tuple[int, int]:
         """Return columns and lines as they are now; after a change everything is drawn again."""
-        import curses
-
         height, width = self._window.getmaxyx()
         with suppress(OSError):
             now = os.get_terminal_size(sys.stdout.fileno())
             if now.columns > 0 and now.lines > 0 and (now.lines, now.columns) != (height, width):
-                curses.resizeterm(now.lines, now.columns)
-                self.forget()
-                height, width = now.lines, now.columns
+                self._curses.resizeterm(now.lines, now.columns)
+                self._forget()
+                return now.columns, now.lines
         return width, height
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Draw everything again at the next time, whatever the terminal shows."""
         self._lines = []
         self._window.clear()
 
     def keys(self, timeout_s: float) -> list[str]:
         """Return the keys that were pressed, [] after `timeout_s` without any."""
-        import curses
-
         state = [flags for _, flags in self._poll.poll(int(timeout_s * 1000))]
         self.is_gone = any(flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for flags in state)
         found = list[str]()
-        with suppress(curses.error):  # there are no more
+        with suppress(self._curses.error):  # there are no more
             while len(found) < 1000:
-                found.append(_key_name(self._window.get_wch()))
+                found.append(self._key_name(self._window.get_wch()))
         if "redraw" in found:
-            self.forget()
+            self._forget()
         return found
+
+    def _key_name(self, key: int | str) -> str:
+        """Return a key as `press` knows it; one that has no name there is ""."""
+        if isinstance(key, str):
+            return _LETTERS.get(key, key)
+        return _KEY_NAMES.get(self._curses.keyname(key).decode("ascii", "replace"), "")
 
     def draw(self, lines: Sequence[Line]) -> None:
         """Draw the lines that are not yet on the screen."""
-        import curses
-
         spilt = False
         for number, line in enumerate(lines):
             if spilt or number >= len(self._lines) or self._lines[number] != line:
                 spilt = self._draw_line(number, line)
         self._lines = list(lines)
         self._window.noutrefresh()
-        curses.doupdate()
+        self._curses.doupdate()
 
     def _draw_line(self, number: int, line: Line) -> bool:
         """Return whether curses went on in the next line: it may find a letter wider than we do."""
-        import curses
-
-        with suppress(curses.error):  # the last column of the last line, or it became smaller just now
+        with suppress(self._curses.error):  # the last column of the last line, or it became smaller just now
             self._window.move(number, 0)
             self._window.clrtoeol()
             for text, paint in line:
@@ -142,16 +136,9 @@ class Terminal:
         return self._window.getyx()[0] > number
 
     def _attribute(self, paint: str) -> int:
-        if paint not in self._paints:
-            self._paints[paint] = self._make_attribute(paint.split())
-        return self._paints[paint]
-
-    def _make_attribute(self, words: Sequence[str]) -> int:
-        import curses
-
-        found = curses.A_NORMAL
+        curses, found = self._curses, 0
         plain = {"bold": curses.A_BOLD, "dim": curses.A_DIM, "reverse": curses.A_REVERSE}
-        for word in words:
+        for word in paint.split():
             if word in plain:
                 found |= plain[word]
             elif self._colour:
@@ -159,8 +146,7 @@ class Terminal:
         return found
 
     def _set_up(self) -> None:
-        import curses
-
+        curses = self._curses
         curses.noecho()
         curses.cbreak()
         self._window.keypad(True)
@@ -174,19 +160,3 @@ class Terminal:
             curses.use_default_colors()
             for number in _COLOUR_NUMBERS.values():
                 curses.init_pair(number, number, -1)
-
-    def _give_back(self) -> None:
-        import curses
-
-        for undo in (lambda: curses.curs_set(1), curses.nocbreak, curses.echo, curses.endwin):
-            with suppress(curses.error):
-                undo()
-
-
-def _key_name(key: int | str) -> str:
-    """Return a key as `press` knows it; one that has no name there is ""."""
-    import curses
-
-    if isinstance(key, str):
-        return _LETTERS.get(key, key)
-    return _KEY_NAMES.get(curses.keyname(key).decode("ascii", "replace"), "")

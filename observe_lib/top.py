@@ -5,13 +5,11 @@ The main thread reads keys and draws; the consumer's own threads only leave what
 import argparse
 import logging
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from threading import Event as Flag
 from typing import TYPE_CHECKING
 
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 FRAME_S = 0.1
 #: how long the connection's last words stay in the footer
 WORDS_S = 5.0
-#: so many events are folded into the board at once, if the screen does not ask before
-HEARD_MAX = 500
 
 
 def add_top_flags(parser: argparse.ArgumentParser) -> None:
@@ -57,48 +53,33 @@ def run_top(args: argparse.Namespace, stop: Flag) -> int:
     check_terminal()
     from .consumer import Consumer
 
-    style = Style(zone=UTC if flags["utc"] else None)
+    zone = UTC if flags["utc"] else None
     colour = wants_colour(flags["color"], True, os.environ)
     view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
     with Consumer(settings) as consumer:
-        live = Live(consumer, style)
-        with _last_words() as words, Terminal(colour, view.ascii) as terminal:
-            Loop(live, terminal, words, style).run(view, stop)
+        live = Live(consumer, Style(zone=zone))
+        with LastWords() as words, Terminal(colour, view.ascii) as terminal:
+            show_view(view, live, terminal, words, zone, stop)
     return EXIT_OK
 
 
-class Loop:
-    """Keys in, lines out, at most every `FRAME_S`."""
-
-    def __init__(self, live: "Live", terminal: Terminal, words: "LastWords", style: Style) -> None:
-        self._live, self._terminal, self._words, self._style = live, terminal, words, style
-        self._size = (0, 0)
-        self._drawn_at = 0.0
-
-    def run(self, view: View, stop: Flag) -> None:
-        """Show it until a key or `stop` ends it, or nobody looks at the terminal any more."""
-        drawn: View | None = None
-        while not stop.is_set() and not self._terminal.is_gone:
-            keys = self._terminal.keys(FRAME_S)
-            for key in keys:
-                view = self._press(view, key)
-            if view.mode == "quit":
-                return
-            view = replace_if_new(self._live.current(view), note=self._words.now())
-            if view is not drawn or self._terminal.size() != self._size or "redraw" in keys:
-                stop.wait(max(0.0, self._drawn_at + FRAME_S - time.monotonic()))
-                view = drawn = self._draw(view)
-
-    def _press(self, view: View, key: str) -> View:
-        size = self._terminal.size()
-        return fit(press(view, key, layout_of(view, size[1]).page), *size)
-
-    def _draw(self, view: View) -> View:
-        self._size = self._terminal.size()
-        view = fit(view, *self._size)
-        self._terminal.draw(render(view, *self._size, self._style))
-        self._drawn_at = time.monotonic()
-        return view
+def show_view(
+    view: View, live: "Live", terminal: Terminal, words: "LastWords", zone: tzinfo | None, stop: Flag
+) -> None:
+    """Keys in, lines out, until a key or `stop` ends it, or nobody looks at the terminal any more."""
+    drawn, drawn_size, drawn_at = None, (0, 0), 0.0
+    while not stop.is_set() and not terminal.is_gone:
+        keys, size = terminal.keys(FRAME_S), terminal.size()
+        for key in keys:
+            view = fit(press(view, key, layout_of(view, size[1]).page), *size)
+        if view.mode == "quit":
+            return
+        view = replace(live.current(view), note=words.now())
+        if view != drawn or size != drawn_size or "redraw" in keys:
+            stop.wait(max(0.0, drawn_at + FRAME_S - time.monotonic()))
+            view = drawn = fit(view, *size)
+            terminal.draw(render(view, *size, zone))
+            drawn_size, drawn_at = size, time.monotonic()
 
 
 class Live:
@@ -106,36 +87,24 @@ class Live:
 
     def __init__(self, consumer: "Consumer", style: Style) -> None:
         self._consumer, self._style = consumer, style
-        self._lock = threading.Lock()
-        self._board, self._heard = Board(), list[Event]()
+        self._board, self._heard = Board(), deque[Event]()
         self._details: Details | None = None
         consumer.states()
         self._read = Flag()
         read = self._read.set
-        consumer.subscribe(self._hear, since="1h", companions=False, on_live=read, on_wait=lambda why: read())
+        consumer.subscribe(
+            self._heard.append, since="1h", companions=False, on_live=read, on_wait=lambda why: read()
+        )
 
     def current(self, view: View) -> View:
-        """Return the view as of now; the same one where nothing changed, not even the second."""
-        connected = self._consumer.connected
-        reading, portrait = not self._read.is_set(), self._portrait(view, connected)
-        view = replace_if_new(view, portrait=portrait, reading=reading)
-        now = _second()
+        """Return the view as of now; an equal one where nothing changed, not even the second."""
+        connected, now = self._consumer.connected, _second()
+        view = replace(view, portrait=self._portrait(view, connected), reading=not self._read.is_set())
+        if events := [self._heard.popleft() for _ in range(len(self._heard))]:
+            self._board = note_events(self._board, events)
         if not view.paused:
-            view = replace_if_new(view, now=now, board=self._settled(), states=self._consumer.states())
+            view = replace(view, now=now, board=self._board, states=self._consumer.states())
         return linked(view, connected, now)
-
-    def _hear(self, event: Event) -> None:
-        with self._lock:
-            self._heard.append(event)
-            full = len(self._heard) >= HEARD_MAX
-        if full:
-            self._settled()
-
-    def _settled(self) -> Board:
-        with self._lock:
-            if self._heard:
-                self._board, self._heard = note_events(self._board, self._heard), []
-            return self._board
 
     def _portrait(self, view: View, connected: bool) -> Portrait | None:
         """Return what was read of the process that details are wanted of; begin to read it."""
@@ -155,13 +124,10 @@ class Details:
         self.place = place
         self.portrait: Portrait | None = None
         self._consumer, self._style = consumer, style
-        self._subscription = consumer.subscribe(
+        subscription = consumer.subscribe(
             self._read, process=str(place), new=True, companions=False, on_live=self._read
         )
-
-    def close(self) -> None:
-        """Read no more."""
-        self._subscription.stop()
+        self.close = subscription.stop
 
     def _read(self, event: Event | None = None) -> None:
         with suppress(ObserveError):  # the server is away: what is there stays
@@ -172,38 +138,26 @@ class Details:
 
 
 class LastWords(logging.Handler):
-    """The last thing that was logged: on a screen there is no place for more."""
+    """A context manager: within it nothing is logged into the screen, which shows the last words itself."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._last: deque[tuple[float, str]] = deque(maxlen=1)
+        self._last = (0.0, "")  # until when it is shown
+
+    def __enter__(self) -> "LastWords":
+        self._others, logging.getLogger().handlers = logging.getLogger().handlers, [self]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().handlers = self._others
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._last.append((time.monotonic() + WORDS_S, record.getMessage()))
+        self._last = (time.monotonic() + WORDS_S, record.getMessage())
 
     def now(self) -> str:
-        """Return it for a few seconds, then ""."""
-        until, text = self._last[0] if self._last else (0.0, "")
+        """Return what was logged last for a few seconds, then ""."""
+        until, text = self._last
         return text if time.monotonic() < until else ""
-
-
-@contextmanager
-def _last_words() -> Iterator[LastWords]:
-    """Keep what is logged from being written into the screen."""
-    root, words = logging.getLogger(), LastWords()
-    before = root.handlers[:]
-    root.handlers[:] = [words]
-    try:
-        yield words
-    finally:
-        root.handlers[:] = before
-
-
-def replace_if_new(view: View, **changes: object) -> View:
-    """Return the view with these fields, itself where it has them already."""
-    new = {name: value for name, value in changes.items() if getattr(view, name) is not value}
-    new = {name: value for name, value in new.items() if name != "now" or value != view.now}
-    return replace(view, **new) if new else view  # type: ignore[arg-type]
 
 
 def _second() -> datetime:

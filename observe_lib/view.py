@@ -24,8 +24,6 @@ LATELY_S = 600.0
 #: NATS is back: the leases are read again within this time, and until then nobody is silent
 SETTLE_S = 6.0
 
-_RANKS = {condition: rank for rank, condition in enumerate(CONDITIONS)}
-
 
 @dataclass(frozen=True)
 class Listing:
@@ -85,54 +83,47 @@ class View:
 def listed(view: View) -> View:
     """Return the view with its listing worked out."""
     made_of = (view.states, view.board, view.judged_at, view.filter, view.order, view.event_type)
-    if all(new is old for new, old in zip(made_of, view.listing.made_of or (None,), strict=False)):
-        return view
-    return replace(view, listing=_listing_of(view, made_of))
+    return view if made_of == view.listing.made_of else replace(view, listing=_listing_of(view, made_of))
 
 
 def placed(view: View, page: int) -> View:
     """Return the view with the cursor, which stays on its process, among the `page` rows that are drawn."""
-    rows = view.listing.rows
-    index, last = view.index, max(0, len(rows) - 1)
-    if view.cursor is None:
-        index = 0
-    elif not (index <= last and rows and rows[index].place == view.cursor):
-        index = next((at for at, row in enumerate(rows) if row.place == view.cursor), index)
-    index = min(max(0, index), last)
-    offset = min(max(view.offset, index - page + 1), index, max(0, len(rows) - page))
-    cursor = view.cursor
-    if rows and cursor is not None and view.mode != "details":
-        cursor = rows[index].place
+    places = [row.place for row in view.listing.rows]
+    last, index, cursor = max(0, len(places) - 1), 0, view.cursor
+    if cursor is not None:
+        index = places.index(cursor) if cursor in places else min(max(0, view.index), last)
+        if places and view.mode != "details":
+            cursor = places[index]
+    offset = min(max(view.offset, index - page + 1), index, max(0, len(places) - page))
     return replace(view, index=index, offset=max(0, offset), cursor=cursor)
 
 
 def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
     states = _chosen(view)
     silences = silences_of(states, view.judged_at)
-    words = view.filter.casefold().split()
-
-    def matches(place: Place, text: str) -> bool:
-        return all(_matches_word(word, place, text) for word in words)
-
+    conditions = {place: condition_of(row, silences.get(place.stack)) for place, row in states.rows.items()}
     rows = [
-        row
-        for row in states.select()
-        if not words or matches(row.place, f"{row.status} {_condition(row, silences)}")
+        row for row in states.select() if _passes(view, row.place, f"{row.status} {conditions[row.place]}")
     ]
-    if view.order != "name":
-        rows.sort(key=_sort_keys(view.order, silences, view.now), reverse=view.order != "trouble")
+    keys: dict[str, Callable[[ProcessRow], Any]] = {  # equal ones stay in order of their names
+        "trouble": lambda row: (CONDITIONS.index(conditions[row.place]), not _crashed_lately(row, view.now)),
+        "name": lambda row: row.place,
+        "up": lambda row: seconds_between(row.since, view.now) if row.since else -1.0,
+        "restarts": lambda row: row.restarts,
+        "crashes": lambda row: row.crashes_since(view.now - DAY) if row.crashes else 0,
+        "last event": lambda row: row.last.seen_at if row.last else "",
+    }
+    rows.sort(key=keys[view.order], reverse=view.order not in ("trouble", "name"))
     events = [
         event
         for event in latest_events(view.board, view.states)
         if view.event_type in ("", event.type)
-        and _is_selected(view, event)
-        and (not words or matches(_place_of(event), event.type))
+        and view.stack in (None, event.stack or "-")
+        and (not view.patterns or any(process_matches(one, *event.key) for one in view.patterns))
+        and _passes(view, Place(event.stack or "-", event.namespace, event.process), event.type)
     ]
-    figures = figures_of(states, view.board, view.judged_at)
-    width = max(
-        (text_width(row.place.namespace) + 1 + text_width(row.place.process) for row in rows), default=0
-    )
-    return Listing(rows, events, figures, silences, width, made_of)
+    width = max((text_width(str(row.place)) for row in rows), default=0)
+    return Listing(rows, events, figures_of(states, view.board, view.judged_at), silences, width, made_of)
 
 
 def _chosen(view: View) -> States:
@@ -140,41 +131,19 @@ def _chosen(view: View) -> States:
     if not view.patterns and view.stack is None:
         return view.states
     rows = {row.place: row for row in view.states.select(view.patterns, view.stack, gone=True)}
-    stacks = {name: row for name, row in view.states.stacks.items() if view.stack in (None, name)}
-    return States(rows, stacks)
+    return States(rows, {name: row for name, row in view.states.stacks.items() if view.stack in (None, name)})
 
 
-def _matches_word(word: str, place: Place, text: str) -> bool:
-    name = str(place).casefold()
-    if any(letter in word for letter in "*?["):
-        return process_matches(word, place.namespace.casefold(), place.process.casefold())
-    return word in name or word in place.stack.casefold() or word in text.casefold()
-
-
-def _place_of(event: Event) -> Place:
-    return Place(event.stack or "-", event.namespace, event.process)
-
-
-def _is_selected(view: View, event: Event) -> bool:
-    return view.stack in (None, event.stack or "-") and (
-        not view.patterns or any(process_matches(one, *event.key) for one in view.patterns)
-    )
-
-
-def _condition(row: ProcessRow, silences: Mapping[str, Silence]) -> str:
-    return condition_of(row, silences.get(row.place.stack))
-
-
-def _sort_keys(order: str, silences: Mapping[str, Silence], now: datetime) -> Callable[[ProcessRow], Any]:
-    """Return the key of a row; equal ones stay in order of their names."""
-    keys: dict[str, Callable[[ProcessRow], Any]] = {
-        "trouble": lambda row: (_RANKS[_condition(row, silences)], not _crashed_lately(row, now)),
-        "up": lambda row: seconds_between(row.since, now) if row.since else -1.0,
-        "restarts": lambda row: row.restarts,
-        "crashes": lambda row: row.crashes_since(now - DAY) if row.crashes else 0,
-        "last event": lambda row: row.last.seen_at if row.last else "",
-    }
-    return keys[order]
+def _passes(view: View, place: Place, text: str) -> bool:
+    """Whether every word of the filter is in the name, the stack or the text, or is a pattern of the name."""
+    for word in view.filter.casefold().split():
+        if any(letter in word for letter in "*?["):
+            passes = process_matches(word, place.namespace.casefold(), place.process.casefold())
+        else:
+            passes = any(word in one.casefold() for one in (str(place), place.stack, text))
+        if not passes:
+            return False
+    return True
 
 
 def _crashed_lately(row: ProcessRow, now: datetime) -> bool:
@@ -216,21 +185,20 @@ def press(view: View, key: str, page: int) -> View:
 
 
 def _press_in_list(view: View, key: str, page: int) -> View:
-    if steps := _steps(key, page, view.index):
-        return _move(view, steps)
-    if key in ("s", "S"):
-        return replace(view, order=_next_of(ORDERS, view.order, key == "s"), offset=0)
-    if key in ("t", "T"):
-        return replace(view, event_type=_next_of(SHOWN_TYPES, view.event_type, key == "t"))
-    if key == "/":
-        return replace(view, mode="prompt", filter_before=view.filter)
-    if key in ("?", "h"):
-        return replace(view, mode="help", scroll=0)
-    if key == "esc":
-        return replace(view, filter="", event_type="")
-    if key in ("enter", "right") and view.row is not None:
-        return replace(view, mode="details", cursor=view.row.place, scroll=0, portrait=None)
-    return view
+    changes: dict[str, dict[str, Any]] = {
+        "s": {"order": _next_of(ORDERS, view.order, 1), "offset": 0},
+        "S": {"order": _next_of(ORDERS, view.order, -1), "offset": 0},
+        "t": {"event_type": _next_of(SHOWN_TYPES, view.event_type, 1)},
+        "T": {"event_type": _next_of(SHOWN_TYPES, view.event_type, -1)},
+        "/": {"mode": "prompt", "filter_before": view.filter},
+        "?": {"mode": "help", "scroll": 0},
+        "h": {"mode": "help", "scroll": 0},
+        "esc": {"filter": "", "event_type": ""},
+    }
+    if view.row is not None:
+        details = {"mode": "details", "cursor": view.row.place, "scroll": 0, "portrait": None}
+        changes |= {"enter": details, "right": details}
+    return replace(view, **changes[key]) if key in changes else _move(view, key, page)
 
 
 def _press_in_prompt(view: View, key: str, page: int) -> View:
@@ -242,16 +210,14 @@ def _press_in_prompt(view: View, key: str, page: int) -> View:
         return replace(view, filter=view.filter[:-1]) if view.filter else replace(view, mode="list")
     if key == "\x15":  # Ctrl-U
         return replace(view, filter="")
-    if key in ("up", "down", "page_up", "page_down"):
-        return _move(view, _steps(key, page, view.index))
     if len(key) == 1 and key.isprintable():
         return replace(view, filter=view.filter + key)
-    return view
+    return _move(view, key, page) if key in ("up", "down", "page_up", "page_down") else view
 
 
-def _move(view: View, steps: int) -> View:
-    rows = view.listing.rows
-    if not rows:
+def _move(view: View, key: str, page: int) -> View:
+    rows, steps = view.listing.rows, _steps(key, page, view.index)
+    if not rows or not steps:
         return view
     index = min(max(0, view.index + steps), len(rows) - 1)
     return replace(view, index=index, cursor=rows[index].place)
@@ -264,5 +230,5 @@ def _steps(key: str, page: int, at: int) -> int:
     return {**moves, **ends}.get(key, 0)
 
 
-def _next_of(choices: Sequence[str], now: str, forward: bool) -> str:
-    return choices[(choices.index(now) + (1 if forward else -1)) % len(choices)]
+def _next_of(choices: Sequence[str], now: str, steps: int) -> str:
+    return choices[(choices.index(now) + steps) % len(choices)]

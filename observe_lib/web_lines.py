@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .accounts import Account
+from .accounts import Account, Shade
 from .events import Event
-from .facts import DOWN, UP, Shade, fact_of
+from .facts import DOWN, UP, fact_of
 from .gaps import Gap, Gaps, find_gaps
 from .states import Place, ProcessRow, Silence, States
 

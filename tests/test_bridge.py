@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -72,8 +73,14 @@ def test_a_timeout_cancels(bridge):
 
 
 def test_ctrl_c_while_waiting_cancels(bridge):
-    stuck = Stuck()
-    threading.Thread(target=lambda: stuck.began.wait() and os.kill(os.getpid(), signal.SIGINT)).start()
+    stuck, main = Stuck(), threading.get_ident()
+
+    def press_ctrl_c() -> None:
+        while not (stuck.began.is_set() and sys._current_frames()[main].f_code.co_name == "wait"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press_ctrl_c, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         bridge.run(stuck())
     assert stuck.cancelled.wait(5)

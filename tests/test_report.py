@@ -7,18 +7,24 @@ from typing import Any
 
 import pytest
 
-from observe_lib.accounts import Account
-from observe_lib.audit import Audit, account_json, flapping, mtbf_s, mttr_s, total_of, uptime_percent
+from observe_lib.accounts import Account, Shade
 from observe_lib.errors import UsageError
 from observe_lib.events import OBSERVE, Event, observer_subject
-from observe_lib.facts import Shade
-from observe_lib.figures import Findings, Range, body_lines, head_lines, percent_text, report_json, tail_lines
+from observe_lib.figures import (
+    Findings,
+    ProcessStrip,
+    Range,
+    account_json,
+    percent_text,
+    report_json,
+    report_lines,
+    total_of,
+)
 from observe_lib.gaps import Gap, Gaps, find_gaps
 from observe_lib.output import Style
 from observe_lib.past import kept_since
-from observe_lib.report import range_of
+from observe_lib.report import Audit, range_of
 from observe_lib.states import Place, ProcessRow, Seen, StackRow, States
-from observe_lib.timeline import BLOCKS, ProcessStrip, strip_text
 from observe_lib.times import UTC, format_time
 
 T0 = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
@@ -56,7 +62,8 @@ def audit_of(
     states: States | None = None,
     **options: Any,
 ) -> Audit:
-    audit = Audit(SINCE, UNTIL, gaps or {}, **options)
+    audit = Audit(SINCE, UNTIL, **options)
+    audit.gaps = gaps or {}
     for event in events:
         audit.add(event.to_json())
     return audit
@@ -78,11 +85,11 @@ def figures(account: Account) -> dict[str, Any]:
         "crashes": account.crashes,
         "policy": account.policy_restarts,
         "asked": account.asked_restarts,
-        "mtbf": mtbf_s(account),
-        "mttr": mttr_s(account),
+        "mtbf": account.mtbf_s,
+        "mttr": account.mttr_s,
         "longest": account.longest_outage_s,
         "failed": account.outage_at is not None,
-        "flapping": flapping(account),
+        "flapping": account.flapping,
         "lost": account.lost,
     }
     return {name: value for name, value in found.items() if value}
@@ -198,16 +205,16 @@ def test_the_totals_of_that_hour():
         "up": 14976, "down": 8554, "runs": 16, "crashes": 9, "policy": 7, "asked": 1, "unhealthy": 100,
         "mtbf": 1664, "mttr": 28, "longest": 2740,
     })  # fmt: skip
-    assert uptime_percent(total) == pytest.approx(100 * 14976 / 23530)
+    assert total.uptime_percent == pytest.approx(100 * 14976 / 23530)
     assert total.last_failure and total.last_failure.at == SINCE + 2100
 
 
 def test_uptime_and_last_failure_of_that_hour():
     accounts, _ = hour()
     by_name = {f"{one.place.stack} {one.place.process}": one for one in accounts}
-    assert uptime_percent(by_name["host-a web"]) == pytest.approx(100 * 3128 / 3240)
-    assert uptime_percent(by_name["host-a broken"]) == 0
-    assert uptime_percent(by_name["host-a quiet"]) == 100
+    assert by_name["host-a web"].uptime_percent == pytest.approx(100 * 3128 / 3240)
+    assert by_name["host-a broken"].uptime_percent == 0
+    assert by_name["host-a quiet"].uptime_percent == 100
     failure = by_name["host-a web"].last_failure
     assert failure and (failure.at, failure.reason, failure.exit_code) == (SINCE + 1700, "exit", 2)
     assert by_name["host-a flaky"].last_failure.words() == "exit 3"
@@ -216,10 +223,10 @@ def test_uptime_and_last_failure_of_that_hour():
 def test_the_table_of_that_hour():
     accounts, audit = hour()
     blind = [(stack, gap) for stack in ("host-a", "host-b") for gap in audit.gaps[stack].listed]
-    findings = Findings(Range(T0, T0, at(HOUR)), accounts, blind, audit)
-    style = Style(zone=UTC, now=lambda: at(HOUR))
-    assert head_lines(findings, style) == ["10:00:00 to 11:00:00 (1h, UTC)"]
-    head, *body = (" ".join(line.split()) for line in body_lines(findings, style, None))
+    findings = Findings(Range(T0, T0, at(HOUR)), accounts, blind)
+    first, *lines = report_lines(findings, Style(zone=UTC, now=lambda: at(HOUR)))
+    assert first == "10:00:00 to 11:00:00 (1h, UTC)"
+    head, *body = (" ".join(line.split()) for line in lines[:-4])
     assert head == "STACK PROCESS UPTIME RUNS CRASHES RESTARTS ASKED MTBF MTTR OUTAGE FLAPS LAST FAILURE"
     assert body == [
         "host-a default/batch 100% 4 3 3 0 18m - - yes 10:35:00 exit 1",
@@ -234,7 +241,7 @@ def test_the_table_of_that_hour():
         "host-b default/web 100% 1 0 0 0 - - - - -",
         "all 63.65% 16 9 7 1 27m44s 28.0s 45m40s 2 10:35:00 exit 1",
     ]
-    assert tail_lines(findings, style) == [
+    assert lines[-4:] == [
         "",
         "blind: host-a 10:30:00 to 10:35:00 (5m): adapter stopped",
         "blind: host-a 10:50:00 to 10:51:00 (1m): no answer: connection refused",
@@ -243,8 +250,8 @@ def test_the_table_of_that_hour():
 
 
 def test_the_json_of_that_hour():
-    accounts, audit = hour()
-    findings = Findings(Range(T0, T0, at(HOUR)), accounts, [("host-b", AWAY["host-b"])], audit)
+    accounts, _ = hour()
+    findings = Findings(Range(T0, T0, at(HOUR)), accounts, [("host-b", AWAY["host-b"])])
     found = json.loads(json.dumps(report_json(findings)))
     assert (found["since"], found["until"]) == ("2026-03-01T10:00:00.000Z", "2026-03-01T11:00:00.000Z")
     assert found["blind"] == [
@@ -444,7 +451,7 @@ def test_flapping_is_three_bad_turns_within_ten_minutes(events, expected):
     for number, (event_type, seconds) in enumerate(events):
         turns.append(told("p", "started", seconds - 0.5, 2 * number + 1))
         turns.append(told("p", event_type, seconds, 2 * number + 2, reason="exit"))
-    assert flapping(account_of(*turns)) == expected
+    assert account_of(*turns).flapping == expected
 
 
 def test_crashes_that_were_not_seen_one_by_one_flap_only_if_they_were_close():
@@ -452,8 +459,8 @@ def test_crashes_that_were_not_seen_one_by_one_flap_only_if_they_were_close():
         extra = {"not_before": format_time(at(not_before))}
         return told("p", "crashed", 3000, 2, count=40, inferred=True, reason="exit", extra=extra)
 
-    assert flapping(account_of(crashed(2401))) == "now"
-    assert flapping(account_of(crashed(100))) == ""
+    assert account_of(crashed(2401)).flapping == "now"
+    assert account_of(crashed(100)).flapping == ""
 
 
 # --- what the stream does to a reader ---
@@ -626,29 +633,28 @@ def test_a_column_shows_trouble_or_else_what_there_was_most_of(spans, expected):
     strip = ProcessStrip(0, 100, 10)
     for start, end, shade in spans:
         strip.add(start, end, shade)
-    assert strip_text(strip, Gaps(), BLOCKS, colour=False) == expected
+    assert strip.text(Gaps()) == expected
 
 
 def test_columns_in_which_nobody_looked():
     strip, gaps = ProcessStrip(0, 100, 10), Gaps([Gap(20, 44, "")])
     for start, end in gaps.visible(0, 100):
         strip.add(start, end, Shade.UP)
-    assert strip_text(strip, gaps, BLOCKS, colour=False) == "██··██████"
+    assert strip.text(gaps) == "██··██████"
 
 
 def test_colours_are_one_sequence_a_stretch():
     strip = ProcessStrip(0, 40, 4)
     strip.add(0, 20, Shade.UP)
     strip.add(20, 30, Shade.OUTAGE)
-    assert strip_text(strip, Gaps(), BLOCKS, colour=True) == "\x1b[32m██\x1b[0m\x1b[31m░\x1b[0m "
+    assert strip.text(Gaps(), colour=True) == "\x1b[32m██\x1b[0m\x1b[31m░\x1b[0m "
 
 
 def test_the_strips_of_an_hour():
     gaps = find_gaps(OBSERVER_TOLD, SINCE, UNTIL, AWAY)
-    audit = audit_of(HISTORY, gaps, strip=lambda: ProcessStrip(SINCE, UNTIL, 12))  # five minutes a column
+    audit = audit_of(HISTORY, gaps, room=12)  # five minutes a column
     found = {
-        f"{one.place.stack} {one.place.process}": strip_text(one.strip, one.gaps, BLOCKS, False)
-        for one in audit.close(BUCKET)
+        f"{one.place.stack} {one.place.process}": one.strip.text(one.gaps) for one in audit.close(BUCKET)
     }
     assert found == {
         "host-a web": "██░██░·█▒███",
@@ -677,7 +683,7 @@ def test_only_all_of_it_is_a_hundred_percent(percent, expected):
 
 def test_what_never_was_to_run_has_no_uptime():
     disabled = account_of(told("p", "status_changed", 0, 1, initial=True, state={"status": "Disabled"}))
-    assert uptime_percent(disabled) is None and "uptime_percent" not in account_json(disabled)
+    assert disabled.uptime_percent is None and "uptime_percent" not in account_json(disabled)
 
 
 @pytest.mark.parametrize(

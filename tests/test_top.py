@@ -9,8 +9,8 @@ import pytest
 from observe_lib.board import Board, note_events
 from observe_lib.columns import Line
 from observe_lib.events import Event
-from observe_lib.output import Style, text_width
-from observe_lib.screen import fit, line_text, render
+from observe_lib.output import text_width
+from observe_lib.screen import fit, render
 from observe_lib.states import Place, States, fold_all, note_lease
 from observe_lib.times import UTC
 from observe_lib.view import ORDERS, SETTLE_S, View, linked, press
@@ -62,7 +62,12 @@ def crowd(number: int, **fields: object) -> View:
 
 
 def text_of(view: View, width: int, height: int) -> list[str]:
-    return [line_text(line) for line in render(view, width, height, Style(zone=UTC))]
+    return [line_text(line) for line in render(view, width, height, UTC)]
+
+
+def line_text(line: Line) -> str:
+    """A line without its paint."""
+    return "".join(span.text for span in line).rstrip()
 
 
 def pressed(view: View, *keys: str, page: int = 5) -> View:

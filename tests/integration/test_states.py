@@ -15,7 +15,7 @@ import pytest
 from observe_lib import Consumer, Event, NatsError, UsageError
 from observe_lib.events import dump_json, encode_token
 from observe_lib.states import Place
-from observe_lib.stream import BUCKET, StreamOptions, ensure_bucket
+from observe_lib.stream import BUCKET, STREAM, StreamOptions, ensure_bucket
 from observe_lib.times import format_time, now_utc
 from observe_lib.vigil import TimedOutError
 from tests.integration.test_consumer import Writer
@@ -223,6 +223,14 @@ def test_the_last_events_of_a_rare_process_are_found_far_back(nats_server: RealN
         assert seqs(consumer.recent(3, "rare")[0]) == [("rare", 1)]
         loud, _ = consumer.recent(2, keep=lambda event: event.seq in (17, 2000))
         assert [event.seq for event in loud] == [17, 2000]
+
+
+def test_the_last_events_of_a_stream_that_is_empty(nats_server: RealNats, bucket: Bucket) -> None:
+    for _ in range(2):  # never used, then all of it gone
+        with Consumer(nats_server.url) as consumer:
+            assert consumer.recent(3)[0] == []
+        bucket.put(told("started", 1, 30))
+        bucket.bridge.run(bucket.js.purge_stream(STREAM), 10)
 
 
 def test_what_makes_no_sense_is_refused(nats_server: RealNats) -> None:
