@@ -48,6 +48,7 @@ class AdapterOptions:
     takeover: bool = False
     stream: StreamOptions = StreamOptions()
     version: str = ""
+    born: datetime | None = None  # when the program began: what began later is news (None: now)
 
 
 def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int:
@@ -75,7 +76,7 @@ class _Adapter:
 
     def __init__(self, options: AdapterOptions, say: Say, stop: threading.Event) -> None:
         compose = options.compose
-        self._options, self._say, self._born = options, say, now_utc()
+        self._options, self._say, self._born = options, say, options.born or now_utc()
         self._identity = identity()
         self._met = self._ready = self._connected = False
         self._blind_s: float | None = None  # until what changed meanwhile can be said too

@@ -4,6 +4,7 @@ Apart from `adapter` itself, so that its help needs no package.
 
 import argparse
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .config import (
@@ -72,8 +73,11 @@ def _limits_of(given: Flags) -> dict[str, Any]:
     return {"max_age_s": max_age_s, "duplicate_window_s": window_s, "replicas": replicas}
 
 
-def adapter_options(args: argparse.Namespace, hostname: str) -> "AdapterOptions":
-    """Return what the flags, the environment and the host's name say; UsageError where that is nonsense."""
+def adapter_options(args: argparse.Namespace, hostname: str, born: datetime) -> "AdapterOptions":
+    """Return what the flags, the environment and the host's name say; UsageError where that is nonsense.
+
+    `born`: when the program began; importing the adapter takes a while.
+    """
     flags = vars(args)
     compose, nats = compose_settings(flags, os.environ), nats_settings(flags, os.environ)
     stack = stack_name(flags, os.environ, hostname)
@@ -90,5 +94,6 @@ def adapter_options(args: argparse.Namespace, hostname: str) -> "AdapterOptions"
         takeover=args.takeover,
         stream=StreamOptions(**limits),
         version=VERSION,
+        born=born,
         **numbers,
     )

@@ -311,7 +311,7 @@ def _set_up_logging(args: argparse.Namespace) -> None:
 
 def _run_adapter(args: argparse.Namespace) -> int:
     hostname = socket.gethostname()
-    options = adapter_options(args, hostname)
+    options = adapter_options(args, hostname, now_utc())
     from .adapter import run_adapter
 
     say = mute if args.quiet else _say

@@ -186,24 +186,29 @@ class Event:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Event":
-        """Build an event from a JSON object; ValueError where a field of the contract has a wrong type."""
-        for name, kinds in _KINDS.items():
-            value = found.get(name)
-            if value is None and name not in _REQUIRED:
-                continue
-            if not isinstance(value, kinds) or isinstance(value, bool) is not (kinds is bool):
+        """Build an event from a JSON object; ValueError where a field of the contract has a wrong type.
+
+        What another program wrote although it does not apply (null, false, count 1) stays in `extra`.
+        """
+        known: dict[str, Any] = {"schema": None}
+        extra = {}
+        for name, value in found.items():
+            kinds = _KINDS.get(name)
+            if kinds is None or value is None or value is False or (name == "count" and value == 1):
+                extra[name] = value
+            elif isinstance(value, kinds) and isinstance(value, bool) is (kinds is bool):
+                known[name] = value
+            else:
                 raise ValueError(f"{name} is {value!r}"[:200])
+        if not all(known.get(name) for name in ("type", "process", "timestamp")) or "namespace" not in known:
+            raise ValueError("type, process, namespace or timestamp is missing")
         for name in ("timestamp", "observed_at"):
-            if found.get(name):
-                parse_time(found[name])
-        if not all(found[name] for name in ("type", "process", "timestamp")):
-            raise ValueError("type, process or timestamp is empty")
+            if known.get(name):
+                parse_time(known[name])
         for name in ("log_tail", "namespaces"):
-            if not all(isinstance(line, str) for line in found.get(name) or ()):
+            if not all(isinstance(line, str) for line in known.get(name) or ()):
                 raise ValueError(f"{name} does not hold texts")
-        known = {name: found[name] for name in _KINDS if found.get(name) is not None}
-        extra = {name: value for name, value in found.items() if name not in _KINDS}
-        return cls(**{"schema": None, **known}, extra=extra)
+        return cls(**known, extra=extra)
 
     @classmethod
     def from_json(cls, payload: bytes | str) -> "Event":
@@ -229,7 +234,6 @@ _KINDS: dict[str, Any] = {
     "state": dict,
     "run_seconds": (int, float),
 }
-_REQUIRED = frozenset(("type", "process", "namespace", "timestamp"))
 _WRITTEN = tuple(found.name for found in fields(Event) if found.name != "extra")
 
 

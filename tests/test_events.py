@@ -276,6 +276,14 @@ def test_what_a_newer_observe_wrote_is_kept_and_passed_on():
     assert event.to_dict() == newer
 
 
+def test_what_another_program_wrote_though_it_does_not_apply_stays():
+    """`--json` shows what is stored, not what we would have stored."""
+    theirs = {**LEAST, "exit_code": None, "health": None, "inferred": False, "count": 1, "log_tail": []}
+    event = Event.from_dict(theirs)
+    assert (event.exit_code, event.health, event.inferred, event.count) == (None, None, False, 1)
+    assert theirs.items() <= event.to_dict().items()
+
+
 def test_json_there_and_back_for_any_name_and_line():
     lines = names(9, 200, 30)
     for namespace, process, line in zip(names(10, 200, 20), names(11, 200, 300), lines, strict=True):
