@@ -17,7 +17,7 @@ from nats.js.errors import APIError
 from .bridge import Bridge, T, log
 from .config import NatsSettings
 from .errors import NatsError, ObserveError
-from .nats_client import connect
+from .nats_client import close_broken, connect
 from .stream import refused
 
 #: a broken connection that the library has not mended by then is replaced
@@ -127,7 +127,7 @@ class Connection:
             while self._closing or not (self.is_up or self._nc.is_closed or time.monotonic() > end):
                 await asyncio.sleep(BREAK_LOOK_S)
             if not self._nc.is_connected:
-                await self._nc.close()
+                await close_broken(self._nc)
                 self._nc = await self._connect(forever=True)
                 log.warning("connected to %s again", self.url)
             return self._nc

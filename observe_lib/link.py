@@ -15,7 +15,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from .bridge import ignore
 from .config import NatsSettings
 from .errors import NatsError
-from .nats_client import connect, unreachable
+from .nats_client import close_broken, connect, unreachable
 from .stream import NatsRefusedError
 
 #: a message not acknowledged by then is sent again, under its own id
@@ -246,7 +246,7 @@ class Link:
             await asyncio.sleep(STUCK_S)
             trying = client._reconnection_task
             if not client.is_connected and (trying is None or trying.done()):
-                await client.close()
+                await close_broken(client)
 
     def _on_error(self, error: Exception) -> None:
         """Hear what the server refuses; it tells the subject in lower case, and no more."""

@@ -24,7 +24,7 @@ RECONNECT_S = 0.25
 BACKOFF_MAX_S = 1.0
 #: a server takes no longer than this for each step of its greeting
 CONNECT_WITHIN_S = 2.0
-#: closing a connection that never was one takes no longer
+#: closing a connection that is none takes no longer
 BROKEN_CLOSE_S = 0.5
 #: an idle connection is asked this often whether it still lives; three questions unanswered end it
 PING_S = 5.0
@@ -104,10 +104,15 @@ async def _connect_once(settings: NatsSettings, name: str, timeout_s: float) -> 
         raise unreachable(settings.url, cause, within_s) from cause
     finally:
         if not connected:
-            # older nats-py has nothing open yet; asyncio waits for ever after a failed TLS handshake
-            with suppress(AttributeError, asyncio.TimeoutError):
-                await asyncio.wait_for(client.close(), BROKEN_CLOSE_S)
+            await close_broken(client)
     return client
+
+
+async def close_broken(client: Client) -> None:
+    """Close what is no connection, or not any more; never waits long."""
+    # older nats-py may have nothing open yet; asyncio waits for ever after a failed TLS handshake
+    with suppress(AttributeError, asyncio.TimeoutError):
+        await asyncio.wait_for(client.close(), BROKEN_CLOSE_S)
 
 
 def _listen(client: Client, on_link: Callable[[bool], None], on_error: Callable[[Exception], None]) -> None:
