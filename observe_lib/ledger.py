@@ -12,7 +12,7 @@ from typing import Any
 from nats.js import api
 from nats.js.errors import NotFoundError
 
-from .events import Event, dump_json, encode_token
+from .events import OBSERVE, Event, dump_json, encode_token
 from .link import Link, WrongLastError
 from .stream import BUCKET, STREAM, reader_config
 from .times import earlier, parse_time
@@ -20,6 +20,10 @@ from .times import earlier, parse_time
 _PREFIX = f"$KV.{BUCKET}."
 _OPERATION = "KV-Operation"
 _LAST = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
+#: the subject that this is of, since nats-server 2.11: another one than the message's own
+_LAST_OF = "Nats-Expected-Last-Subject-Sequence-Subject"
+#: the key of the lease
+LEASE_KEY = f"{OBSERVE}.lease"
 #: the server's clock, which stamps the stream's messages, may be this much behind ours
 CLOCKS_APART_S = 60.0
 #: how many messages one request asks for
@@ -71,13 +75,16 @@ class Ledger:
             self._newest = max(self._newest, revision)
         return found
 
-    async def write(self, key: str, payload: bytes, last: int) -> int:
+    async def write(self, key: str, payload: bytes, last: int, lease: int = 0) -> int:
         """Write the record over revision `last`, return its new one; `settled` is due from then on.
 
-        An attempt that only seemed to fail is recognised. WrongLastError: the record is somebody else's.
+        A new one (`last` is 0) has nothing to be fenced by: with `lease`, the server refuses it unless that
+        is still the lease's revision. An attempt that only seemed to fail is recognised.
+        WrongLastError: the record, or the lease, is somebody else's.
         """
         self._floors.setdefault(key, self._newest)
-        revision = await self._put(key, payload, last, {})
+        fence = {_LAST: str(lease), _LAST_OF: self._subject(LEASE_KEY)} if lease and not last else {}
+        revision = await self._put(key, payload, last, fence if self._link.server >= (2, 11) else {})
         self._floors[key] = revision - 1
         return revision
 
@@ -134,7 +141,7 @@ class Ledger:
     async def _put(self, key: str, payload: bytes, last: int, headers: dict[str, str]) -> int:
         before = self._newest
         try:
-            ack = await self._link.send(self._subject(key), payload, {**headers, _LAST: str(last)})
+            ack = await self._link.send(self._subject(key), payload, {_LAST: str(last), **headers})
         except WrongLastError:
             revision, stored = await self.revision_of(key)
             if revision < last <= self._newest:

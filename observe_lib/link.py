@@ -100,6 +100,12 @@ class Link:
         url = self._client.connected_url if self._client else None
         return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url else self._settings.url
 
+    @property
+    def server(self) -> tuple[int, ...]:
+        """The server's version, as numbers."""
+        version = str(self._client._server_info.get("version", "")) if self._client else ""
+        return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
     async def open(self) -> None:
         """Connect, however long it takes, and see that stream and bucket are there.
 

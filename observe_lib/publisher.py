@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import Any
 
 from nats.js import JetStreamContext, api
@@ -17,12 +18,12 @@ from .config import NatsSettings
 from .errors import ObserveError
 from .events import OBSERVE, SCHEMA, Event, Key, dump_json
 from .lanes import SMALLER, Batch, ProcessLane, lane_key
-from .ledger import Entry, Ledger
+from .ledger import LEASE_KEY, Entry, Ledger
 from .link import DENIED_AFTER_S, DeniedError, Link, SkippedError, TooLargeError, WrongLastError
 from .runs import Known, from_record, to_record
 from .stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream
 from .tails import Tails
-from .tenure import HEARTBEAT_S, LEASE_KEY, Tenure
+from .tenure import HEARTBEAT_S, Tenure
 from .times import format_duration, now_utc, parse_time, seconds_between
 from .transitions import Change, settle
 
@@ -30,6 +31,8 @@ from .transitions import Change, settle
 LIMIT = 10_000
 #: so many processes are in flight at once
 IN_FLIGHT = 256
+#: so often a new record is fenced by the lease; the bucket's leader may be older than the server we talk to
+FENCED_TRIES = 5
 
 
 class Publisher:
@@ -292,13 +295,14 @@ class Publisher:
 
     async def _write(self, lane: ProcessLane, record: bytes | None) -> None:
         """Write (None: delete) over the revision we know; where it is not ours, go on from what is there."""
-        while True:
-            await self._tenure.confirm(new=lane.revision == 0)
+        for tried in count():
+            await self._tenure.confirm()
+            lease = self._tenure.revision if tried < FENCED_TRIES else 0
             try:
                 if record is None:
                     lane.revision = await self._ledger.delete(lane.key, lane.revision)
                 else:
-                    lane.revision = await self._ledger.write(lane.key, record, lane.revision)
+                    lane.revision = await self._ledger.write(lane.key, record, lane.revision, lease)
                     lane.record = record
                 self._written(lane.key)
                 return

@@ -9,22 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from .errors import StackHeldError
-from .events import OBSERVE, SCHEMA, dump_json
+from .events import SCHEMA, dump_json
 from .lease import LEASE_S, is_dead
-from .ledger import Entry, Ledger
+from .ledger import LEASE_KEY, Entry, Ledger
 from .link import DENIED_AFTER_S, DeniedError, WrongLastError
 from .times import format_time, now_utc, parse_time, seconds_between
 
-#: the key of the lease below the stack's
-LEASE_KEY = f"{OBSERVE}.lease"
 #: the lease is renewed this often
 HEARTBEAT_S = 10.0
 #: nothing is written under a lease that is older: somebody else may hold it by now
 FRESH_S = 12.0
-#: a name without a record is written only so soon after the lease was read: nothing else fences it
-SEEN_S = 0.05
-#: so long after the lease was taken from a living adapter it writes no such name any more
-DISPLACED_S = 5 * SEEN_S
 #: how often a lease that may be abandoned is looked at
 LEASE_POLL_S = 1.0
 
@@ -36,9 +30,8 @@ class Tenure:
         self, ledger: Ledger, stack: str, owner: str, about: Callable[[], Mapping[str, Any]]
     ) -> None:
         self._ledger, self._stack, self._owner, self._about = ledger, stack, owner, about
-        self._revision = 0
+        self.revision = 0
         self._beaten: datetime | None = None
-        self._seen: datetime | None = None
         self._beating = asyncio.Lock()
         self.before: Mapping[str, Any] = {}
         self.contested = self.shared = False
@@ -51,15 +44,13 @@ class Tenure:
         """
         revision, payload = await self._ledger.revision_of(LEASE_KEY)
         holder = Entry.parse(revision, payload).found
-        self._revision, self.before = revision, holder or {}
+        self.revision, self.before = revision, holder or {}
         self.contested = holder is not None and not is_dead(holder, self._about())
         self.shared = self.contested and takeover
         if self.contested and not takeover:
             await self._outwait(holder or {}, say)
         carried = {name: self.before.get(name) or 0 for name in ("acknowledged", "whole")}
         await self.beat(**carried)
-        if self.shared and self.contested:
-            await asyncio.sleep(DISPLACED_S)
 
     async def _outwait(self, holder: Mapping[str, Any], say: Callable[[str, str], None]) -> None:
         """See whether the holder gives a sign of life, or goodbye, until its lease is over."""
@@ -67,12 +58,12 @@ class Tenure:
         for _ in range(int(LEASE_S / LEASE_POLL_S)):
             await asyncio.sleep(LEASE_POLL_S)
             revision, payload = await self._ledger.revision_of(LEASE_KEY)
-            if revision == self._revision:
+            if revision == self.revision:
                 continue
             found = Entry.parse(revision, payload).found or {}
             if found and not is_dead(found, self._about()):
                 raise self._held(found)
-            self._revision, self.before, self.contested, self.shared = revision, found, False, True
+            self.revision, self.before, self.contested, self.shared = revision, found, False, True
             return
 
     async def beat(self, **more: Any) -> None:
@@ -80,21 +71,15 @@ class Tenure:
         async with self._beating:
             await self._renew(more)
 
-    async def confirm(self, new: bool) -> None:
-        """See that the lease is still ours, before a record is written.
+    async def confirm(self) -> None:
+        """Renew the lease where it is so old (we were suspended, NATS was away) that others may have it."""
+        if not self._is_fresh():
+            async with self._beating:
+                if not self._is_fresh():
+                    await self._renew({})
 
-        Renew it where it is so old (we were suspended, NATS was away) that others may have it. Before a
-        `new` name's record look at it too: who takes the lease over cannot know of that one.
-        """
-        if _within(self._beaten, FRESH_S) and not new:
-            return
-        async with self._beating:
-            if not _within(self._beaten, FRESH_S):
-                await self._renew({})
-            if new and not _within(self._seen, SEEN_S):
-                at = now_utc()
-                await self.check()
-                self._seen = at
+    def _is_fresh(self) -> bool:
+        return self._beaten is not None and 0 <= seconds_between(self._beaten, now_utc()) < FRESH_S
 
     async def _renew(self, more: Mapping[str, Any]) -> None:
         while True:
@@ -102,22 +87,22 @@ class Tenure:
             told = {**self._about(), "acknowledged": self._ledger.acknowledged, "at": format_time(at), **more}
             beat = dump_json({"schema": SCHEMA, "owner": self._owner, **told})
             try:
-                self._revision = await self._ledger.write(LEASE_KEY, beat, self._revision)
+                self.revision = await self._ledger.write(LEASE_KEY, beat, self.revision)
                 self._ledger.settled(LEASE_KEY)
                 self._beaten = at
                 return
             except WrongLastError:
-                self._revision = await self.check()
+                await self.check()
             except DeniedError:
                 await asyncio.sleep(DENIED_AFTER_S)
 
-    async def check(self) -> int:
-        """Return the lease's present revision; StackHeldError if it is another adapter's by now."""
+    async def check(self) -> None:
+        """Read at which revision the lease is; StackHeldError if it is another adapter's by now."""
         revision, payload = await self._ledger.revision_of(LEASE_KEY)
         found = Entry.parse(revision, payload).found or {}
         if found.get("owner") not in (None, self._owner, self.before.get("owner")):
             raise self._held(found)
-        return revision
+        self.revision = revision
 
     def _held(self, holder: Mapping[str, Any]) -> StackHeldError:
         text = f"stack {self._stack} is held by {_holder(holder)}, watching {holder.get('watches', '?')}"
@@ -125,10 +110,6 @@ class Tenure:
             text += f", alive {max(0.0, seconds_between(parse_time(holder['at']), now_utc())):.0f}s ago"
         hint = f"name this one (--stack {self._stack}-2), or replace that one (--takeover)"
         return StackHeldError(text, hint)
-
-
-def _within(moment: datetime | None, seconds: float) -> bool:
-    return moment is not None and 0 <= seconds_between(moment, now_utc()) < seconds
 
 
 def _holder(lease: Mapping[str, Any]) -> str:
