@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +153,8 @@ def run_demo(seconds: int | None, style: Style, say: Say, stop: threading.Event)
     begun = time.monotonic()
     with ExitStack() as parts:
         temporary = tempfile.TemporaryDirectory(prefix="observe-demo-", ignore_cleanup_errors=True)
-        demo = _Demo(Path(parts.enter_context(temporary)), style, say, parts)
+        _end_with(parts, temporary.cleanup)
+        demo = _Demo(Path(temporary.name), style, say, parts)
         demo.show(stop, begun + seconds if seconds else None)
         shown_s = time.monotonic() - begun
         tally = demo.finish()
@@ -162,6 +163,12 @@ def run_demo(seconds: int | None, style: Style, say: Say, stop: threading.Event)
     ending = f"left behind: {', '.join(left)}" if left else "nothing left behind"
     _say_demo(f"{shown_s:.0f}s, {tally}; {ending}", sys.stdout)
     return EXIT_FAILED if tally.lost or left else EXIT_OK
+
+
+def _end_with(parts: ExitStack, end: Callable[[], object]) -> None:
+    """Have it called in the end, and again where a second Ctrl-C broke that off."""
+    parts.callback(end)
+    parts.callback(end)
 
 
 class _Demo:
@@ -174,12 +181,12 @@ class _Demo:
         self._last_row_was_printed, self._begun = False, now_utc()
         self._nats = NatsSettings(f"nats://127.0.0.1:{_unused_port()}", url_given=True)
         server = NatsServer(self._nats.url, directory / "nats")
-        parts.callback(server.stop)
+        _end_with(parts, server.stop)
         server.start()
         self._compose, what = self._make_compose()
-        parts.callback(self._compose.stop)
+        _end_with(parts, self._compose.stop)
         self._adapter = threading.Thread(target=self._adapt, name="observe-demo-adapter", daemon=True)
-        parts.callback(self._end_adapter)
+        _end_with(parts, self._end_adapter)
         self._adapter.start()
         self._adapter_began.wait(ADAPTER_WITHIN_S)  # so that no run was there before it
         self._compose.start()
