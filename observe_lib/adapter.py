@@ -193,7 +193,8 @@ class _Adapter:
                 )
                 self._say("crash logs", sent)
             told = _how_many(len(known), "process", "es")
-            self._say("ready", f"{told} announced. Now: python observe.py watch")
+            ready = f"{told} announced. Now: python observe.py watch"
+            self.publisher.when_recorded(lambda: self._say("ready", ready))
         if changes:
             self._listen(key.process for key in known)
 

@@ -76,6 +76,8 @@ class Publisher:
         self._link.on_return = self._hurry.set  # what became of the bucket meanwhile?
         self._anew = False
         self._unwritten: set[str] = set()
+        self._awaited: set[str] = set()
+        self._on_recorded: Callable[[], object] = ignore
         self._idle = threading.Condition()
         self._pending = 0
         self.published = 0
@@ -123,6 +125,10 @@ class Publisher:
         if telling:
             self._bridge.call(self._accept, telling)
         return True
+
+    def when_recorded(self, call: Callable[[], object]) -> None:
+        """Have it called, in the loop's thread, once all that was offered until now is in the bucket."""
+        self._bridge.call(self._await_records, call)
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is acknowledged, `timeout_s` at most; return how many events are not."""
@@ -310,7 +316,16 @@ class Publisher:
                 await self._tenure.check()
                 lane.revision, _ = await self._ledger.revision_of(lane.key)
 
+    def _await_records(self, call: Callable[[], object]) -> None:
+        lanes = [lane for lane in self._lanes.values() if lane.queue and not lane.queue[-1].recorded]
+        self._awaited, self._on_recorded = {lane.key for lane in lanes}, call
+        self._written("")
+
     def _written(self, key: str) -> None:
+        self._awaited.discard(key)
+        if not self._awaited:
+            call, self._on_recorded = self._on_recorded, ignore
+            call()
         if key in self._unwritten:
             self._unwritten.remove(key)
             if not self._unwritten:  # whoever comes after us shall know
