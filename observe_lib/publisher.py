@@ -127,7 +127,10 @@ class Publisher:
         return True
 
     def when_recorded(self, call: Callable[[], object]) -> None:
-        """Have it called, in the loop's thread, once all that was offered until now is in the bucket."""
+        """Have it called, in the loop's thread, once all that was offered until now is in the bucket.
+
+        What may not be written there, or cannot be, is not waited for: that is said.
+        """
         self._bridge.call(self._await_records, call)
 
     def flush(self, timeout_s: float) -> int:
@@ -256,12 +259,14 @@ class Publisher:
                 await self._deliver(lane, batch)
             except DeniedError:  # the lane waits, others go on
                 batch.tried = True
+                self._await_no_more(lane.key)
                 asyncio.get_running_loop().call_later(DENIED_AFTER_S, self._ready.put_nowait, lane)
                 continue
             except ObserveError:
                 raise
             except Exception:  # one process's trouble must not end the watching of all
                 log.exception("events of %s are skipped", lane.key)
+                self._await_no_more(lane.key)
                 self.skipped += batch.left
                 self._done(batch.left)
             lane.queue.popleft()
@@ -319,13 +324,16 @@ class Publisher:
     def _await_records(self, call: Callable[[], object]) -> None:
         lanes = [lane for lane in self._lanes.values() if lane.queue and not lane.queue[-1].recorded]
         self._awaited, self._on_recorded = {lane.key for lane in lanes}, call
-        self._written("")
+        self._await_no_more("")
 
-    def _written(self, key: str) -> None:
+    def _await_no_more(self, key: str) -> None:
         self._awaited.discard(key)
         if not self._awaited:
             call, self._on_recorded = self._on_recorded, ignore
             call()
+
+    def _written(self, key: str) -> None:
+        self._await_no_more(key)
         if key in self._unwritten:
             self._unwritten.remove(key)
             if not self._unwritten:  # whoever comes after us shall know

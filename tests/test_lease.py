@@ -175,7 +175,7 @@ def test_one_that_says_goodbye_meanwhile_is_waited_for_no_longer(monkeypatch):
 def test_takeover_waits_for_no_sign_and_the_other_is_told(monkeypatch):
     memory = Memory(LIVING)
     ours, said, waited_s = claim(monkeypatch, memory, takeover=True)
-    assert (said, waited_s, memory.lease["owner"]) == ([], 0.25, "me")  # for its last new names
+    assert (said, waited_s, memory.lease["owner"]) == ([], 0, "me")
     theirs = Tenure(memory, "host-a", "other", identity)
     with pytest.raises(StackHeldError, match=f"held by pid {os.getpid()} on "):
         asyncio.run(theirs.beat())
