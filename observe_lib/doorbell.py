@@ -23,7 +23,7 @@ ALL_AT_ONCE = 250
 #: how long to wait before connecting again, for ever: how late a new process-compose is seen at most
 RECONNECT_AFTER_S = 0.1
 #: the same for one that has no push stream: it may be stopped, and a newer one begun
-NO_STREAM_AFTER_S = 5.0
+NO_STREAM_AFTER_S = 30.0
 #: the same for one that wants another token, or answers otherwise
 REFUSED_AFTER_S = 1.0
 #: after this much silence the other side is pinged, after twice that it is given up
