@@ -155,6 +155,49 @@ def storm(count: int) -> list[list[Any]]:
     ]
 
 
+def recovery(count: int, away_s: float) -> list[list[Any]]:
+    """NATS is away while `count` processes end: how long until two events of each are stored?"""
+    with (
+        tempfile.TemporaryDirectory() as store,
+        RealNats(Path(store)) as server,
+        stand_in(count) as (port, tell),
+    ):
+        with adapter(port, server.url, "--poll-interval", "500ms"):
+            asyncio.run(stream_of(server.url, "core.process.default.*.started", count))
+            server.kill()
+            tell("end")
+            time.sleep(away_s)
+            server.start()
+            begun = time.perf_counter()
+            ends = asyncio.run(stream_of(server.url, "core.process.default.*.stopped", count))
+            told = asyncio.run(stream_of(server.url, "core.process.default.*.status_changed", count))
+            took_s = time.perf_counter() - begun
+        same = [(m.subject, m.data, {Header.MSG_ID.value: f"bare-{i}"}) for i, m in enumerate(ends + told)]
+        bare_s = len(same) / asyncio.run(bare_loop(server.url, same, 1))
+    name = f"{away_s:g} s without NATS, {2 * count:,} events waiting, seconds until all are stored"
+    row = [name, f"{took_s:.2f}", f"{bare_s:.2f}", f"{took_s / bare_s:.2f}", "", "one after the other"]
+    return [row]
+
+
+def known_start(count: int) -> list[list[Any]]:
+    """Start with so many known processes, beside the first start, which announces them."""
+    took_s = []
+    with (
+        tempfile.TemporaryDirectory() as store,
+        RealNats(Path(store)) as server,
+        stand_in(count) as (port, _),
+    ):
+        for starts in (1, 2):
+            begun = time.perf_counter()
+            with adapter(port, server.url):
+                asyncio.run(stream_of(server.url, "core.process._observe.adapter.started", starts))
+                asyncio.run(stream_of(server.url, "core.process.default.*.started", count))
+                took_s.append(time.perf_counter() - begun)
+    first, again = took_s
+    name = f"start with {count:,} known processes, seconds"
+    return [[name, f"{again:.2f}", f"{first:.2f}", f"{again / first:.2f}", "", "the first start"]]
+
+
 BARE_POLL = """
 import json, sys, time, requests
 session = requests.Session()
@@ -251,6 +294,8 @@ def main() -> None:
     for count in (20, 200) if quick else (20, 2000, 10000):
         rows += quiet_poll(count, 10 if quick else 40 if count > 1000 else 200)
     rows += storm(200 if quick else 5000)
+    rows += recovery(100 if quick else 2500, 1 if quick else 10)
+    rows += known_start(200 if quick else 10_000)
     rows += report(4000 if quick else 100_000)
     print(
         tabulate(rows, headers=["WHAT", "OBSERVE", "BARE", "RATIO", "AIM", "BARE IS"], disable_numparse=True)
