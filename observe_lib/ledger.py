@@ -170,12 +170,7 @@ class Ledger:
 
         async def read() -> list[Any]:
             js = self._link.js
-            config = reader_config("", [subject])
-            config.name = None
-            if since:
-                config.deliver_policy = api.DeliverPolicy.BY_START_TIME
-                config.opt_start_time = since
-            info = await js.add_consumer(stream, config)
+            info = await js.add_consumer(stream, reader_config("", [subject], start_time=since))
             left, found = info.num_pending or 0, []
             subscription = await js.pull_subscribe_bind(info.name, stream)
             try:

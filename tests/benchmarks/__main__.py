@@ -129,6 +129,17 @@ async def bare_loop(url: str, messages: list[tuple[str, bytes, dict[str, str]]],
     return len(messages) / took
 
 
+def ends_of(url: str, count: int) -> list[Any]:
+    """Wait until `count` processes have ended, and return the events of that: the ends, then the others."""
+    ends = asyncio.run(stream_of(url, "core.process.default.*.stopped", count))
+    return ends + asyncio.run(stream_of(url, "core.process.default.*.status_changed", count))
+
+
+def as_new(messages: list[Any]) -> list[tuple[str, bytes, dict[str, str]]]:
+    """Return stored messages as others to send, with ids of their own."""
+    return [(m.subject, m.data, {Header.MSG_ID.value: f"bare-{i}"}) for i, m in enumerate(messages)]
+
+
 def storm(count: int) -> list[list[Any]]:
     """All processes end at once: how fast are their events and records stored?"""
     with (
@@ -139,12 +150,11 @@ def storm(count: int) -> list[list[Any]]:
         with adapter(port, server.url, "--poll-interval", "500ms"):
             asyncio.run(stream_of(server.url, "core.process.default.*.started", count))
             tell("end")
-            ends = asyncio.run(stream_of(server.url, "core.process.default.*.stopped", count))
-            told = asyncio.run(stream_of(server.url, "core.process.default.*.status_changed", count))
-        stamps = sorted(message.metadata.timestamp.timestamp() for message in ends + told)
+            told = ends_of(server.url, count)
+        stamps = sorted(message.metadata.timestamp.timestamp() for message in told)
         rate = len(stamps) * 1.5 / (stamps[-1] - stamps[0])
-        same = [(m.subject, m.data, {Header.MSG_ID.value: f"bare-{i}"}) for i, m in enumerate(ends + told)]
-        records = [(f"$KV.PROCESS_STATES.bare.r{i}", m.data * 3, {}) for i, m in enumerate(ends)]
+        same = as_new(told)
+        records = [(f"$KV.PROCESS_STATES.bare.r{i}", m.data * 3, {}) for i, m in enumerate(told[:count])]
         one = asyncio.run(bare_loop(server.url, same + records, 1))
         again = [(s, p, {k: f"x{v}" for k, v in h.items()}) for s, p, h in same + records]
         many = asyncio.run(bare_loop(server.url, again, IN_FLIGHT))
@@ -169,11 +179,9 @@ def recovery(count: int, away_s: float) -> list[list[Any]]:
             time.sleep(away_s)
             server.start()
             begun = time.perf_counter()
-            ends = asyncio.run(stream_of(server.url, "core.process.default.*.stopped", count))
-            told = asyncio.run(stream_of(server.url, "core.process.default.*.status_changed", count))
+            told = ends_of(server.url, count)
             took_s = time.perf_counter() - begun
-        same = [(m.subject, m.data, {Header.MSG_ID.value: f"bare-{i}"}) for i, m in enumerate(ends + told)]
-        bare_s = len(same) / asyncio.run(bare_loop(server.url, same, 1))
+        bare_s = len(told) / asyncio.run(bare_loop(server.url, as_new(told), 1))
     name = f"{away_s:g} s without NATS, {2 * count:,} events waiting, seconds until all are stored"
     row = [name, f"{took_s:.2f}", f"{bare_s:.2f}", f"{took_s / bare_s:.2f}", "", "one after the other"]
     return [row]
