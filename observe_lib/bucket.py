@@ -16,12 +16,8 @@ from .events import OBSERVE, decode_token, encode_token
 from .lease import identity, is_dead
 from .records import recall
 from .states import States, note_lease
-from .stream import BUCKET, ask_stream, reader_config
+from .stream import BUCKET, ask_stream, read_stored
 from .times import UTC, now_utc, parse_time
-
-#: how many messages one request asks for, and how long it may take
-PAGE = 500
-PAGE_S = 5.0
 
 _KEY_HEAD = f"$KV.{BUCKET}."
 _LEASE_END = f".{OBSERVE}.lease"
@@ -66,26 +62,11 @@ def with_leases(states: States, leases: Sequence[Lease]) -> States:
 
 async def drop_stack(js: JetStreamContext, stack: str) -> int:
     """Delete every record of a stack, its lease last; return how many there were."""
-    messages = await _read_last(js, f"{_KEY_HEAD}{encode_token(stack)}.>")
+    messages = await read_stored(js, _KV_STREAM, f"{_KEY_HEAD}{encode_token(stack)}.>")
     subjects = [message.subject for message in messages if not _is_deleted(message)]
     for subject in sorted(subjects, key=lambda one: one.endswith(_LEASE_END)):
         await js.publish(subject, b"", headers={_MARK: "DEL"})
     return len(subjects)
-
-
-async def _read_last(js: JetStreamContext, subject: str) -> list[Msg]:
-    """Return the last message of each key, in order; of one written meanwhile the later one too."""
-    info = await js.add_consumer(_KV_STREAM, reader_config("", [subject]))
-    left, found = info.num_pending or 0, list[Msg]()
-    subscription = await js.pull_subscribe_bind(info.name, _KV_STREAM)
-    try:
-        while left > 0:  # not counted down: what is written while we read moves to the end
-            found += await subscription.fetch(min(left, PAGE), timeout=PAGE_S)
-            left = found[-1].metadata.num_pending
-    finally:
-        await subscription.unsubscribe()
-        await js.delete_consumer(_KV_STREAM, info.name)
-    return found
 
 
 async def _read_bucket(
@@ -94,7 +75,7 @@ async def _read_bucket(
     records: dict[str, dict[str, Any]] = {}
     leases: list[Lease] = []
     try:
-        messages = await _read_last(js, _KEY_HEAD + keys)
+        messages = await read_stored(js, _KV_STREAM, _KEY_HEAD + keys)
         ahead = await _server_ahead(js)
     except NotFoundError:
         return [], []

@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 
 from .events import OBSERVE, Event, dump_json, encode_token
 from .link import Link, WrongLastError
-from .stream import BUCKET, STREAM, reader_config
+from .stream import BUCKET, PAGE, STREAM, read_stored
 from .times import earlier, parse_time
 
 _PREFIX = f"$KV.{BUCKET}."
@@ -26,8 +26,6 @@ _LAST_OF = "Nats-Expected-Last-Subject-Sequence-Subject"
 LEASE_KEY = f"{OBSERVE}.lease"
 #: the server's clock, which stamps the stream's messages, may be this much behind ours
 CLOCKS_APART_S = 60.0
-#: how many messages one request asks for
-_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +93,8 @@ class Ledger:
         """
         live = [(key, entry) for key, entry in entries.items() if entry.found is not None]
         fenced = dict(entries)
-        for at in range(0, len(live), _BATCH):
-            part = live[at : at + _BATCH]
+        for at in range(0, len(live), PAGE):
+            part = live[at : at + PAGE]
             writes = (self._put(key, dump_json(entry.found), entry.revision, {}) for key, entry in part)
             done = await asyncio.gather(*writes, return_exceptions=True)
             for (key, entry), revision in zip(part, done, strict=True):
@@ -169,19 +167,7 @@ class Ledger:
         """Return the last message of each subject, or all since a time."""
 
         async def read() -> list[Any]:
-            js = self._link.js
-            info = await js.add_consumer(stream, reader_config("", [subject], start_time=since))
-            left, found = info.num_pending or 0, []
-            subscription = await js.pull_subscribe_bind(info.name, stream)
-            try:
-                while left > 0:
-                    batch = await subscription.fetch(min(left, _BATCH), timeout=5)
-                    found += batch
-                    left -= len(batch)
-            finally:
-                await subscription.unsubscribe()
-                await js.delete_consumer(stream, info.name)
-            return found
+            return await read_stored(self._link.js, stream, subject, since)
 
         messages: list[Any] = await self._link.until_done(read)
         return messages

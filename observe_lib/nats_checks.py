@@ -19,7 +19,7 @@ from .errors import NatsError
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
 from .lease import LEASE_S, identity, is_dead
 from .nats_client import connect
-from .stream import BUCKET, STREAM, refused
+from .stream import BUCKET, STREAM, ask_stream, refused
 from .times import format_duration, now_utc, parse_time, seconds_between
 
 #: how long one question to the server may take; what is not permitted is not answered at all
@@ -93,8 +93,7 @@ class _Examination:
     async def _info(self, stream: str) -> dict[str, Any] | None:
         """Return what the server tells of a stream, None without one; NatsError: no JetStream, or denied."""
         try:
-            asked = self._js._api_request(f"{self._js._prefix}.STREAM.INFO.{stream}", b"", timeout=ANSWER_S)
-            info: dict[str, Any] = await asked
+            info = await ask_stream(self._js, "INFO", stream=stream)
         except NotFoundError:
             return None
         except APIError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import (
     APIError,
@@ -32,6 +33,9 @@ DUPLICATE_WINDOW_S = 3600.0
 MAX_FILTERS = 100
 #: the server drops a reader's consumer when nothing was read for so long
 FORGET_READER_S = 300.0
+#: how many messages one request for what is stored asks for, and how long it may take
+PAGE = 500
+PAGE_S = 5.0
 
 _BUILT_IN = "leave --nats-url out to use the built-in server"
 _SEE_STREAMS = f"nats stream info {STREAM} shows what there is"
@@ -220,3 +224,23 @@ def reader_config(
         inactive_threshold=None if ack_wait_s else FORGET_READER_S,
         mem_storage=None if ack_wait_s else True,
     )
+
+
+async def read_stored(
+    js: JetStreamContext, stream: str, subject: str, since: datetime | None = None
+) -> list[Msg]:
+    """Return the last message of each subject in stream order, or all since a time, and drop the reader.
+
+    Of a subject that is written meanwhile the later message comes too.
+    """
+    info = await js.add_consumer(stream, reader_config("", [subject], start_time=since))
+    left, found = info.num_pending or 0, list[Msg]()
+    subscription = await js.pull_subscribe_bind(info.name, stream)
+    try:
+        while left > 0:  # not counted down: what is written while we read moves to the end
+            found += await subscription.fetch(min(left, PAGE), timeout=PAGE_S)
+            left = found[-1].metadata.num_pending
+    finally:
+        await subscription.unsubscribe()
+        await js.delete_consumer(stream, info.name)
+    return found
