@@ -277,15 +277,19 @@ class Account:
             else:
                 self.up_s += seconds
                 self.unhealthy_s += seconds * self.unhealthy
-            if self.strip is not None:
+            if self.strip is not None and (shade := self.shade) is not None:
                 for start, end in self.gaps.visible(self.cursor, at):
-                    self.strip.add(start, end, self._shade())
+                    self.strip.add(start, end, shade)
         self.cursor = at
 
-    def _shade(self) -> Shade:
+    @property
+    def shade(self) -> Shade | None:
+        """What the process is at the cursor; None: there is no such process."""
         if self.state == UP:
             return Shade.UNHEALTHY if self.unhealthy else Shade.UP
-        return Shade.DOWN if self.outage_at is None else Shade.OUTAGE
+        if self.state == DOWN:
+            return Shade.DOWN if self.outage_at is None else Shade.OUTAGE
+        return None
 
     def _measure_outage(self, at: float, repaired: bool = False) -> None:
         """Measure the outage up to a moment; the mean is of those repaired and seen from the begin."""

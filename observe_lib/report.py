@@ -6,30 +6,27 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .accounts import FLAP_WINDOW_S, FLAPS, Account
-from .config import add_nats_flags, nats_settings
+from .config import add_nats_flags, moment_of, nats_settings
 from .errors import EXIT_OK, NatsError, ObserveError, UsageError
 from .events import Event, filter_subjects, process_matches
 from .facts import fact_of
 from .figures import Findings, ProcessStrip, Range, report_json, report_lines, strip_room
 from .gaps import Gap, Gaps, find_gaps
-from .output import add_output_flags, json_line, printable, style_of
+from .output import add_output_flags, json_line, mute, print_note, style_of, write_lines
 from .states import Place, States
 from .tables import add_selection_flags, selected
-from .times import now_utc, parse_time, parse_when
+from .times import UTC, now_utc, parse_time
 
 if TYPE_CHECKING:
-    from .past import Past
+    from .past import Past, Retained
 
 #: why nothing is known of a stack that was dropped from the bucket, after its last event
 FORGOTTEN = "forgotten"
-#: how to write a moment
-RANGE_HINT = "write it as 15m (ago), 10:41, 10:41:07, 2025-10-16 10:41:07, or 2025-10-16T10:41:07Z"
 DEFINITIONS = f"""\
 what the columns mean (blind time, when nobody looked, is in none of them; it is listed below):
   UPTIME    share of the time in which a run lived; "-": it neither ran nor failed to
@@ -58,51 +55,44 @@ def run_report(args: argparse.Namespace) -> int:
     flags = vars(args)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
     asked, (patterns, stack) = range_of(flags, style.now()), selected(flags)
+    note = mute if args.quiet else print_note
     from .past import Past
 
     with Past(settings) as past:
         kept = past.retained()
         if not kept.stream:
-            _note(
-                f"nothing is known on {settings.url} yet (start one: python observe.py adapter)", args.quiet
-            )
+            note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
             return EXIT_OK
-        span = asked._replace(start=max(asked.since, min(kept.since or asked.since, asked.until)))
+        span = clipped(asked, kept)
         states = None
         try:
             states = past.states()
         except NatsError as error:
             told = "the bucket cannot be read, so a process without an event in that time is missing"
-            _note(f"{told}: {error}", args.quiet)
+            note(f"{told}: {error}")
         room = strip_room(states, style) if args.timeline else None
         findings = look_back(past, span, states, flags, room)
     if not findings.accounts and (patterns or stack):
         what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])
         raise ObserveError(f"no process matches {what} in that time", "python observe.py report shows all")
     lines = [json_line(report_json(findings))] if style.as_json else report_lines(findings, style, room)
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    write_lines(lines)
     return EXIT_OK
-
-
-def _note(text: str, quiet: bool) -> None:
-    with suppress(OSError):
-        if not quiet:
-            print(printable(text), file=sys.stderr, flush=True)
 
 
 def range_of(flags: Mapping[str, Any], now: datetime) -> Range:
     """Return the time that these flags name; UsageError where there is none."""
-    found = []
-    for name, text in (("--since", flags["since"]), ("--until", flags["until"])):
-        try:
-            found.append(parse_when(text, now) if text is not None else now)
-        except ValueError as error:
-            raise UsageError(f"{name}: {error}", RANGE_HINT) from error
-    since, until = found[0], min(found[1], now)
+    zone = UTC if flags.get("utc") else None
+    since = moment_of("--since", flags["since"], now, zone)
+    until = min(moment_of("--until", flags["until"], now, zone) if flags["until"] is not None else now, now)
     if since >= until:
         raise UsageError("that range is empty", "--since is to be earlier than --until, and than now")
     return Range(since, since, until)
+
+
+def clipped(asked: Range, kept: "Retained") -> Range:
+    """Return the range, beginning no earlier than what the stream retains."""
+    return asked._replace(start=max(asked.since, min(kept.since or asked.since, asked.until)))
 
 
 def look_back(

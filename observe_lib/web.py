@@ -248,7 +248,7 @@ def report_answer(settings: NatsSettings, query: Query) -> Answer:
     """Return what `report --json` prints; over a connection of its own, as it may read the whole stream."""
     _refuse_unknown(query, ("since", "until", "process", "stack"))
     from .past import Past
-    from .report import look_back, range_of
+    from .report import clipped, look_back, range_of
 
     flags: dict[str, Any] = {
         "name": [],
@@ -262,8 +262,7 @@ def report_answer(settings: NatsSettings, query: Query) -> Answer:
         kept = past.retained()
         if not kept.stream:
             raise ObserveError(f"nothing is known on {settings.url} yet", "start an adapter")
-        span = asked._replace(start=max(asked.since, min(kept.since or asked.since, asked.until)))
-        findings = look_back(past, span, past.states(), flags, None)
+        findings = look_back(past, clipped(asked, kept), past.states(), flags, None)
     return Answer(json_body(report_json(findings)))
 
 

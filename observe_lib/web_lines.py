@@ -8,18 +8,16 @@ from dataclasses import dataclass, field
 
 from .accounts import Account, Shade
 from .events import Event
-from .facts import DOWN, UP, fact_of
+from .facts import fact_of
 from .gaps import Gap, Gaps, find_gaps
 from .states import Place, ProcessRow, Silence, States
 
 #: so many changes of one process, and events of the observers, are kept
 POINTS = 500
-#: what a point says where there is no such process
-NOTHING = -1
 #: the far end of accounts that are never closed
 _NEVER = 1e12
 
-#: from this moment on it was so: a `Shade`, or NOTHING
+#: from this moment on it was so: a `Shade`, or -1 where there is no such process
 Point = tuple[float, int]
 
 
@@ -34,10 +32,11 @@ class WebLine:
         """Take a span that is over."""
         self.turn(start, shade)
 
-    def turn(self, at: float, shade: int) -> None:
+    def turn(self, at: float, shade: Shade | None) -> None:
         """Take what the process is from a moment on."""
-        if not self.points or self.points[-1][1] != shade:
-            point = (round(at, 3), int(shade))
+        number = -1 if shade is None else int(shade)
+        if not self.points or self.points[-1][1] != number:
+            point = (round(at, 3), number)
             self.points.append(point)
             self.fresh = [*self.fresh[-POINTS:], point]
 
@@ -59,7 +58,7 @@ class WebLines:
         if fact is not None:
             account, line = self._opened(fact.place)
             account.note(fact)
-            line.turn(account.cursor, _shade_of(account))
+            line.turn(account.cursor, account.shade)
 
     def assume(self, rows: Iterable[ProcessRow]) -> None:
         """Take what the rows say, of those processes that no event told of."""
@@ -67,7 +66,7 @@ class WebLines:
             if row.place not in self._accounts and not row.gone:
                 account, line = self._opened(row.place)
                 account.assume(row)
-                line.turn(account.cursor, _shade_of(account))
+                line.turn(account.cursor, account.shade)
 
     def points(self, place: Place) -> list[Point]:
         """Return all points of a process."""
@@ -107,11 +106,3 @@ class WebLines:
             line = WebLine()
             self._accounts[place] = Account(place, self.since, _NEVER, Gaps(), line), line
         return self._accounts[place]
-
-
-def _shade_of(account: Account) -> int:
-    if account.state == UP:
-        return Shade.UNHEALTHY if account.unhealthy else Shade.UP
-    if account.state == DOWN:
-        return Shade.DOWN if account.outage_at is None else Shade.OUTAGE
-    return NOTHING

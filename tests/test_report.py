@@ -1,6 +1,7 @@
 """`report`: a scripted history with every figure worked out by hand, then what it has to cope with."""
 
 import json
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -691,12 +692,25 @@ def test_what_never_was_to_run_has_no_uptime():
     [("1h", None, (at(-3600), at(0))), ("09:00", "09:30", (at(-3600), at(-1800))), ("1h", "12:00", None)],
 )
 def test_the_range_is_what_the_flags_say(since, until, expected):
+    flags = {"since": since, "until": until, "utc": True}
     if expected is None:  # 12:00 is yesterday's: before the range begins
         with pytest.raises(UsageError):
-            range_of({"since": since, "until": until}, T0)
+            range_of(flags, T0)
         return
-    found = range_of({"since": format_time(expected[0]), "until": until and format_time(expected[1])}, T0)
+    found = range_of(flags, T0)
     assert (found.since, found.until) == expected
+
+
+def test_a_clock_time_is_of_the_zone_that_is_printed(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        local = range_of({"since": "09:00", "until": "09:30"}, T0)
+        utc = range_of({"since": "09:00", "until": "09:30", "utc": True}, T0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (utc.since - local.since).total_seconds() == 5.5 * 3600
 
 
 @pytest.mark.parametrize("text", ["", "soon", "25:00", "0s", "2026-13-01T00:00:00Z"])

@@ -23,7 +23,7 @@ from observe_lib.events import Event
 from observe_lib.states import DAY, Place, States, fold, note_lease
 from observe_lib.times import now_utc
 from observe_lib.web import listen_address, read_web_token, site_of, web_options
-from observe_lib.web_lines import NOTHING, WebLines
+from observe_lib.web_lines import WebLines
 from observe_lib.web_live import STREAMS, WAITING_BYTES, Listener, LiveStates, page_event
 from observe_lib.web_page import page_html
 from observe_lib.web_server import COOKIE, Guard, WebServer
@@ -609,7 +609,7 @@ def test_a_timeline_is_what_the_report_counts():
         told("stopped", 60, reason="requested"),
         told("stopped", 61, seconds=70, reason="removed"),
     ]
-    assert points(*events) == [(10, 0), (20, 1), (30, 0), (40, 3), (50, 0), (60, 2), (70, NOTHING)]
+    assert points(*events) == [(10, 0), (20, 1), (30, 0), (40, 3), (50, 0), (60, 2), (70, -1)]
     assert points(events[0], events[3], events[3]) == [(10, 0), (40, 3)]
 
 
