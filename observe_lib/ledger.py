@@ -89,21 +89,26 @@ class Ledger:
     async def fence(self, entries: dict[str, Entry]) -> dict[str, Entry] | None:
         """Write every record again as it is, so that whoever read it before cannot write over it.
 
-        None if one of them was changed meanwhile: then all are to be read again.
+        Those that are deleted, too: their names may come back. None if one of them was changed meanwhile:
+        then all are to be read again.
         """
-        live = [(key, entry) for key, entry in entries.items() if entry.found is not None]
-        fenced = dict(entries)
-        for at in range(0, len(live), PAGE):
-            part = live[at : at + PAGE]
-            writes = (self._put(key, dump_json(entry.found), entry.revision, {}) for key, entry in part)
+        fenced, keys = dict(entries), list(entries)
+        for at in range(0, len(keys), PAGE):
+            part = keys[at : at + PAGE]
+            writes = (self._write_again(key, entries[key]) for key in part)
             done = await asyncio.gather(*writes, return_exceptions=True)
-            for (key, entry), revision in zip(part, done, strict=True):
+            for key, revision in zip(part, done, strict=True):
                 if isinstance(revision, WrongLastError):
                     return None
                 if isinstance(revision, BaseException):
                     raise revision
-                fenced[key] = Entry(revision, entry.found)
+                fenced[key] = Entry(revision, entries[key].found)
         return fenced
+
+    async def _write_again(self, key: str, entry: Entry) -> int:
+        if entry.found is None:
+            return await self.delete(key, entry.revision)
+        return await self._put(key, dump_json(entry.found), entry.revision, {})
 
     async def delete(self, key: str, last: int) -> int:
         """Delete the record and return the revision of what marks that."""

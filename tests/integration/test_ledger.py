@@ -62,6 +62,18 @@ def test_a_new_record_is_fenced_by_the_lease(two):
     assert "default.late" not in second.read_all()
 
 
+def test_a_deleted_record_is_fenced_as_those_there_are(two):
+    """A name that was gone may come back, and whoever deleted its record knows at which revision that is."""
+    first, second = two
+    revision = first.write("default.pool-1", b'{"by": 1}', 0)
+    deleted = first.bridge.run(first.ledger.delete("default.pool-1", revision), 10)
+    fenced = second.bridge.run(second.ledger.fence(second.read_all()), 10)
+    assert fenced["default.pool-1"].found is None
+    with pytest.raises(WrongLastError):
+        first.write("default.pool-1", b'{"by": 1}', deleted)
+    second.write("default.pool-1", b'{"by": 2}', fenced["default.pool-1"].revision)
+
+
 def test_an_attempt_that_only_seemed_to_fail_is_recognised(two):
     first, _ = two
     revision = first.write("default.web", b'{"n": 1}', 0)
