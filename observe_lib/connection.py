@@ -1,29 +1,23 @@
-"""The connection of those who read: held by what reads over it, replaced when the library gives it up.
+"""The connection of those who read, and what they ask over it.
 It has a loop thread of its own; what is `async` runs there, the rest may be called from any thread.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from .bridge import Bridge, T, log
 from .config import NatsSettings
 from .errors import NatsError, ObserveError
-from .nats_client import close_broken, connect
-from .stream import refused
+from .nats_client import BrokenError, Lifeline
+from .stream import NatsRefusedError, refused
 
-#: a broken connection that the library has not mended by then is replaced
-PATIENCE_S = 10.0
-#: how often a broken one is looked at meanwhile
-BREAK_LOOK_S = 0.05
 #: ending what reads, and the connection, takes no longer
 CLOSE_S = 5.0
 
@@ -51,22 +45,28 @@ class Connection:
         self.bridge, self.pace, self.timeout_s, self.url = Bridge(), pace, timeout_s, settings.url
         #: the last thing that the server did not permit, in its words
         self.denied = ""
-        self._settings, self._name = settings, name
-        self._nc: Client | None = None
-        self._closing = False
-        self._lock = asyncio.Lock()
-        self._works: set[asyncio.Task[Any]] = set()
+        self._lost = False
+        self._line = Lifeline(
+            settings,
+            name,
+            timeout_s,
+            on_link=self._on_link,
+            on_error=self._on_error,
+            on_state=self._note_refusal,
+        )
+        #: does work over the live connection, see `Lifeline`; in the loop's thread
+        self.hold = self._line.hold
 
     @property
     def is_up(self) -> bool:
         """Whether it is connected just now."""
-        return self._nc is not None and bool(self._nc.is_connected)
+        return self._line.is_up
 
     def open(self) -> "Connection":
         """Connect, or raise NatsError."""
         self.bridge.start()
         try:
-            self._nc = self.bridge.run(self._connect(forever=False))
+            self.bridge.run(self._line.live(NatsError))
         except BaseException:
             self.bridge.stop()
             raise
@@ -79,24 +79,20 @@ class Connection:
     def close(self) -> None:
         """End what uses the connection, the connection, and the loop; within a bound."""
         with suppress(ObserveError, TimeoutError):
-            self.bridge.run(self._close(), CLOSE_S)
+            self.bridge.run(self._line.close(), CLOSE_S)
         self.bridge.stop()
 
     # --- in the loop's thread ---
 
     async def answer(self, question: Callable[[JetStreamContext], Coroutine[Any, Any, T]]) -> T:
         """As `ask`."""
-        answers: list[T] = []
-
-        async def put(nc: Client) -> None:
-            answers.append(await question(nc.jetstream(timeout=self.timeout_s)))
-
-        try:
-            while not answers:
-                await self.hold(put)
-        except (APIError, nats.errors.Error, asyncio.TimeoutError) as error:
-            raise self.explain(error, "refuses that") from error
-        return answers[0]
+        while True:
+            try:
+                return await self.hold(lambda nc: question(nc.jetstream(timeout=self.timeout_s)))
+            except BrokenError:
+                continue
+            except (APIError, nats.errors.Error, asyncio.TimeoutError) as error:
+                raise self.explain(error, "refuses that") from error
 
     def explain(self, error: Exception, what: str) -> NatsError:
         """Return the two lines for what came of a question; `what` it does where it refuses."""
@@ -105,59 +101,17 @@ class Connection:
         hint = "this user needs $JS.API.>, $JS.ACK.> and _INBOX.>" if self.denied else ""
         return NatsError(f"{self.url}: {self.denied or 'no answer'}", hint or "is it overloaded? try again")
 
-    async def hold(self, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` on a live connection; cancel it, and return, when that breaks."""
-        task = asyncio.create_task(work(await self._live()))
-        self._works.add(task)
-        task.add_done_callback(self._works.discard)
-        try:
-            await asyncio.wait({task})
-        finally:
-            if task.cancel():
-                await asyncio.wait({task}, timeout=1)
-        if not task.cancelled():
-            task.result()
-
-    async def _live(self) -> Client:
-        """Return the connection once it works, a new one where the library does not mend it."""
-        async with self._lock:
-            assert self._nc is not None, "open() comes first"
-            end = time.monotonic() + PATIENCE_S
-            # while it closes, too: the loop ends soon
-            while self._closing or not (self.is_up or self._nc.is_closed or time.monotonic() > end):
-                await asyncio.sleep(BREAK_LOOK_S)
-            if not self._nc.is_connected:
-                await close_broken(self._nc)
-                self._nc = await self._connect(forever=True)
-                log.warning("connected to %s again", self.url)
-            return self._nc
-
-    async def _close(self) -> None:
-        self._closing = True
-        for task in self._works:
-            task.cancel()
-        if self._works:
-            await asyncio.wait(self._works, timeout=2)
-        if self._nc:
-            await self._nc.close()
-
-    async def _connect(self, forever: bool) -> Client:
-        return await connect(
-            self._settings,
-            name=self._name,
-            timeout_s=self.timeout_s,
-            forever=forever,
-            on_link=self._on_link,
-            on_error=self._on_error,
-        )
-
     def _on_link(self, up: bool) -> None:
-        if not self._closing and (up or self._works):
-            told = "connected to %s again" if up else "lost the connection to %s, trying again"
-            log.warning(told, self.url)
-        if not up:
-            for task in self._works:
-                task.cancel()
+        """Say that it is lost where that stops somebody, and that it is back."""
+        if up and self._lost:
+            log.warning("connected to %s again", self.url)
+        self._lost = not up and bool(self._line.flying)
+        if self._lost:
+            log.warning("lost the connection to %s, trying again", self.url)
+
+    def _note_refusal(self, error: NatsError) -> None:
+        if isinstance(error, NatsRefusedError):  # a password was changed, for example
+            log.warning("%s; %s", error, error.hint)
 
     def _on_error(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():

@@ -23,6 +23,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 from .bridge import log, pause
 from .connection import Connection
 from .errors import NatsError
+from .nats_client import BrokenError
 from .stream import STREAM, ask_stream, reader_config
 from .times import earlier
 
@@ -173,6 +174,8 @@ class Feed:
             began, place = loop.time(), self._seq
             try:
                 await self._connection.hold(self._read)
+            except BrokenError:
+                pass  # said by the connection
             except NotFoundError:
                 self._note_absence()
             except (APIError, NatsError, nats.errors.Error, asyncio.TimeoutError, OSError) as error:

@@ -1,31 +1,30 @@
-"""The adapter's connection to NATS: opened for ever, replaced when it closes, sent over until acknowledged.
+"""How the adapter sends: over one connection, until it is acknowledged, whatever happens meanwhile.
 Coroutines for the loop thread only; never gives up, and says each trouble, and its end, once.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from .bridge import ignore
 from .config import NatsSettings
 from .errors import NatsError
-from .nats_client import close_broken, connect, unreachable
-from .stream import NatsRefusedError
+from .nats_client import BrokenError, Lifeline
+from .stream import NatsRefusedError, server_address
 
+#: one try to connect takes no longer
+CONNECT_S = 5.0
 #: a message not acknowledged by then is sent again, under its own id
 ACK_WAIT_S = 2.0
 #: waits between two tries; the last one goes on for ever
 SEND_AGAIN_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 #: what permissions refuse is tried again this often: somebody may grant it
 DENIED_AFTER_S = 30.0
-#: a connection that is lost is looked at this often: the library may have ceased to try, in silence
-STUCK_S = 5.0
 #: what asks for something, and is neither an event nor a record
 REQUESTS = "requests"
 
@@ -56,10 +55,6 @@ class DeniedError(NatsError):
     """Permissions refuse this subject: to be tried again DENIED_AFTER_S later, others go on meanwhile."""
 
 
-class _BrokenError(Exception):
-    """The connection broke before an answer came."""
-
-
 class Link:
     """One connection for one adapter.
 
@@ -75,51 +70,44 @@ class Link:
         ensure: Callable[[JetStreamContext], Awaitable[None]],
         on_connect: Callable[[str, str], None] = ignore,
     ) -> None:
-        self._settings, self._name, self._say, self._ensure = settings, name, say, ensure
-        self._on_connect = on_connect
-        self._client: Client | None = None
-        self._up = asyncio.Event()
+        self._settings, self._say, self._ensure, self._on_connect = settings, say, ensure, on_connect
+        self._line = Lifeline(
+            settings,
+            name,
+            CONNECT_S,
+            on_link=self._on_link,
+            on_error=self._on_error,
+            on_state=self._note_absence,
+        )
         self._mending = asyncio.Lock()
-        self._closing = self._opened = self._refused = False
-        self._watch: asyncio.Future[None] | None = None
+        self._met = self._opened = False
         self.on_return: Callable[[], None] = ignore  # a broken connection works again
-        self._flying: dict[asyncio.Future[Any], str] = {}
-        self._cut_short: dict[asyncio.Future[Any], Exception] = {}
         self._troubles: dict[str, set[str]] = {}
         self._denied: dict[str, set[str]] = {}
 
     @property
     def js(self) -> JetStreamContext:
         """JetStream over the present connection."""
-        assert self._client is not None, "open() comes first"
-        return self._client.jetstream(timeout=ACK_WAIT_S)
-
-    @property
-    def where(self) -> str:
-        """The server's address, without secrets."""
-        url = self._client.connected_url if self._client else None
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url else self._settings.url
+        assert self._line.client is not None, "open() comes first"
+        return self._line.client.jetstream(timeout=ACK_WAIT_S)
 
     @property
     def server(self) -> tuple[int, ...]:
         """The server's version, as numbers."""
-        version = str(self._client._server_info.get("version", "")) if self._client else ""
-        return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        return tuple(int(part) for part in re.findall(r"\d+", self._version)[:2])
 
     async def open(self) -> None:
         """Connect, however long it takes, and see that stream and bucket are there.
 
         NatsRefusedError: this server will not have us, or not as it is; later on that is only said.
         """
-        await self._connect(heed_refusal=True)
+        await self._line.live(NatsRefusedError)
         await self.until_done(self._see_to_it)
         self._opened = True
 
     async def close(self) -> None:
         """Close for good."""
-        self._closing = True
-        if self._client is not None:
-            await self._client.close()
+        await self._line.close()
 
     async def send(
         self,
@@ -133,7 +121,8 @@ class Link:
         WrongLastError, TooLargeError and SkippedError are for good; DeniedError until somebody grants it.
         """
         tried = False
-        if len(payload) + _header_bytes(headers) > self._max_payload():
+        limit = self._line.client.max_payload if self._line.client else 2**20
+        if len(payload) + _header_bytes(headers) > limit:
             raise TooLargeError(f"{len(payload)} bytes for {subject}: more than NATS takes")
 
         async def publish() -> api.PubAck | None:
@@ -146,15 +135,16 @@ class Link:
         ack: api.PubAck | None = await self.until_done(publish, subject)
         return ack
 
-    async def until_done(self, attempt: Callable[[], Awaitable[Any]], subject: str = "") -> Any:
+    async def until_done(self, attempt: Callable[[], Coroutine[Any, Any, Any]], subject: str = "") -> Any:
         """Return what the attempt (to publish to `subject`) returns, trying for ever where that can help."""
         about, tries = _about(subject), 0
         while True:
-            await self._up.wait()
             try:
-                result = await self._fly(attempt, subject)
+                result = await self._line.hold(lambda _: attempt(), subject)
             except DeniedError:
                 raise
+            except BrokenError:
+                continue
             except NatsError as error:  # a stream that is not as it must be: for people to mend
                 if isinstance(error, NatsRefusedError) and not self._opened:
                     raise
@@ -167,38 +157,16 @@ class Link:
             except NoStreamResponseError:
                 self._trouble(about, "no stream or bucket answers, looking after it")
                 await self._mend()
-            except nats.errors.ConnectionClosedError:
-                await self._replace()
             except nats.errors.MaxPayloadError as error:
                 raise TooLargeError("more than NATS takes") from error
             except _PASSING as error:
-                if self._up.is_set():  # else it was said already
+                if self._line.is_up:  # else it was said already
                     self._trouble(about, _words(error))
-            except _BrokenError:
-                continue
             else:
                 self._well(about, subject)
                 return result
             await asyncio.sleep(SEND_AGAIN_S[min(tries, len(SEND_AGAIN_S) - 1)])
             tries += 1
-
-    async def _fly(self, attempt: Callable[[], Awaitable[Any]], subject: str) -> Any:
-        """Return what the attempt returns; ended early by a break, or the server's refusal."""
-        flying = asyncio.ensure_future(attempt())
-        self._flying[flying] = subject
-        try:
-            return await flying
-        except asyncio.CancelledError:
-            if flying in self._cut_short:
-                raise self._cut_short[flying] from None
-            raise
-        finally:
-            self._flying.pop(flying)
-            self._cut_short.pop(flying, None)
-
-    def _end_early(self, flying: "asyncio.Future[Any]", why: Exception) -> None:
-        self._cut_short[flying] = why
-        flying.cancel()
 
     def _sort(self, about: str, error: APIError) -> None:
         """Raise what trying again cannot mend, for a message; say the rest."""
@@ -213,69 +181,41 @@ class Link:
             raise SkippedError(str(error.description)) from error
         self._trouble(about, f"{error.description} ({error.code})")
 
-    async def _connect(self, heed_refusal: bool = False) -> None:
-        self._client = await connect(
-            self._settings,
-            name=self._name,
-            forever=True,
-            heed_refusal=heed_refusal,
-            on_state=lambda why: self._say("nats", f"{why}, trying again"),
-            on_link=self._on_link,
-            on_error=self._on_error,
-        )
-        self._on_connect(self.where, str(self._client._server_info.get("version", "unknown")))
-        self._up.set()
+    @property
+    def _version(self) -> str:
+        return str(self._line.client._server_info.get("version", "")) if self._line.client else ""
 
     def _on_link(self, up: bool) -> None:
-        if self._closing:
-            return
-        if up:
-            self._say("nats", f"{self.where}: connected again")
-            self._up.set()
-            self.on_return()
-            return
-        if self._up.is_set():
+        if not up:
             lost = "connection lost, trying again; nothing is lost meanwhile"
             self._say("nats", f"{self._settings.url}: {lost}")
-        self._up.clear()
-        self._refused = False
-        for flying in list(self._flying):
-            self._end_early(flying, _BrokenError())
-        if self._client is not None and self._client.is_closed:
-            self._up.set()  # the next attempt finds it closed, and replaces it
-        elif self._client is not None:
-            self._watch = asyncio.ensure_future(self._see_it_return(self._client))
+        elif not self._met:
+            self._met = True
+            self._on_connect(server_address(self.js), self._version or "unknown")
+        else:
+            self._say("nats", f"{server_address(self.js)}: connected again")
+            self.on_return()
 
-    async def _see_it_return(self, client: Client) -> None:
-        """Close a connection that is down although nothing tries any more: it will be replaced."""
-        while not (self._up.is_set() or client.is_closed):
-            await asyncio.sleep(STUCK_S)
-            trying = client._reconnection_task
-            if not client.is_connected and (trying is None or trying.done()):
-                await close_broken(client)
+    def _note_absence(self, error: NatsError) -> None:
+        """Say why there is no connection yet, or why there may never be one again: a changed password."""
+        if not self._met:
+            self._say("nats", f"{error}, trying again")
+        elif isinstance(error, NatsRefusedError):
+            self._say("nats", f"{error}; {error.hint}")
 
     def _on_error(self, error: Exception) -> None:
         """Hear what the server refuses; it tells the subject in lower case, and no more."""
         match = _DENIED.search(str(error))
         if match is None:
-            self._hear_refusal(error)
             return
         verb, refused = match.groups()
-        found = [flying for flying, subject in self._flying.items() if subject.lower() == refused.lower()]
-        for flying in found:
-            subject = self._flying[flying]
+        flying = self._line.flying.items()
+        for task, subject in [one for one in flying if one[1].lower() == refused.lower()]:
             self._deny(subject)
-            self._end_early(flying, DeniedError(f"may not publish to {subject}"))
+            self._line.end_early(task, DeniedError(f"may not publish to {subject}"))
         if verb == "subscription" or refused.startswith("$js."):
             grant = "publish on $JS.API.>" if verb == "publish" else "subscribe on _INBOX.>"
             self._trouble(REQUESTS, f"no {verb} to {refused} is allowed: grant {grant}")
-
-    def _hear_refusal(self, error: Exception) -> None:
-        """Say once per break that it is not only away: a password was changed, for example."""
-        why = unreachable(self._settings.url, error, ACK_WAIT_S)
-        if not (self._up.is_set() or self._refused) and isinstance(why, NatsRefusedError):
-            self._refused = True
-            self._say("nats", f"{why}; {why.hint}")
 
     def _deny(self, subject: str) -> None:
         """Say the first one of a kind, with what to grant; it is well again when all are granted."""
@@ -299,18 +239,6 @@ class Link:
                 await self._see_to_it()
             except (NatsError, *_PASSING) as error:
                 self._trouble(REQUESTS, _words(error))
-
-    async def _replace(self) -> None:
-        if self._mending.locked():
-            async with self._mending:
-                return
-        async with self._mending:
-            if self._client is not None and self._client.is_closed:
-                self._say("nats", "the connection was closed, opening a new one")
-                await self._connect()
-
-    def _max_payload(self) -> int:
-        return self._client.max_payload if self._client else 2**20
 
     def _trouble(self, about: str, text: str) -> None:
         told = self._troubles.setdefault(about, set())

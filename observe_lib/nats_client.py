@@ -1,11 +1,11 @@
-"""How a connection to NATS is made: servers, who we are, TLS, and what to say where there is none.
-Coroutines for the loop thread only; what becomes of the connection afterwards is for its owner to see to.
+"""How a connection to NATS is made and kept: servers, who we are, TLS, and what to say where there is none.
+Coroutines for the loop thread only.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,13 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client, RawCredentials
 
-from .bridge import ignore, log
+from .bridge import T, ignore, log
 from .config import NatsSettings
 from .errors import NatsError
 from .stream import NatsRefusedError
 
 #: a broken connection is tried again this often, so that a server that is back is found at once
 RECONNECT_S = 0.25
-#: the longest wait between two tries of a first connection
-BACKOFF_MAX_S = 1.0
 #: a server takes no longer than this for each step of its greeting
 CONNECT_WITHIN_S = 2.0
 #: closing a connection that is none takes no longer
@@ -41,49 +39,144 @@ _START_HINT = "start one (nats-server -js), or name another: NATS_URL or --nats-
 _CERTIFICATE_ALERTS = ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE")
 
 
-async def connect(
-    settings: NatsSettings,
-    *,
-    name: str,
-    timeout_s: float = 5.0,
-    forever: bool = False,
-    heed_refusal: bool = False,
-    on_state: Callable[[str], None] = ignore,
-    on_link: Callable[[bool], None] = ignore,
-    on_error: Callable[[Exception], None] = ignore,
-) -> Client:
-    """Return a connection that reconnects for ever; NatsError if there is none within `timeout_s`.
+class BrokenError(Exception):
+    """The connection broke before what was done over it was over."""
 
-    With `forever` it tries until there is one (`heed_refusal`: or until NatsRefusedError says that there
-    will be none), and tells `on_state` each new reason why not. Afterwards
-    `on_link` hears False when the connection broke (or was given up: `is_closed`) and True when it is
-    back, and `on_error` hears what the server refuses. All are called in the loop's thread.
+
+class Lifeline:
+    """One connection for ever: what is done over it ends when it breaks, and a new one is made at once.
+
+    `on_link(up)` hears of each connection made and lost, `on_error` what the server refuses, and `on_state`
+    each new reason why there is no connection. All are called in the loop's thread.
     """
-    wait_s, said = 0.1, ""
-    while True:
+
+    def __init__(
+        self,
+        settings: NatsSettings,
+        name: str,
+        timeout_s: float,
+        *,
+        on_link: Callable[[bool], None] = ignore,
+        on_error: Callable[[Exception], None] = ignore,
+        on_state: Callable[[NatsError], None] = ignore,
+    ) -> None:
+        self._settings, self._name, self._timeout_s = settings, name, timeout_s
+        self._on_link, self._on_error, self._on_state = on_link, on_error, on_state
+        self._making = asyncio.Lock()
+        self._renewing: asyncio.Future[Client] | None = None
+        self._closing = self._lost = False
+        self._cut_short: dict[asyncio.Future[Any], Exception] = {}
+        self.client: Client | None = None
+        #: what is done over it just now, and what each is about
+        self.flying: dict[asyncio.Future[Any], str] = {}
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is connected just now."""
+        return self.client is not None and bool(self.client.is_connected)
+
+    async def live(self, fatal: type[NatsError] | tuple[()] = ()) -> Client:
+        """Return the connection, made now if there is none, for as long as that takes.
+
+        An error of the kind `fatal` ends that: NatsError is any, NatsRefusedError one that lasts.
+        """
+        while not self.is_up:
+            async with self._making:
+                if self._closing:
+                    await asyncio.get_running_loop().create_future()  # the loop ends soon
+                if not self.is_up:
+                    await self._make(fatal)
+        assert self.client is not None
+        return self.client
+
+    async def hold(self, work: Callable[[Client], Coroutine[Any, Any, T]], about: str = "") -> T:
+        """Return what the work over a live connection returns; BrokenError when that breaks meanwhile."""
+        flying = asyncio.ensure_future(work(await self.live()))
+        self.flying[flying] = about
         try:
-            client = await _connect_once(settings, name, timeout_s)
-        except NatsError as error:
-            if not forever or (heed_refusal and isinstance(error, NatsRefusedError)):
-                raise
-            if str(error) != said:
-                said = str(error)
-                on_state(said)
-        else:
-            _listen(client, on_link, on_error)
-            return client
-        await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 2, BACKOFF_MAX_S)
+            await asyncio.wait((flying,))
+        finally:
+            if flying.cancel():
+                await asyncio.wait((flying,), timeout=1)
+            del self.flying[flying]
+            why = self._cut_short.pop(flying, None)
+        if why is not None:
+            raise why
+        return flying.result()
+
+    def end_early(self, flying: "asyncio.Future[Any]", why: Exception) -> None:
+        """Have what is done over the connection raise this."""
+        if flying.cancel():
+            self._cut_short[flying] = why
+
+    async def close(self) -> None:
+        """End what is done over it, and close it for good."""
+        self._closing = True
+        for task in (*self.flying, *filter(None, (self._renewing,))):
+            task.cancel()
+        if self.flying:
+            await asyncio.wait(tuple(self.flying), timeout=2)
+        if self.client is not None:
+            await (self.client.close() if self.is_up else close_broken(self.client))
+
+    async def _make(self, fatal: type[NatsError] | tuple[()]) -> None:
+        others, said = list[str](), ""
+        if self.client is not None:  # a cluster may have told of servers that are not among the settings
+            others = [one.netloc for one in self.client.discovered_servers]
+            await close_broken(self.client)
+            await asyncio.sleep(RECONNECT_S)
+        while True:
+            try:
+                client = await connect(self._settings, self._name, self._timeout_s, others=others)
+                break
+            except NatsError as error:
+                if isinstance(error, fatal):
+                    raise
+                if str(error) != said:
+                    said = str(error)
+                    self._on_state(error)
+            await asyncio.sleep(RECONNECT_S)
+
+        async def note_break() -> None:
+            if client is self.client:
+                self._note_break()
+
+        self.client, self._lost = client, False
+        client._disconnected_cb = client._closed_cb = note_break
+        client._error_cb = _hearing(self._on_error)
+        self._on_link(True)
+
+    def _note_break(self) -> None:
+        """Leave nobody waiting over a broken connection; nats-py would mend it, but not always."""
+        if self._lost or self._closing:
+            return
+        self._lost = True
+        for flying in self.flying:
+            self.end_early(flying, BrokenError())
+        self._on_link(False)
+        self._renewing = asyncio.ensure_future(self.live())
 
 
 class _GaveUp(Exception):
     """Ends the library's first connecting, which would otherwise go on for ever."""
 
 
-async def _connect_once(settings: NatsSettings, name: str, timeout_s: float) -> Client:
-    """Try each server once; what went wrong with the last one is the error."""
-    client, servers, failures = Client(), settings.url.split(","), list[Exception]()
-    step_s, connected = min(timeout_s, CONNECT_WITHIN_S), False
+async def connect(
+    settings: NatsSettings,
+    name: str,
+    timeout_s: float = 5.0,
+    *,
+    others: Sequence[str] = (),
+    on_error: Callable[[Exception], None] = ignore,
+) -> Client:
+    """Return a connection, each server tried once; NatsError: what went wrong with the last one.
+
+    `others` are servers (host and port) beside those of the settings. `on_error` hears what is refused later.
+    """
+    client, failures, connected = Client(), list[Exception](), False
+    scheme = "tls" if "tls://" in settings.url else "nats"
+    servers = list(dict.fromkeys([*settings.url.split(","), *(f"{scheme}://{one}" for one in others)]))
+    step_s = min(timeout_s, CONNECT_WITHIN_S)
 
     async def note_failure(error: Exception) -> None:
         failures.append(error)
@@ -94,14 +187,14 @@ async def _connect_once(settings: NatsSettings, name: str, timeout_s: float) -> 
     options |= {"servers": servers, "name": name, "connect_timeout": step_s, "error_cb": note_failure}
     try:
         await asyncio.wait_for(client.connect(**options), timeout_s)
-        wants_tls = "tls://" in settings.url
-        if wants_tls and not client._server_info.get("tls_required"):  # it would go on in clear
+        if scheme == "tls" and not client._server_info.get("tls_required"):  # it would go on in clear
             hint = "write nats:// to do without, or switch it on there"
             raise NatsRefusedError(f"{settings.url} speaks no TLS", hint)
+        client._error_cb = _hearing(on_error)
         connected = True
     except (_GaveUp, asyncio.TimeoutError, OSError, nats.errors.Error) as error:
         cause, within_s = (failures[-1], step_s) if failures else (error, timeout_s)
-        raise unreachable(settings.url, cause, within_s) from cause
+        raise _unreachable(settings.url, cause, within_s) from cause
     finally:
         if not connected:
             await close_broken(client)
@@ -111,25 +204,16 @@ async def _connect_once(settings: NatsSettings, name: str, timeout_s: float) -> 
 async def close_broken(client: Client) -> None:
     """Close what is no connection, or not any more; never waits long."""
     # older nats-py may have nothing open yet; asyncio waits for ever after a failed TLS handshake
-    with suppress(AttributeError, asyncio.TimeoutError):
+    with suppress(AttributeError, asyncio.TimeoutError, OSError, nats.errors.Error):
         await asyncio.wait_for(client.close(), BROKEN_CLOSE_S)
 
 
-def _listen(client: Client, on_link: Callable[[bool], None], on_error: Callable[[Exception], None]) -> None:
-    """Have a connection that is there call these; until then other things could go wrong."""
-
+def _hearing(on_error: Callable[[Exception], None]) -> Callable[[Exception], Awaitable[None]]:
     async def note_error(error: Exception) -> None:
         log.debug("nats: %s", error)
         on_error(error)
 
-    async def note_break() -> None:
-        on_link(False)
-
-    async def note_return() -> None:
-        on_link(True)
-
-    client._error_cb, client._reconnected_cb = note_error, note_return
-    client._disconnected_cb = client._closed_cb = note_break
+    return note_error
 
 
 def _credentials(settings: NatsSettings) -> dict[str, Any]:
@@ -187,7 +271,7 @@ def _tls(settings: NatsSettings) -> ssl.SSLContext:
     return context
 
 
-def unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
+def _unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
     """Return the two lines that say why there is no connection."""
     text = (str(error) or type(error).__name__).removeprefix("nats: ").strip("'")
     lower, hint, for_good = text.lower(), _START_HINT, False

@@ -40,7 +40,7 @@ class Writer:
     def __init__(self, url: str) -> None:
         self.bridge = Bridge("writer")
         self.bridge.start()
-        self.nc = self.bridge.run(connect(NatsSettings(url), name="writer", forever=True), 10)
+        self.nc = self.bridge.run(connect(NatsSettings(url), "writer"), 10)
         self.js = self.nc.jetstream(timeout=2)
 
     def ensure(self, **options: float) -> None:
@@ -409,7 +409,7 @@ class TestTrouble:
         consumer.subscribe(seen)
         writer.put(event("a", seq=1))
         seen.until_count(1)
-        client = consumer._connection._nc
+        client = consumer._connection._line.client
         consumer._connection.bridge.call(client._transport.close)
         writer.put(event("a", seq=2))
         seen.until_count(2)

@@ -1,5 +1,6 @@
 """Connecting, and PROCESS_EVENTS and PROCESS_STATES as a real nats-server has them."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -15,7 +16,7 @@ from nats.js import JetStreamContext, api
 from observe_lib.bridge import Bridge
 from observe_lib.config import NatsSettings
 from observe_lib.errors import NatsError
-from observe_lib.nats_client import connect
+from observe_lib.nats_client import BrokenError, Lifeline, connect
 from observe_lib.stream import (
     BUCKET,
     STREAM,
@@ -148,7 +149,8 @@ class TestConnect:
     def test_forever_says_each_new_reason_once(self, bridge, tmp_path):
         server, said = RealNats(tmp_path), []
         settings = NatsSettings(server.url, user="u", password="p")
-        future = bridge.spawn(connect(settings, name="test", forever=True, on_state=said.append))
+        line = Lifeline(settings, "test", 5, on_state=lambda error: said.append(str(error)))
+        future = bridge.spawn(line.live())
         wait_until(lambda: said)
         time.sleep(0.5)  # a few more tries
         assert said == [f"{server.url}: connection refused"]
@@ -160,19 +162,36 @@ class TestConnect:
             server.arguments[-1] = "p"
             server.start()
             assert future.result(5).is_connected
-            bridge.run(future.result().close())
+            bridge.run(line.close())
 
     def test_breaks_and_returns(self, bridge, nats_server):
         changes: list[bool] = []
-        nc = bridge.run(connect(NatsSettings(nats_server.url), name="test", on_link=changes.append))
+        line = Lifeline(NatsSettings(nats_server.url), "test", 5, on_link=changes.append)
+        first = bridge.run(line.live())
         for _ in range(3):
             nats_server.restart()
             back = time.monotonic()
-            wait_until(lambda: changes == [False, True])
+            wait_until(lambda: changes == [True, False, True])
             assert time.monotonic() - back < 2
-            changes.clear()
-        bridge.run(nc.close())
-        assert nc.is_closed and changes and not any(changes)
+            del changes[:2]
+        last = line.client
+        bridge.run(line.close())
+        assert first.is_closed and last.is_closed and last is not first and changes == [True]
+
+    def test_what_is_under_way_ends_with_the_connection(self, bridge, nats_server):
+        line = Lifeline(NatsSettings(nats_server.url), "test", 5)
+        under_way = threading.Event()
+
+        async def wait_for_ever(nc: object) -> None:
+            under_way.set()
+            await asyncio.Event().wait()
+
+        future = bridge.spawn(line.hold(wait_for_ever))
+        assert under_way.wait(5)
+        nats_server.restart()
+        with pytest.raises(BrokenError):
+            future.result(5)
+        bridge.run(line.close())
 
     def test_what_the_server_refuses_later(self, bridge, tmp_path, capfd):
         config = tmp_path / "nats.conf"
