@@ -17,8 +17,6 @@ from .errors import NatsError
 from .nats_client import BrokenError, Lifeline
 from .stream import NatsRefusedError, server_address
 
-#: one try to connect takes no longer
-CONNECT_S = 5.0
 #: a message not acknowledged by then is sent again, under its own id
 ACK_WAIT_S = 2.0
 #: waits between two tries; the last one goes on for ever
@@ -74,7 +72,6 @@ class Link:
         self._line = Lifeline(
             settings,
             name,
-            CONNECT_S,
             on_link=self._on_link,
             on_error=self._on_error,
             on_state=self._note_absence,

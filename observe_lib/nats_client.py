@@ -54,7 +54,7 @@ class Lifeline:
         self,
         settings: NatsSettings,
         name: str,
-        timeout_s: float,
+        timeout_s: float = 5.0,
         *,
         on_link: Callable[[bool], None] = ignore,
         on_error: Callable[[Exception], None] = ignore,
