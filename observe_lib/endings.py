@@ -142,6 +142,26 @@ def lay_over(state: ProcessState, word: LastWord) -> ProcessState:
     return word.final or (ProcessState.from_raw({**state.raw, **laid}) if laid else state)
 
 
+def unmask(before: Known | None, state: ProcessState, look: Look) -> ProcessState:
+    """Return what a Scheduled state hides: a run that was asked to end, and has not, is Terminating."""
+    if before is None or before.run is None or not hides_end(before.run, state):
+        return state
+    word = look.word(before.run)
+    if not (before.alive and (before.terminating or word.terminating_at)):
+        return state
+    if word.ended_at:  # it was heard since this reply
+        return word.final or state
+    return ProcessState.from_raw({**state.raw, "status": "Terminating"})
+
+
+def hides_end(run: Run, state: ProcessState) -> bool:
+    """Whether the state is Scheduled, shows the run, and no end of it: Scheduled replaces Terminating too."""
+    if state.status != "Scheduled" or not run.shows_in(state):
+        return False
+    end = state_time(state.end)
+    return end is None or (run.began is not None and end < run.began)
+
+
 def asked_at(ends: Sequence[End]) -> datetime | None:
     """Return when somebody ended the last of these runs; one that was replaced had to be ended for that."""
     return ends[-1].at if ends and ends[-1].reason in ("requested", "replaced") else None

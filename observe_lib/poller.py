@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from .bridge import log
+from .endings import hides_end
 from .errors import ComposeError
 from .events import Event, EventType, Key
 from .observer import SOURCE, source_answers, source_silent
@@ -335,6 +336,8 @@ class Poller:
 def _still_lives(found: Known, state: ProcessState | None) -> bool:
     if state is None or state is found.state:
         return True  # a name that is gone waits for its own reasons
+    if found.run is not None and found.terminating and hides_end(found.run, state):
+        return True
     return found.run is not None and found.run.shows_in(state) and lives(state)
 
 

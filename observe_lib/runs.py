@@ -127,7 +127,7 @@ def measure(before: Known | None, state: ProcessState) -> Step:
         begins = ends + alive - was_alive
     launching = state.status in _LAUNCHING and not has_run
     polls = min((before.launch_polls if before else 0) + 1, LAUNCH_POLLS) if launching else 0
-    failed = state.status == "Error" and (before is None or not _same_error(before.state, state))
+    failed = launch_failed(state) and (before is None or not _same_error(before.state, state))
     return Step(was_alive, alive, has_run, same, restarts, rise, ends, begins, failed, polls)
 
 
@@ -207,8 +207,14 @@ def _ready_again(word: LastWord) -> LastWord:
     return replace(word, not_ready_at=None)
 
 
+def launch_failed(state: ProcessState) -> bool:
+    """Whether the state is that of a failed launch; Scheduled hides Error (and Skipped, with exit code 1)."""
+    hidden = state.status == "Scheduled" and state.end != "" and not (state.pid or state.exit_code)
+    return state.status == "Error" or hidden
+
+
 def _same_error(before: ProcessState, state: ProcessState) -> bool:
-    return before.status == "Error" and before.end == state.end
+    return launch_failed(before) and before.end == state.end
 
 
 def to_record(known: Known) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from .endings import End, Look, asked_at, end_of_known, find_ends, lay_over, state_time
+from .endings import End, Look, asked_at, end_of_known, find_ends, lay_over, state_time, unmask
 from .events import Event, EventType, Key
 from .process_compose import ProcessState
 from .runs import (
@@ -22,6 +22,7 @@ from .runs import (
     Step,
     Words,
     is_fresh,
+    launch_failed,
     measure,
 )
 from .times import earlier, format_time, seconds_between
@@ -187,6 +188,7 @@ def _vanish(key: Key, before: Known, look: Look) -> Change:
 def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) -> Change:
     if before is None and look.born is not None and not _is_younger(state, look.born):
         return _announce(key, state, look)
+    state = unmask(before, state, look)
     step = measure(before, state)
     if before is not None and not step.ends and 0 < step.launch_polls < LAUNCH_POLLS:
         return Change(key, (), replace(before, launch_polls=step.launch_polls, missing_since=None))
@@ -242,7 +244,7 @@ def _announce(key: Key, state: ProcessState, look: Look) -> Change:
 
 def _is_younger(state: ProcessState, born: datetime) -> bool:
     """Whether what the state shows began after the adapter did; a state without a time did not."""
-    began = state_time(state.start) or (state_time(state.end) if state.status == "Error" else None)
+    began = state_time(state.start) or (state_time(state.end) if launch_failed(state) else None)
     return began is not None and began > born
 
 

@@ -979,3 +979,28 @@ def test_after_an_outage_it_is_compared_with_what_was_known():
     cast.now += timedelta(hours=3)
     found = cast.look([S("Running", 9, 5, code=1), S("Running", 8, name="b")])
     assert lines(found) == ["crashed exit 1 x5 ~", "restarted x5 ~"]
+
+
+# --- what Scheduled hides ---
+
+
+def test_a_scheduled_run_that_is_slow_to_stop_has_not_ended_yet():
+    cast = Cast(push=True)
+    cast.look(RUNS)
+    cast.hear(TERMINATING)
+    assert lines(cast.look(S("Scheduled", 7))) == ["-> Terminating"]
+    cast.words = {}
+    assert lines(cast.look(S("Scheduled", 7))) == []
+    cast.hear(S("Completed", 7, code=5, end=2.5))
+    found = cast.look(S("Scheduled", 7, code=5, end=2.5))
+    assert lines(found) == ["stopped requested 5"]
+    assert found[0].run_seconds is None or found[0].timestamp == clock(2.5)
+
+
+def test_a_scheduled_launch_that_fails_is_told_each_time():
+    cast = Cast()
+    assert lines(cast.look(S("Scheduled"))) == ["-> Scheduled"]
+    assert lines(cast.look(S("Scheduled", end=0.5))) == ["crashed launch_failed"]
+    assert lines(cast.look(S("Scheduled", end=0.5))) == []
+    assert lines(cast.look(S("Scheduled", end=3.5))) == ["crashed launch_failed"]
+    assert lines(cast.look(S("Scheduled", code=1, end=6.5))) == []  # skipped
