@@ -95,7 +95,7 @@ class _Adapter:
             on_failure=stop.set,
             tails=Tails([client.logs for client in self._log_clients], options.log_lines),
             on_connect=self._say_connected,
-            on_recovered=lambda: self._poller.ring(),
+            on_recovered=self._recovered,
         )
         interval_s = options.poll_interval_s
         self._poller = Poller(self._client, self.publisher, self, interval_s=interval_s, born=self._born)
@@ -147,6 +147,14 @@ class _Adapter:
         again = f"{rest} are compared again by the next start" if rest else ""
         return f", {left} not yet: {' and '.join(filter(None, (kept, again)))}"
 
+    def _recovered(self) -> None:
+        """The records have been read: tell that there is an adapter, and whether the last one was killed."""
+        last = self.publisher.observed.get(ADAPTER)
+        killed = last is not None and last.type != EventType.STOPPED
+        alive = self.publisher.last_alive if killed else None
+        self.publisher.offer([observer_change(ADAPTER, EventType.STARTED, self._born, last_alive=alive)])
+        self._poller.ring()
+
     # --- called by the poller ---
 
     def answered(self, reply: Reply, blind_s: float | None) -> None:
@@ -182,11 +190,6 @@ class _Adapter:
         self._say_seeing(changes)
         if not self._ready:
             self._ready = True
-            last = self.publisher.observed.get(ADAPTER)
-            killed = last is not None and last.type != EventType.STOPPED
-            alive = self.publisher.last_alive if killed else None
-            begun = observer_change(ADAPTER, EventType.STARTED, self._born, last_alive=alive)
-            self.publisher.offer([begun])
             if self._options.log_lines:
                 sent = (
                     f"last {self._options.log_lines} lines go to NATS with each crash (--log-lines 0: none)"

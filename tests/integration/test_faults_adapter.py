@@ -31,7 +31,7 @@ from tests.integration.faults import (
     wait_until,
 )
 from tests.integration.storm import Storm
-from tests.nats_server import RealNats
+from tests.nats_server import RealNats, free_port
 
 long = pytest.mark.long
 SEED = int(os.environ.get("FAULT_SEED") or time.time_ns() % 1_000_000)
@@ -198,6 +198,23 @@ def test_the_second_one_is_refused(nats_server, storm, tmp_path, monkeypatch):
             assert "--takeover" in second.said and f"--stack {STACK}-2" in second.said
             assert "Traceback" not in second.said
         judge(nats_server, storm, first)
+
+
+def test_the_adapter_itself_is_told_of_without_any_process_compose(nats_server, tmp_path):
+    """Each start and end of it, and of one that was killed when it was last alive."""
+
+    def told() -> list[tuple[str, bool]]:
+        return [(one.event["type"], "last_alive" in one.event) for one in read_back(nats_server.url)]
+
+    adapter, expected = Adapter(free_port(), nats_server.url, tmp_path), list[tuple[str, bool]]()
+    for ended, killed_before in ((adapter.stop, False), (adapter.kill, False), (adapter.stop, True)):
+        adapter.start()
+        expected.append(("started", killed_before))
+        wait_until(lambda: told() == expected, "its begin")
+        ended()
+        if ended == adapter.stop:
+            expected.append(("stopped", False))
+        assert told() == expected
 
 
 def test_taken_over(nats_server, storm, tmp_path):
