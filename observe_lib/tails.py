@@ -20,6 +20,8 @@ LOG_WITHIN_S = 1.0
 LOGS_AT_ONCE = 4
 #: a log tail is cut to its last bytes
 LOG_BYTES = 8192
+#: process-compose's line between a run and its restart; an empty one of the process itself has no newline
+RUN_BREAK = "\n"
 
 AskLog = Callable[[str, int], list[str]]
 
@@ -56,12 +58,13 @@ class Tails:
             self._threads, self._fetch, change.key.process, count
         )
         try:
-            tail = cut_log(_ANSI.sub("", line) for line in await asyncio.wait_for(fetched, LOG_WITHIN_S))
+            lines = last_run(await asyncio.wait_for(fetched, LOG_WITHIN_S))
+            tail = cut_log(_ANSI.sub("", line) for line in lines)
         except asyncio.TimeoutError:
             log.info("no log of %s within %gs", change.key, LOG_WITHIN_S)
             tail = []
         change = settle(change, tail)
-        laid = tail[-self._lines :] if self._lines else []
+        laid = tail[-self._lines :] if self._lines and any(tail) else []
         events = (replace(e, log_tail=laid) if laid and e.type in _LOGGED else e for e in change.events)
         return replace(change, events=tuple(events))
 
@@ -80,6 +83,12 @@ class Tails:
     def stop(self) -> None:
         """Ask no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def last_run(lines: Sequence[str]) -> Sequence[str]:
+    """Return what the last run logged: no words of the run before it, which ended otherwise."""
+    breaks = [at for at, line in enumerate(lines) if line == RUN_BREAK]
+    return lines[breaks[-1] + 1 :] if breaks else lines
 
 
 def cut_log(lines: Iterable[str], limit: int = LOG_BYTES) -> list[str]:

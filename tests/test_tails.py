@@ -81,6 +81,21 @@ def test_none_are_laid_where_none_are_wanted_or_there():
     assert settled.events[0].log_tail is None
 
 
+@pytest.mark.parametrize(
+    "lines, laid",
+    [
+        (["in use", "\n", "mine", "more"], ["mine", "more"]),
+        (["one", "\n", "two", "\n", "three"], ["three"]),
+        (["in use", "\n"], None),  # it said nothing: the words are another run's
+        (["", ""], None),
+        (["mine", "", "more", ""], ["mine", "", "more", ""]),
+    ],
+)
+def test_a_crash_has_its_own_runs_last_words(lines, laid):
+    (settled,) = settle_all(Tails(answering(lines), 20), change_of("crashed"))
+    assert settled.events[0].log_tail == laid
+
+
 @pytest.mark.parametrize("tail, told", [([PROBE], "crashed"), (["bye"], "stopped"), ([], "stopped")], ids=str)
 def test_the_log_decides_between_a_probes_kill_and_a_stop(tail, told):
     change = change_of("stopped", "restarted", needs_log=True, reason="requested")
