@@ -35,6 +35,7 @@ _ENDURING: dict[str, Any] = {
     "max_outstanding_pings": 2,
 }
 _START_HINT = "start one (nats-server -js), or name another: NATS_URL or --nats-url"
+_TLS_HINT = "set NATS_CA=/path/to/ca.pem (and NATS_CERT, NATS_KEY)"
 #: how the other side of TLS says that it takes no certificate of ours
 _CERTIFICATE_ALERTS = ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE")
 
@@ -173,28 +174,43 @@ async def connect(
 
     `others` are servers (host and port) beside those of the settings. `on_error` hears what is refused later.
     """
+    wants_tls = "tls://" in settings.url
+    urls = [*settings.url.split(","), *(f"{'tls' if wants_tls else 'nats'}://{one}" for one in others)]
+    options = _credentials(settings) | _ENDURING | {"servers": list(dict.fromkeys(urls)), "name": name}
+    try:
+        client = await _connect_once(settings, options, timeout_s)
+    except NatsError as error:
+        silent = (
+            isinstance(error.__cause__, asyncio.TimeoutError)
+            or "info message" in str(error.__cause__).lower()
+        )
+        if not (wants_tls and silent):
+            raise
+        client = await _connect_once(settings, options | {"tls_handshake_first": True}, timeout_s)
+    if wants_tls and not client._server_info.get("tls_required"):  # it would go on in clear
+        await client.close()
+        hint = "write nats:// to do without, or switch it on there"
+        raise NatsRefusedError(f"{settings.url} speaks no TLS", hint)
+    client._error_cb = _hearing(on_error)
+    return client
+
+
+async def _connect_once(settings: NatsSettings, options: dict[str, Any], timeout_s: float) -> Client:
     client, failures, connected = Client(), list[Exception](), False
-    scheme = "tls" if "tls://" in settings.url else "nats"
-    servers = list(dict.fromkeys([*settings.url.split(","), *(f"{scheme}://{one}" for one in others)]))
     step_s = min(timeout_s, CONNECT_WITHIN_S)
 
     async def note_failure(error: Exception) -> None:
         failures.append(error)
-        if len(failures) == len(servers):
+        if len(failures) == len(options["servers"]):
             raise _GaveUp
 
-    options = _credentials(settings) | _ENDURING
-    options |= {"servers": servers, "name": name, "connect_timeout": step_s, "error_cb": note_failure}
     try:
+        options = {**options, "connect_timeout": step_s, "error_cb": note_failure}
         await asyncio.wait_for(client.connect(**options), timeout_s)
-        if scheme == "tls" and not client._server_info.get("tls_required"):  # it would go on in clear
-            hint = "write nats:// to do without, or switch it on there"
-            raise NatsRefusedError(f"{settings.url} speaks no TLS", hint)
-        client._error_cb = _hearing(on_error)
         connected = True
     except (_GaveUp, asyncio.TimeoutError, OSError, nats.errors.Error) as error:
         cause, within_s = (failures[-1], step_s) if failures else (error, timeout_s)
-        raise _unreachable(settings.url, cause, within_s) from cause
+        raise _unreachable(settings, cause, within_s) from cause
     finally:
         if not connected:
             await close_broken(client)
@@ -271,7 +287,7 @@ def _tls(settings: NatsSettings) -> ssl.SSLContext:
     return context
 
 
-def _unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
+def _unreachable(settings: NatsSettings, error: Exception, timeout_s: float) -> NatsError:
     """Return the two lines that say why there is no connection."""
     text = (str(error) or type(error).__name__).removeprefix("nats: ").strip("'")
     lower, hint, for_good = text.lower(), _START_HINT, False
@@ -285,9 +301,11 @@ def _unreachable(url: str, error: Exception, timeout_s: float) -> NatsError:
     elif isinstance(error, ssl.SSLError):
         for_good = isinstance(error, ssl.SSLCertVerificationError)
         for_good = for_good or any(alert in text for alert in _CERTIFICATE_ALERTS)
-        text, hint = f"TLS: {text}", "set NATS_CA=/path/to/ca.pem (and NATS_CERT, NATS_KEY)"
+        text, hint = f"TLS: {text}", _TLS_HINT
     elif isinstance(error, asyncio.TimeoutError):
         text = f"no answer within {timeout_s:g}s"
     elif "info message" in lower:
         text = "what listens there is no NATS"
-    return (NatsRefusedError if for_good else NatsError)(f"{url}: {text}", hint)
+    elif settings.ca and not settings.cert:  # TLS 1.3 asks for a certificate after its handshake
+        text, hint = f"{lower}: it may want a client's certificate", _TLS_HINT
+    return (NatsRefusedError if for_good else NatsError)(f"{settings.url}: {text}", hint)

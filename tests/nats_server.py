@@ -43,8 +43,14 @@ class RealNats:
     """nats-server on 127.0.0.1; `kill` and `start` again keep port and store, `wipe` empties the store."""
 
     def __init__(
-        self, store_dir: Path, port: int | None = None, *arguments: str, jetstream: bool = True
+        self,
+        store_dir: Path,
+        port: int | None = None,
+        *arguments: str,
+        jetstream: bool = True,
+        greets: bool = True,  # False: it waits for TLS first
     ) -> None:
+        self._greeting = greets
         self.store_dir = Path(store_dir)
         self.port = port or free_port()
         self.arguments = [*arguments, *(["-js", "-sd", str(self.store_dir)] if jetstream else [])]
@@ -76,7 +82,7 @@ class RealNats:
     def _greets(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
-                return connection.recv(4) == b"INFO"
+                return not self._greeting or connection.recv(4) == b"INFO"
         except OSError:
             return False
 

@@ -79,6 +79,11 @@ def with_creds(directory: Path) -> Case:
     )
 
 
+def with_tls_first(directory: Path) -> Case:
+    case = with_certificate(directory)
+    return case._replace(config=case.config.replace("verify: true", "verify: true, handshake_first: true"))
+
+
 def with_certificate(directory: Path) -> Case:
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl to make certificates")
@@ -128,6 +133,7 @@ KINDS = {
     "nkey": with_nkey,
     "creds": with_creds,
     "certificate": with_certificate,
+    "TLS first": with_tls_first,
     "context": with_context,
 }
 
@@ -141,7 +147,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 @pytest.fixture
 def server(case: Case, tmp_path: Path) -> Iterator[RealNats]:
     path = _file(tmp_path, "nats.conf", case.config + "\n")
-    with RealNats(tmp_path / "nats", None, "-c", path) as server:
+    greets = "handshake_first" not in case.config
+    with RealNats(tmp_path / "nats", None, "-c", path, greets=greets) as server:
         yield server
 
 
