@@ -71,8 +71,14 @@ def adapter_words(given: Mapping[str, Any]) -> list[str]:
     add_adapter_flags(parser)
     for action in parser._actions:
         value = given[action.dest]
-        if value != action.default:
-            words += [action.option_strings[-1], *([] if value is True else [value])]
+        if value == action.default:
+            continue
+        if action.dest == "nats_url" and "@" in value:
+            hint = "write NATS_URL=... into the unit's EnvironmentFile, for its user's eyes only"
+            raise UsageError("--nats-url holds a secret, and a unit is for everybody's eyes", hint)
+        if action.metavar in ("FILE", "PATH"):
+            value = str(Path(value).absolute())  # systemd starts it elsewhere
+        words += [action.option_strings[-1], *([] if value is True else [value])]
     return words
 
 

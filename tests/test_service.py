@@ -35,6 +35,21 @@ def test_what_has_spaces_is_quoted():
     assert 'ExecStart=/usr/bin/python3 "/my tools/observe.py" adapter --stack "a \\"b\\""' in unit
 
 
+def test_files_are_named_so_that_systemd_finds_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["service", "systemd", "--token-file", "token"]) == 0
+    assert f"--token-file {tmp_path}/token" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://bob:hunter2@host:4222", "nats://hunter2@host", "a,nats://a:hunter2@b"]
+)
+def test_no_secret_gets_into_the_unit(url, capsys):
+    assert cli.main(["service", "systemd", "--nats-url", url]) == 2
+    told = capsys.readouterr()
+    assert "hunter2" not in told.out + told.err and not told.out
+
+
 @pytest.mark.parametrize("flags", [["--user", "a b"], ["--name", "a/b"], ["--stack", "a\nb"], ["--user", ""]])
 def test_nothing_breaks_out_of_its_line(flags, capsys):
     assert cli.main(["service", "systemd", *flags]) == 2
