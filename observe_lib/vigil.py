@@ -48,6 +48,7 @@ class Outcome(NamedTuple):
     word: str
     after_s: float
     detail: str = ""
+    shared: bool = False  #: another stack has a process of that name, too
 
 
 class _Verdict(NamedTuple):
@@ -119,7 +120,8 @@ class Vigil:
                 self._doubts.pop(row.place, None)
             elif clock >= self._doubts.setdefault(row.place, clock) + verdict.grace_s:
                 after_s = clock - self.began
-                found = Outcome(row.place, verdict.reached, verdict.word, after_s, verdict.detail)
+                shared = self._is_shared(row.place)
+                found = Outcome(row.place, verdict.reached, verdict.word, after_s, verdict.detail, shared)
                 self.outcomes[row.place] = found
                 fresh.append(found)
         return sorted(fresh, key=lambda outcome: not outcome.reached)
@@ -136,8 +138,8 @@ class Vigil:
         missed = next((outcome for outcome in self.outcomes.values() if not outcome.reached), None)
         if missed is None:
             return None
-        name, goals = str(missed.place), " or ".join(self.goals)
-        text, hint = f"{name} {missed.word} before it was {goals}", f"{_SHOW} {name}"
+        (name, hint), goals = self._named(missed.place), " or ".join(self.goals)
+        text = f"{name} {missed.word} before it was {goals}"
         if missed.word == "no probe":
             text = f"{name} has no readiness probe, so it cannot become {goals}"
             hint = "--for ready or --for running does without one"
@@ -156,8 +158,8 @@ class Vigil:
                 continue
             silence = states.silence(row, now)
             why = _silence_words(silence) if silence else f"{row.status}, {row.health}".removesuffix(", -")
-            told = f"{row.place} was not {goals} within {within} ({why})"
-            return TimedOutError(told, f"{_SHOW} {row.place}")
+            name, hint = self._named(row.place)
+            return TimedOutError(f"{name} was not {goals} within {within} ({why})", hint)
         hint = "python observe.py ps shows which there are; is the adapter running?"
         return TimedOutError(f"no process matched {pattern!r} within {within}", hint)
 
@@ -175,6 +177,15 @@ class Vigil:
             found = [row for row in found if row not in silent or row.place[1:] not in heard]
         self._met.update(row.place for row in found)
         return found
+
+    def _is_shared(self, place: Place) -> bool:
+        return any(one != place and one[1:] == place[1:] for one in self._met)
+
+    def _named(self, place: Place) -> tuple[str, str]:
+        """Return what to call a process, and where to see more of it; with its stack where two have it."""
+        if self._is_shared(place):
+            return f"{place} on {place.stack}", f"{_SHOW} {place} --stack {place.stack}"
+        return str(place), f"{_SHOW} {place}"
 
     def _is_reached(self, pattern: str) -> bool:
         named = [place for place in self._met if process_matches(pattern, place.namespace, place.process)]

@@ -72,15 +72,12 @@ def run_wait(args: argparse.Namespace) -> int:
 def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:
     """Return what prints an outcome: in columns, though the later rows are not known yet."""
     width = max(map(text_width, patterns))
-    stacks: dict[object, str] = {}
 
     def show(outcome: Outcome) -> None:
         nonlocal width
         if style.as_json:
             return write_lines([json_line(outcome_json(outcome))])
-        name, stack = printable(str(outcome.place)), outcome.place.stack
-        if stacks.setdefault(outcome.place[1:], stack) != stack:
-            name += f" ({printable(stack)})"
+        name = printable(f"{outcome.place} ({outcome.place.stack})" if outcome.shared else str(outcome.place))
         width = max(width, text_width(name))
         return write_lines([table_line((width, 0), (name, outcome_words(outcome, style)))])
 

@@ -226,6 +226,17 @@ def test_two_stacks_with_the_same_name_both_count() -> None:
     assert looked(Vigil(["web"], ["ready"], 0.0, stack="host-a"), STARTED, other) != []
 
 
+def test_of_two_stacks_with_the_same_name_each_is_named() -> None:
+    vigil = Vigil(["web"], ["completed"], 0.0, fail_on=["crashed"])
+    other = replace(STARTED, stack="host-b")
+    vigil.hear(replace(CRASHED, stack="host-b"))
+    assert looked(vigil, STARTED, other) == [("default/web", False, "crashed")]
+    (outcome,), failure = vigil.outcomes.values(), vigil.failure()
+    assert outcome.place.stack == "host-b" and outcome.shared
+    assert str(failure) == "default/web on host-b crashed before it was completed"
+    assert failure is not None and failure.hint.endswith("show default/web --stack host-b")
+
+
 def test_a_stack_that_is_not_heard_of_counts_only_if_no_other_has_the_name() -> None:
     dead = StackRow("host-b", lease={"stopped": True}, beat_at=at(0))
     states = States({}, {"host-b": dead})
