@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from .events import Event, EventType
-from .states import BEGINS, DAY, ENDS, Place, ProcessRow, Silence, States
+from .states import BEGINS, DAY, ENDS, Place, ProcessRow, Silence, States, success_codes
 from .times import parse_time
 
 #: so many of the latest events are kept
@@ -240,7 +240,7 @@ def _ended_badly(row: ProcessRow) -> bool:
     code = row.exit_code
     if code is None or row.status not in ("Completed", "Restarting"):
         return False
-    return code not in _HANGUPS and code != 0 and code not in (row.state.get("success_exit_codes") or ())
+    return code not in _HANGUPS and code != 0 and code not in success_codes(row.state)
 
 
 def _minute_number(moment: datetime) -> int:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import Any, NamedTuple
 
-from .times import parse_time
+from .times import parse_stamp, parse_time
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
@@ -197,6 +198,8 @@ class Event:
             if kinds is None or value is None or value is False or (name == "count" and value == 1):
                 extra[name] = value
             elif isinstance(value, kinds) and isinstance(value, bool) is (kinds is bool):
+                if kinds is int and not -(2**63) <= value < 2**63:
+                    raise ValueError(f"{name} is too large")
                 known[name] = value
             else:
                 raise ValueError(f"{name} is {value!r}"[:200])
@@ -204,7 +207,7 @@ class Event:
             raise ValueError("type, process, namespace or timestamp is missing")
         for name in ("timestamp", "observed_at"):
             if known.get(name):
-                parse_time(known[name])
+                parse_stamp(known[name])
         for name in ("log_tail", "namespaces"):
             if not all(isinstance(line, str) for line in known.get(name) or ()):
                 raise ValueError(f"{name} does not hold texts")
@@ -213,13 +216,7 @@ class Event:
     @classmethod
     def from_json(cls, payload: bytes | str) -> "Event":
         """Read what was published, by this or any other version; ValueError if it is no event."""
-        try:
-            found = json.loads(payload)
-        except RecursionError as error:
-            raise ValueError("nested too deep") from error
-        if not isinstance(found, dict):
-            raise ValueError("not a JSON object")
-        return cls.from_dict(found)
+        return cls.from_dict(read_json(payload))
 
 
 _TEXT_FIELDS = (
@@ -235,6 +232,26 @@ _KINDS: dict[str, Any] = {
     "run_seconds": (int, float),
 }
 _WRITTEN = tuple(found.name for found in fields(Event) if found.name != "extra")
+
+
+def _finite_float(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError(f"no number that JSON could print: {text[:20]}")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite_float, parse_constant=_finite_float)
+
+
+def read_json(payload: bytes | str) -> dict[str, Any]:
+    """Read the JSON object that somebody published; ValueError if it is none, or holds what JSON cannot."""
+    try:
+        found = _DECODER.decode(payload if isinstance(payload, str) else payload.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found
 
 
 def dump_json(found: Any) -> bytes:

@@ -2,13 +2,12 @@
 Pure; times are seconds since 1970.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .events import OBSERVE, ROOT
+from .events import OBSERVE, ROOT, read_json
 from .states import BEGINS, ENDS, Place, whole_or_none
-from .times import parse_time
+from .times import parse_stamp
 
 #: what a process is: a run of it lives, none does, or there is no such process (or nobody knows)
 UP, DOWN, ABSENT = "up", "down", ""
@@ -32,7 +31,7 @@ class Fact(NamedTuple):
 
 def fact_of(payload: bytes) -> Fact | None:
     """Read an event's JSON; None: the observer's own. ValueError, LookupError, TypeError: no event."""
-    found = json.loads(payload)
+    found = read_json(payload)
     name, namespace, stack = found["process"], found["namespace"], found.get("stack") or "-"
     if not (isinstance(name, str) and isinstance(namespace, str) and isinstance(stack, str) and name):
         raise ValueError("no process")
@@ -40,8 +39,8 @@ def fact_of(payload: bytes) -> Fact | None:
         return None
     timestamp = found["timestamp"]
     observed = found.get("observed_at") or timestamp
-    stamp = parse_time(timestamp).timestamp()
-    seen_at = stamp if observed == timestamp else parse_time(observed).timestamp()
+    stamp = parse_stamp(timestamp).timestamp()
+    seen_at = stamp if observed == timestamp else parse_stamp(observed).timestamp()
     initial = found.get("initial") is True
     seq, count = whole_or_none(found.get("seq")), whole_or_none(found.get("count"))
     at, place = seen_at if initial else stamp, Place(stack, namespace, name)

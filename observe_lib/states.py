@@ -2,7 +2,7 @@
 Pure; folded from the bucket's records and from events. A `States` never changes, so any thread may read one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -87,7 +87,7 @@ class ProcessRow:
             return False
         if self.reason:
             return self.reason == "completed"
-        return self.exit_code == 0 or self.exit_code in (self.state.get("success_exit_codes") or ())
+        return self.exit_code == 0 or self.exit_code in success_codes(self.state)
 
 
 class Silence(NamedTuple):
@@ -280,8 +280,16 @@ def ended_code(state: Mapping[str, Any]) -> int | None:
     return whole_or_none(state.get("exit_code")) if over else None
 
 
+def success_codes(state: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the exit codes that mean success beside 0; none where others sent what is no list."""
+    codes = state.get("success_exit_codes")
+    return codes if isinstance(codes, list) else ()
+
+
 def whole_or_none(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """Return a whole number of 64 bits, None for anything else."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and -(2**63) <= value < 2**63 else None
 
 
 def _minute(moment: datetime) -> datetime:

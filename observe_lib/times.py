@@ -35,6 +35,14 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"out of range: {text!r}") from error
 
 
+def parse_stamp(text: str) -> datetime:
+    """Return the moment of an event's time; ValueError too where no event can be: Go's zero time, for one."""
+    moment = parse_time(text)
+    if not 1970 <= moment.year < 9000:
+        raise ValueError(f"out of range: {text!r}")
+    return moment
+
+
 def format_time(moment: datetime) -> str:
     """Return `2025-10-16T16:26:18.123Z`: UTC, milliseconds (cut, not rounded), `Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
@@ -81,7 +89,9 @@ def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
     hour, minute, second = (part or 0 for part in clock)
     try:
         at = datetime(year or today.year, month or today.month, day or today.day, hour, minute, second)
-        found = at.replace(tzinfo=zone).astimezone(UTC)
+        # an hour that the clocks pass twice: the later one, if that was already
+        found, again = (at.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        found = again if found < again <= now else found
         if found > now and not month:
             found = (at - timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
         elif found > now and not year:

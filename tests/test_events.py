@@ -335,8 +335,15 @@ def test_json_there_and_back_for_any_name_and_line():
                 {"run_seconds": True},
                 {"severity": 5},
                 {"stack": {}},
+                {"timestamp": "0001-01-01T00:00:00Z"},  # Go's zero time: no reader could count with it
+                {"observed_at": "9999-12-31T23:59:59Z"},
+                {"restarts": 10**400},
+                {"count": 2**63},
+                {"run_seconds": float("inf")},
+                {"state": {"cpu": float("nan")}},
             )
         ),
+        json.dumps(LEAST).encode()[:-1] + b', "run_seconds": 1e999}',  # JSON, but nothing to print as JSON
     ],
 )
 def test_a_malformed_payload_is_a_value_error(payload):

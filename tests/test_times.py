@@ -1,5 +1,6 @@
 """RFC 3339 and durations, both ways."""
 
+import time
 from datetime import datetime, timedelta, timezone
 from random import Random
 
@@ -187,3 +188,18 @@ def test_spans():
     assert earlier(NOON, 90) == NOON - timedelta(seconds=90)
     assert earlier(NOON, -90) == NOON + timedelta(seconds=90)
     assert now_utc().utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "now, found",
+    [("2026-10-25T00:45:00Z", "00:30"), ("2026-10-25T01:15:00Z", "00:30"), ("2026-10-25T01:45:00Z", "01:30")],
+)
+def test_an_hour_that_comes_twice_is_the_last_one_not_in_the_future(now, found, monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        at = parse_when("02:30", parse_time(now))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert format_time(at) == f"2026-10-25T{found}:00.000Z"
