@@ -152,7 +152,8 @@ def _range_of(flags: dict[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _number_of(flags: dict[str, Any], name: str, high: int) -> int | None:
-    return None if flags[name] is None else whole_number(f"--{name}", flags[name], 1, high)
+    flag = "-n/--last" if name == "last" else f"--{name}"
+    return None if flags[name] is None else whole_number(flag, flags[name], 1, high)
 
 
 class Screen:
@@ -322,7 +323,8 @@ def _print_all(inbox: queue.Queue[_Item], screen: Screen) -> None:
         if item is None:
             screen.live()
         else:
-            screen.note(f"{item}; waiting (start one: python observe.py adapter)")
+            waiting = "; waiting" if wanted.follow else ""
+            screen.note(f"{item}{waiting} (start one: python observe.py adapter)")
         if not wanted.follow:
             return
 

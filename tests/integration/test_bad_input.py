@@ -99,8 +99,8 @@ watch --until 25:00                    | --until: no such time: '25:00'         
 watch --since 1h --until 2h | --since is not before --until | --since 2h --until 1h is
 watch --new --since 1h                 | --new leaves nothing of what is stored             | leave it out
 watch --new --no-follow                | --new leaves nothing of what is stored             | leave it out
-watch -n -1                            | --last '-1' is no number from 1                    | give it such a
-watch --last many                      | --last 'many' is no number from 1                  | give it such a
+watch -n -1                            | -n/--last '-1' is no number from 1                 | give it such a
+watch --last many                      | -n/--last 'many' is no number from 1               | give it such a
 watch --count 0                        | --count '0' is no number from 1                    | give it such a
 watch --count 9999999999               | --count '9999999999' is no number from 1           | give it such a
 watch --json -o table                  | argument -o/--output: not allowed with .*--json    | its flags
