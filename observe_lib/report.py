@@ -62,6 +62,7 @@ def run_report(args: argparse.Namespace) -> int:
         kept = past.retained()
         if not kept.stream:
             note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+            write_lines([json_line(report_json(Findings(asked, (), ())))] if style.as_json else ())
             return EXIT_OK
         span = clipped(asked, kept)
         states = None
