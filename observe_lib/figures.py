@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .accounts import Account, Shade
 from .gaps import Gap, Gaps, stamp_text
 from .output import SCREEN_WIDTH, Style, cut_text, printable, text_width
-from .states import Place, States
+from .states import Place
 from .tables import plain_table
 from .times import format_duration, format_time, seconds_between
 
@@ -208,11 +208,11 @@ class ProcessStrip:
         return ("up" if up >= down else "down") if up or down else ""
 
 
-def strip_room(states: States | None, style: Style) -> int:
-    """Return how many columns a strip may have, beside the names that the bucket knows (if it does)."""
+def strip_room(places: Sequence[Place], style: Style) -> int:
+    """Return how many columns a strip may have, beside the names that are known to be asked for (if any)."""
     columns = style.columns() or SCREEN_WIDTH
-    several = len({place.stack for place in states.rows}) > 1 if states else False
-    labels = (_label(place, several) for place in (states.rows if states else ()))
+    several = len({place.stack for place in places}) > 1
+    labels = (_label(place, several) for place in places)
     longest = max(LABEL_MIN, max(map(text_width, labels), default=columns))
     return max(STRIP_MIN, columns - min(longest, columns // 3) - 2)
 

@@ -71,7 +71,8 @@ def run_report(args: argparse.Namespace) -> int:
         except NatsError as error:
             told = "the bucket cannot be read, so a process without an event in that time is missing"
             note(f"{told}: {error}")
-        room = strip_room(states, style) if args.timeline else None
+        places = [row.place for row in states.select(patterns, stack)] if states else []
+        room = strip_room(places, style) if args.timeline else None
         findings = look_back(past, span, states, flags, room)
     if not findings.accounts and (patterns or stack):
         what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])

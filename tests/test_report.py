@@ -19,6 +19,7 @@ from observe_lib.figures import (
     percent_text,
     report_json,
     report_lines,
+    strip_room,
     total_of,
 )
 from observe_lib.gaps import Gap, Gaps, find_gaps
@@ -669,6 +670,17 @@ def test_the_strips_of_an_hour():
         "host-a quiet": "██████·█████",
         "host-b web": "███·········",
     }
+
+
+def test_strips_have_all_the_room_beside_the_names_that_are_asked_for():
+    style = Style(columns=lambda: 100)
+    assert strip_room([], style) == 100 - 33 - 2
+    assert strip_room([Place("host-a", "default", "web")], style) == 100 - 12 - 2
+    assert strip_room([Place("host-a", "shop", "checkout-api")], style) == 100 - 17 - 2
+    assert (
+        strip_room([Place(stack, "default", "web") for stack in ("host-a", "host-b")], style) == 100 - 18 - 2
+    )
+    assert strip_room([Place("host-a", "default", "x" * 300)], style) == 100 - 33 - 2
 
 
 # --- the rest ---
