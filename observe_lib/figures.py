@@ -98,21 +98,13 @@ def _left_out_lines(findings: Findings, style: Style) -> Iterator[str]:
 
 
 def _table_lines(findings: Findings, style: Style) -> list[str]:
-    """Return a table that fits the screen: columns give way in turn, before anything is cut."""
+    """Return a table that fits the screen, the last line of several being all of them."""
     rows = [_cells_of(account, style, findings.several) for account in findings.accounts]
     if len(rows) > 1:
         flapped = sum(bool(account.flapping) for account in findings.accounts)
         total = _cells_of(total_of(findings.accounts), style, findings.several)
         rows.append({**total, "PROCESS": "all", "FLAPS": str(flapped or "-")})
-    columns = style.columns()
-    for number in range(len(GIVE_WAY) + 1):
-        left_out = GIVE_WAY[:number]
-        titles = [title for title in rows[0] if title not in left_out]
-        lines = plain_table(titles, [[row[title] for title in titles] for row in rows])
-        if columns is None or max(map(text_width, lines)) <= columns:
-            break
-    lines = [cut_text(line, columns) if columns else line for line in lines]
-    return [*lines, f"(no room for {', '.join(left_out)})"] if left_out else lines
+    return plain_table(rows, style.columns(), GIVE_WAY)
 
 
 def _cells_of(account: Account, style: Style, with_stack: bool) -> dict[str, str]:

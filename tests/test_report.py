@@ -251,6 +251,19 @@ def test_the_table_of_that_hour():
     ]
 
 
+@pytest.mark.parametrize("columns", [50, 80, 100])
+def test_a_long_name_hides_no_figures(columns):
+    events = [told(name, "crashed", 100, 1, run_seconds=50.0) for name in ("x" * 300, "web")]
+    events.append(told("web", "started", 100, 1, stack="y" * 300))
+    findings = Findings(Range(at(0), at(0), at(HOUR)), audit_of(events).close(None), [])
+    lines = list(report_lines(findings, Style(columns=lambda: columns)))[1:]
+    titles, *rows = lines[:5]
+    assert "UPTIME" in titles and [row.split()[2][-1] for row in rows[:3]] == ["%"] * 3
+    assert all(len(line) <= columns for line in [titles, *rows]) and lines[5].startswith("(no room for ")
+    piped = "\n".join(report_lines(findings, Style()))
+    assert "x" * 300 in piped and "y" * 300 in piped and "no room" not in piped
+
+
 def test_the_json_of_that_hour():
     accounts, _ = hour()
     findings = Findings(Range(T0, T0, at(HOUR)), accounts, [("host-b", AWAY["host-b"])])
