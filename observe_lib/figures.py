@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .accounts import Account, Shade
 from .gaps import Gap, Gaps, stamp_text
 from .output import SCREEN_WIDTH, Style, cut_text, printable, text_width
-from .states import Place, States
+from .states import Place
 from .tables import plain_table
 from .times import format_duration, format_time, seconds_between
 
@@ -98,21 +98,13 @@ def _left_out_lines(findings: Findings, style: Style) -> Iterator[str]:
 
 
 def _table_lines(findings: Findings, style: Style) -> list[str]:
-    """Return a table that fits the screen: columns give way in turn, before anything is cut."""
+    """Return a table that fits the screen, the last line of several being all of them."""
     rows = [_cells_of(account, style, findings.several) for account in findings.accounts]
     if len(rows) > 1:
         flapped = sum(bool(account.flapping) for account in findings.accounts)
         total = _cells_of(total_of(findings.accounts), style, findings.several)
         rows.append({**total, "PROCESS": "all", "FLAPS": str(flapped or "-")})
-    columns = style.columns()
-    for number in range(len(GIVE_WAY) + 1):
-        left_out = GIVE_WAY[:number]
-        titles = [title for title in rows[0] if title not in left_out]
-        lines = plain_table(titles, [[row[title] for title in titles] for row in rows])
-        if columns is None or max(map(text_width, lines)) <= columns:
-            break
-    lines = [cut_text(line, columns) if columns else line for line in lines]
-    return [*lines, f"(no room for {', '.join(left_out)})"] if left_out else lines
+    return plain_table(rows, style.columns(), GIVE_WAY)
 
 
 def _cells_of(account: Account, style: Style, with_stack: bool) -> dict[str, str]:
@@ -208,11 +200,11 @@ class ProcessStrip:
         return ("up" if up >= down else "down") if up or down else ""
 
 
-def strip_room(states: States | None, style: Style) -> int:
-    """Return how many columns a strip may have, beside the names that the bucket knows (if it does)."""
+def strip_room(places: Sequence[Place], style: Style) -> int:
+    """Return how many columns a strip may have, beside the names that are known to be asked for (if any)."""
     columns = style.columns() or SCREEN_WIDTH
-    several = len({place.stack for place in states.rows}) > 1 if states else False
-    labels = (_label(place, several) for place in (states.rows if states else ()))
+    several = len({place.stack for place in places}) > 1
+    labels = (_label(place, several) for place in places)
     longest = max(LABEL_MIN, max(map(text_width, labels), default=columns))
     return max(STRIP_MIN, columns - min(longest, columns // 3) - 2)
 

@@ -55,5 +55,5 @@ def _family(name: str, kind: str, about: str, samples: Iterable[tuple[str, float
     ending = "_total" if kind == "counter" else ""
     unit = [f"# UNIT {name} seconds"] if name.endswith("_seconds") else []
     lines = [f"# TYPE {name} {kind}", *unit, f"# HELP {name} {about}"]
-    lines += [f"{name}{ending}{{{labels}}} {value + 0:g}" for labels, value in samples]
+    lines += [f"{name}{ending}{{{labels}}} {value + 0}" for labels, value in samples]
     return "".join(f"{line}\n" for line in lines)

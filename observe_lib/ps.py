@@ -17,6 +17,8 @@ from .tables import add_selection_flags, age_words, plain_table, row_json, selec
 from .times import parse_time, seconds_between
 
 HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
+#: on a narrow screen these columns give way, in this order
+NARROWED = ("LAST EVENT", "PID", "RESTARTS", "CRASHES/24H", "HEALTH", "STACK", "UP")
 #: what rows can be sorted by: names from a to z, numbers and ages the most interesting first
 SORTS: dict[str, Callable[[ProcessRow, datetime], Any]] = {
     "name": lambda row, now: row.place,
@@ -56,7 +58,8 @@ def run_ps(args: argparse.Namespace) -> int:
     elif style.as_json:
         write_lines(json_line(row_json(row, states.silence(row, now), now)) for row in rows)
     else:
-        write_lines(plain_table(HEADERS, (cells_of(row, states, now) for row in rows), style.columns()))
+        cells = [dict(zip(HEADERS, cells_of(row, states, now), strict=True)) for row in rows]
+        write_lines(plain_table(cells, style.columns(), NARROWED))
         for line in [] if args.quiet else stale_lines(states, rows, style, now):
             print_note(line)
     return EXIT_OK

@@ -62,6 +62,7 @@ def run_report(args: argparse.Namespace) -> int:
         kept = past.retained()
         if not kept.stream:
             note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+            write_lines([json_line(report_json(Findings(asked, (), ())))] if style.as_json else ())
             return EXIT_OK
         span = clipped(asked, kept)
         states = None
@@ -70,7 +71,8 @@ def run_report(args: argparse.Namespace) -> int:
         except NatsError as error:
             told = "the bucket cannot be read, so a process without an event in that time is missing"
             note(f"{told}: {error}")
-        room = strip_room(states, style) if args.timeline else None
+        places = [row.place for row in states.select(patterns, stack)] if states else []
+        room = strip_room(places, style) if args.timeline else None
         findings = look_back(past, span, states, flags, room)
     if not findings.accounts and (patterns or stack):
         what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])

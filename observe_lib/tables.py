@@ -3,7 +3,7 @@ Pure text; nothing here prints.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -48,12 +48,28 @@ def age_words(start: datetime | None, now: datetime) -> str:
 
 
 def plain_table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], columns: int | None = None
+    rows: Sequence[Mapping[str, str]], columns: int | None = None, give_way: Sequence[str] = ()
 ) -> list[str]:
-    """Return the lines of a table without rules, cut to the terminal's columns; cells are made printable."""
-    cells = [headers, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
-    return [cut_text(table_line(widths, row), columns) for row in cells]
+    """Return the lines of a table without rules; a row is its cells by title, which are made printable.
+
+    On a terminal no name takes more than half of the columns, no stack more than a quarter; then whole
+    columns give way in turn, which is said, and only then lines are cut.
+    """
+    most = {} if columns is None else {"PROCESS": columns // 2, "STACK": columns // 4}
+    cells = {
+        title: [title, *(cut_text(printable(row[title]), most.get(title)) for row in rows)]
+        for title in rows[0]
+    }
+    widths = {title: max(map(text_width, column)) for title, column in cells.items()}
+    left_out = []
+    for title in give_way:
+        if columns is None or sum(widths.values()) + 2 * (len(widths) - 1) <= columns:
+            break
+        left_out.append(title)
+        del widths[title]
+    lines = zip(*(cells[title] for title in widths), strict=True)
+    found = [cut_text(table_line(widths.values(), row), columns) for row in lines]
+    return [*found, f"(no room for {', '.join(left_out)})"] if left_out else found
 
 
 def silence_words(silence: Silence, style: Style, now: datetime) -> str:

@@ -138,38 +138,42 @@ function spansOf(points, from, to) {
 function drawLine(it, cell = it.cells[6], pixels = 180) {
   const hours = Number(view.range), to = now() / 1000, from = to - hours * 3600;
   const spans = spansOf(it.points, from, to), label = lineLabel(spans, hours);
-  const paths = linePaths(spans, head.blind[it.row.stack] || [], from, to, 2500 / pixels);
+  const paths = linePaths(spans, blindOf(it.row.stack, from, to), from, to, 2500 / pixels);
   const node = cell.querySelector("svg") || cell.appendChild(emptyLine());
   for (const path of node.children) mark(path, "d", paths[path.getAttribute("class")]);
   mark(node, "aria-label", label);
   mark(cell, "title", label);
 }
+function blindOf(stack, from, to) {
+  return (head.blind[stack] || []).filter(([start]) => start > knownSince)  // none was there before
+    .map(([start, end]) => [Math.max(start, from), Math.min(end === null ? to : end, to)])
+    .filter(([start, end]) => start < end);
+}
 function linePaths(spans, blind, from, to, least) {
-  const paths = {up: "", unhealthy: "", down: "", outage: "", blank: "", blind: ""};
-  const scale = 1000 / (to - from);
-  const box = (start, wide, top, high) => {
-    const x = Math.min((start - from) * scale, 1000 - wide);
-    return "M" + x.toFixed(1) + " " + top + "h" + wide.toFixed(1) + "v" + high + "h-" + wide.toFixed(1) + "z";
-  };
-  for (const [start, end, shade] of spans) {
-    const wide = (end - start) * scale, trouble = shade % 2 === 1;
-    if (shade === 2) paths.down += box(start, wide, 7, 2);
-    // trouble is seen, however short: as a mark at the bottom
-    else if (trouble && wide < least) paths[SHADES[shade]] += box(start, least, 10, 6);
-    else paths[SHADES[shade]] += box(start, wide, 0, 16);
+  const paths = {up: "", unhealthy: "", down: "", outage: "", blind: ""};
+  const at = moment => (moment - from) * 1000 / (to - from);
+  const box = (x, wide, top, high) =>
+    "M" + x.toFixed(1) + " " + top + "h" + wide.toFixed(1) + "v" + high + "h-" + wide.toFixed(1) + "z";
+  let since = from;
+  for (const [until, next] of [...blind, [to, to]]) {
+    for (const [start, end, shade] of spans) {
+      const a = Math.max(start, since), b = Math.min(end, until), wide = at(b) - at(a);
+      if (a > b || (a === b && start < end)) continue;
+      if (shade === 2) paths.down += box(at(a), wide, 7, 2);
+      else if (shade % 2 === 1 && wide < least) {
+        // trouble is seen, however short: as a mark at the bottom, over no time that was not seen
+        const most = Math.min(least, at(until) - at(since));
+        paths[SHADES[shade]] += box(Math.min(at(a), at(until) - most), most, 10, 6);
+      } else paths[SHADES[shade]] += box(at(a), wide, 0, 16);
+    }
+    since = next;
   }
-  for (const [start, end] of blind) {
-    const a = Math.max(start, from), b = Math.min(end === null ? to : end, to);
-    if (b <= a || start <= knownSince) continue;  // before that nobody was there yet
-    paths.blank += box(a, (b - a) * scale, 0, 16);
-    paths.blind += "M" + ((a - from) * scale).toFixed(1) + " 8H" + ((b - from) * scale).toFixed(1);
-  }
+  for (const [start, end] of blind) paths.blind += "M" + at(start).toFixed(1) + " 8H" + at(end).toFixed(1);
   return paths;
 }
 function emptyLine() {
   const node = svg("svg", {class: "line", viewBox: "0 0 1000 16", preserveAspectRatio: "none", role: "img"});
-  const layers = ["up", "unhealthy", "down", "blank", "blind", "outage"];
-  node.append(...layers.map(name => svg("path", {class: name})));
+  node.append(...["up", "unhealthy", "down", "blind", "outage"].map(name => svg("path", {class: name})));
   return node;
 }
 function lineLabel(spans, hours) {

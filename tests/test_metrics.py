@@ -47,6 +47,15 @@ def test_what_is_said_of_processes_and_stacks():
     }
 
 
+def test_no_digit_is_rounded_away():
+    busy = replace(UP, restarts=1_234_567)
+    late = replace(STACK, beat_at=T0 - timedelta(days=40, seconds=0.125))
+    found = samples(States({WEB: busy}, {"host-a": late}), {WEB: 10**15 + 1})
+    assert found["process_restarts_total", "web"] == 1_234_567
+    assert found["process_crashes_total", "web"] == 10**15 + 1
+    assert found["adapter_heartbeat_age_seconds", "host-a"] == 40 * 86400 + 0.125
+
+
 def test_of_a_stack_that_is_not_heard_of_only_what_is_past_is_said():
     silent = replace(STACK, beat_at=T0 - timedelta(seconds=100))
     found = samples(States(BOTH.rows, {"host-a": silent}))

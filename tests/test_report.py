@@ -19,6 +19,7 @@ from observe_lib.figures import (
     percent_text,
     report_json,
     report_lines,
+    strip_room,
     total_of,
 )
 from observe_lib.gaps import Gap, Gaps, find_gaps
@@ -248,6 +249,19 @@ def test_the_table_of_that_hour():
         "blind: host-a 10:50:00 to 10:51:00 (1m): no answer: connection refused",
         "blind: host-b 10:16:40 to 11:00:00 (43m20s): adapter silent",
     ]
+
+
+@pytest.mark.parametrize("columns", [50, 80, 100])
+def test_a_long_name_hides_no_figures(columns):
+    events = [told(name, "crashed", 100, 1, run_seconds=50.0) for name in ("x" * 300, "web")]
+    events.append(told("web", "started", 100, 1, stack="y" * 300))
+    findings = Findings(Range(at(0), at(0), at(HOUR)), audit_of(events).close(None), [])
+    lines = list(report_lines(findings, Style(columns=lambda: columns)))[1:]
+    titles, *rows = lines[:5]
+    assert "UPTIME" in titles and [row.split()[2][-1] for row in rows[:3]] == ["%"] * 3
+    assert all(len(line) <= columns for line in [titles, *rows]) and lines[5].startswith("(no room for ")
+    piped = "\n".join(report_lines(findings, Style()))
+    assert "x" * 300 in piped and "y" * 300 in piped and "no room" not in piped
 
 
 def test_the_json_of_that_hour():
@@ -669,6 +683,17 @@ def test_the_strips_of_an_hour():
         "host-a quiet": "██████·█████",
         "host-b web": "███·········",
     }
+
+
+def test_strips_have_all_the_room_beside_the_names_that_are_asked_for():
+    style = Style(columns=lambda: 100)
+    assert strip_room([], style) == 100 - 33 - 2
+    assert strip_room([Place("host-a", "default", "web")], style) == 100 - 12 - 2
+    assert strip_room([Place("host-a", "shop", "checkout-api")], style) == 100 - 17 - 2
+    assert (
+        strip_room([Place(stack, "default", "web") for stack in ("host-a", "host-b")], style) == 100 - 18 - 2
+    )
+    assert strip_room([Place("host-a", "default", "x" * 300)], style) == 100 - 33 - 2
 
 
 # --- the rest ---

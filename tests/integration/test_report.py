@@ -144,6 +144,10 @@ def test_a_stream_that_does_not_go_back_so_far_is_said(nats_server: RealNats) ->
 def test_without_a_stream_nothing_is_known(nats_server: RealNats) -> None:
     done = run_observe(nats_server.url, "report")
     assert (done.code, done.out) == (0, "") and done.err.startswith("nothing is known on nats://")
+    done = run_observe(nats_server.url, "report", "--json")
+    found = json.loads(done.out)
+    assert done.code == 0 and (found["events"], found["blind"], found["processes"]) == (0, [], [])
+    assert done.err.startswith("nothing is known on nats://")
 
 
 # --- with a real process-compose ---
@@ -168,7 +172,7 @@ def test_a_real_process_compose_an_adapter_killed_and_back(nats_server: RealNats
         end = time.monotonic() + PATIENCE_S
         while True:
             done = run_observe(nats_server.url, "report", "--json", "--since", "10m")
-            found = json.loads(done.out) if done.out else {"processes": [], "blind": []}
+            found = json.loads(done.out)
             shown = {one["process"]: one for one in found["processes"]}
             if condition(shown):
                 return {**shown, "": found}

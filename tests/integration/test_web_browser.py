@@ -229,6 +229,28 @@ def test_everything_that_can_be_operated_has_a_name(browser):
     assert browser.js(unnamed) == []
 
 
+@pytest.mark.parametrize(
+    ("spans", "blind", "expected"),
+    [
+        ([[100, 900, 3]], [], {"outage": "M100.0 0h800.0v16h-800.0z"}),
+        # nothing is drawn over what nobody saw, neither trouble nor anything else
+        ([[100, 900, 3]], [[300, 800]], {"outage": "M100.0 0h200.0v16h-200.0zM800.0 0h100.0v16h-100.0z"}),
+        ([[100, 900, 0]], [[300, 1000]], {"up": "M100.0 0h200.0v16h-200.0z"}),
+        ([[100, 900, 3]], [[100, 900]], {}),
+        # a short one is a mark, which keeps to what was seen
+        ([[500, 502, 3]], [], {"outage": "M500.0 10h14.0v6h-14.0z"}),
+        ([[500, 1000, 3]], [[502, 1000]], {"outage": "M488.0 10h14.0v6h-14.0z"}),
+        ([[503, 503, 1]], [[0, 500], [508, 600]], {"unhealthy": "M500.0 10h8.0v6h-8.0z"}),
+        ([[998, 1000, 3]], [], {"outage": "M986.0 10h14.0v6h-14.0z"}),
+    ],
+)
+def test_a_timeline_shows_trouble_but_none_that_nobody_saw(browser, spans, blind, expected):
+    found = browser.js(f"linePaths({spans}, {blind}, 0, 1000, 14)")
+    dots = "".join(f"M{start}.0 8H{end}.0" for start, end in blind)
+    assert found.pop("blind") == dots
+    assert {name: path for name, path in found.items() if path} == expected
+
+
 def test_a_token_in_the_address_lets_the_page_in(browser, lab):
     (lab.directory / "token").write_text("a-token-that-nobody-guesses")
     port = free_port()
