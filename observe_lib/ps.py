@@ -18,7 +18,7 @@ from .times import parse_time, seconds_between
 
 HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
 #: on a narrow screen these columns give way, in this order
-NARROWED = ("LAST EVENT", "PID", "RESTARTS", "CRASHES/24H", "HEALTH", "STACK", "UP")
+NARROWED = ("RESTARTS", "PID", "CRASHES/24H", "LAST EVENT", "HEALTH", "STACK", "UP")
 #: what rows can be sorted by: names from a to z, numbers and ages the most interesting first
 SORTS: dict[str, Callable[[ProcessRow, datetime], Any]] = {
     "name": lambda row, now: row.place,

@@ -13,6 +13,8 @@ from .output import Style, cut_text, printable, table_line, text_width
 from .states import DAY, ProcessRow, Silence, States
 from .times import format_duration, format_time, seconds_between
 
+#: a table's last column is never cut to less
+LAST_LEAST = 12
 #: so many processes are named in one line, more are only counted
 NAMED = 3
 
@@ -53,7 +55,7 @@ def plain_table(
     """Return the lines of a table without rules; a row is its cells by title, which are made printable.
 
     On a terminal no name takes more than half of the columns, no stack more than a quarter; then whole
-    columns give way in turn, which is said, and only then lines are cut.
+    columns give way in turn, which is said, until no more is to be cut than a part of the last one.
     """
     most = {} if columns is None else {"PROCESS": columns // 2, "STACK": columns // 4}
     cells = {
@@ -63,7 +65,8 @@ def plain_table(
     widths = {title: max(map(text_width, column)) for title, column in cells.items()}
     left_out = []
     for title in give_way:
-        if columns is None or sum(widths.values()) + 2 * (len(widths) - 1) <= columns:
+        *others, last = widths.values()
+        if columns is None or sum(others) + 2 * len(others) + min(last, LAST_LEAST) <= columns:
             break
         left_out.append(title)
         del widths[title]

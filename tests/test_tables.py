@@ -46,8 +46,8 @@ def test_one_long_name_hides_no_status(columns, name, stack):
     ("columns", "shown"),
     [
         (100, HEADERS),
-        (80, HEADERS[:-1]),
-        (60, ("STACK", "PROCESS", "STATUS", "HEALTH", "UP", "CRASHES/24H")),
+        (80, (*HEADERS[:6], *HEADERS[7:])),
+        (60, ("STACK", "PROCESS", "STATUS", "HEALTH", "UP", "LAST EVENT")),
         (40, ("STACK", "PROCESS", "STATUS", "HEALTH", "UP")),
         (39, ("STACK", "PROCESS", "STATUS", "UP")),
         (30, ("PROCESS", "STATUS", "UP")),
