@@ -123,6 +123,7 @@ class Lifeline:
     async def _make(self, fatal: type[NatsError] | tuple[()]) -> None:
         others, said = list[str](), ""
         if self.client is not None:  # a cluster may have told of servers that are not among the settings
+            self._note_break()  # nobody may have said so yet, and once it is closed nobody will
             others = [one.netloc for one in self.client.discovered_servers]
             await close_broken(self.client)
             await asyncio.sleep(RECONNECT_S)

@@ -186,11 +186,18 @@ class TestConnect:
             under_way.set()
             await asyncio.Event().wait()
 
-        future = bridge.spawn(line.hold(wait_for_ever))
-        assert under_way.wait(5)
-        nats_server.restart()
-        with pytest.raises(BrokenError):
-            future.result(5)
+        for heard in (True, False):
+            under_way.clear()
+            future = bridge.spawn(line.hold(wait_for_ever))
+            assert under_way.wait(5)
+            if not heard:  # as where the library is closed before it gets to say that it is broken
+                line.client._disconnected_cb = line.client._closed_cb = None
+            nats_server.restart()
+            if not heard:
+                wait_until(lambda: not line.is_up)
+            bridge.run(line.live(), 5)
+            with pytest.raises(BrokenError):
+                future.result(5)
         bridge.run(line.close())
 
     def test_what_the_server_refuses_later(self, bridge, tmp_path, capfd):
