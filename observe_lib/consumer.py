@@ -50,7 +50,7 @@ class Consumer:
     ) -> None:
         self._settings = nats_settings({"nats_url": settings}, {}) if isinstance(settings, str) else settings
         self._timeout_s, self._name, self._pace = timeout_s, name, pace
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = threading.Event()
         self._connection: Connection | None = None
         self._subscriptions: list[Subscription] = []
@@ -293,15 +293,20 @@ class Consumer:
             raise UsageError("new and durable say where to begin, and so does since", "leave one of them out")
         if durable is not None and not DURABLE_NAME.fullmatch(durable):
             raise UsageError(f"{durable!r} is no name for a durable", "take 1 to 64 of A-Z a-z 0-9 _ -")
-        feed = Feed(
-            self._connected(),
-            wanted.subjects(),
-            new=new,
-            durable=durable or "",
-            start_seq=start_seq,
-            since=wanted.since,
-        )
-        subscription = Subscription(feed, wanted, *callbacks)
-        self._subscriptions = [one for one in self._subscriptions if not one.feed.ended] + [subscription]
+        with self._lock:
+            others = [one for one in self._subscriptions if not one.feed.ended]
+            if durable and any(one.feed.durable == durable and one.wanted != wanted for one in others):
+                what = f"the durable {durable} is open under other filters"
+                raise UsageError(what, "take another name, or the same filters")
+            feed = Feed(
+                self._connected(),
+                wanted.subjects(),
+                new=new,
+                durable=durable or "",
+                start_seq=start_seq,
+                since=wanted.since,
+            )
+            subscription = Subscription(feed, wanted, *callbacks)
+            self._subscriptions = [*others, subscription]
         feed.open()
         return subscription

@@ -69,7 +69,7 @@ class Subscription:
     ) -> None:
         #: payloads that are no event; events whose handler raised; durable: events given up after four tries
         self.malformed = self.failed = self.skipped = 0
-        self.feed, self._wanted = feed, wanted
+        self.feed, self.wanted = feed, wanted
         self._handler, self._on_live, self._on_wait = handler, on_live, on_wait
         self._last: dict[tuple[object, ...], Seen] = {}
         self.thread = threading.Thread(target=self._work, name=f"observe-handler-{feed.number}", daemon=True)
@@ -124,7 +124,7 @@ class Subscription:
             self.malformed += 1
             log.debug("not an event, at %d: %s", message.seq, error)
             return None
-        return event if self._wanted.accepts(event) and not self._had(event, message) else None
+        return event if self.wanted.accepts(event) and not self._had(event, message) else None
 
     def _had(self, event: Event, message: Message) -> bool:
         """Whether an event of this process with this `seq` came before: the stream may hold one twice."""
@@ -148,9 +148,9 @@ def wanted_of(
     until: When = None,
 ) -> Wanted:
     """Return what these filters let through; UsageError where one makes no sense."""
-    processes = names("process", texts_of(process))
+    processes, kinds = sorted(names("process", texts_of(process))), sorted(texts_of(types))
     span = (_moment_of("since", since), _moment_of("until", until))
-    return Wanted(tuple(processes), texts_of(types), texts_of(exclude_types), stack, companions, *span)
+    return Wanted(tuple(processes), tuple(kinds), texts_of(exclude_types), stack, companions, *span)
 
 
 def _moment_of(name: str, when: When) -> datetime | None:

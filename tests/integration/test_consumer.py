@@ -511,6 +511,38 @@ class TestDurable:
                 seen.until_count(1)
             assert set(names(seen)) == {f"{process}:started"}
 
+    def test_other_filters_in_one_program_are_refused(self, writer, consumer):
+        seen = Seen()
+        first = consumer.subscribe(seen, durable="pager", process=["a", "b"])
+        for others in ({"process": "b"}, {}, {"process": ["a", "b"], "stack": "other"}):
+            with pytest.raises(UsageError, match="the durable pager is open under other filters"):
+                consumer.subscribe(print, durable="pager", **others)
+        consumer.subscribe(seen, durable="pager", process=["b", "a"])
+        writer.put(event("a", seq=1), event("b", seq=1), event("c", seq=1))
+        assert set(names(seen.until_count(2))) == {"a:started", "b:started"}
+        first.stop()
+
+    def test_other_filters_are_refused_while_another_program_reads(self, nats_server, writer, consumer):
+        seen = Seen()
+        consumer.subscribe(seen, durable="pager", process="a")
+        wait_until(lambda: consumers(writer)[0].num_waiting)
+        with Consumer(nats_server.url, timeout_s=0.4) as other:
+            with pytest.raises(NatsError, match=f"pager on {nats_server.url} is in use with other filters"):
+                other.subscribe(print, durable="pager", process="b")
+            writer.put(event("b", seq=1), event("a", seq=1))
+            assert names(seen.until_count(1)) == ["a:started"]
+            consumer.close()
+            other.subscribe(seen, durable="pager", process="b")
+            writer.put(event("b", seq=2))
+            assert seen.until_count(2)[-1].process == "b"
+
+    def test_other_filters_at_once_after_the_first_ones_end(self, writer, consumer):
+        seen = Seen()
+        for process in ("a", "b", "a"):
+            subscription = consumer.subscribe(seen, durable="pager", process=process)
+            wait_until(lambda: consumers(writer)[0].num_waiting)
+            subscription.stop()
+
     def test_one_that_is_not_ours(self, writer, consumer):
         config = api.ConsumerConfig(durable_name="pager", deliver_subject="elsewhere")
         writer.bridge.run(writer.js.add_consumer(STREAM, config))
