@@ -55,14 +55,16 @@ class Consumer:
         self._connection: Connection | None = None
         self._subscriptions: list[Subscription] = []
         self._tracker: Tracker | None = None
+        self._kept = False  # something else than loops over `events()` uses the connection
 
     def connect(self) -> "Consumer":
         """Connect, if it is not connected yet; NatsError within the timeout if that cannot be."""
         self._connected()
         return self
 
-    def _connected(self) -> Connection:
+    def _connected(self, keep: bool = True) -> Connection:
         with self._lock:
+            self._kept = self._kept or keep
             if self._closed.is_set():
                 raise ObserveError("this Consumer is closed", "make a new one")
             if self._connection is None:
@@ -73,8 +75,6 @@ class Consumer:
     def close(self) -> None:
         """End all subscriptions and the connection; waits for running handlers, but not for its own."""
         self._closed.set()
-        if self._tracker is not None:
-            self._tracker.close()
         for subscription in self._subscriptions:
             subscription.stop()
         if any(one.thread is threading.current_thread() for one in self._subscriptions):
@@ -89,9 +89,14 @@ class Consumer:
             for subscription in self._subscriptions:
                 if subscription.thread.ident:
                     subscription.thread.join(max(0.0, end - time.monotonic()))
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._tracker is not None:
+            self._tracker.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._tracker = self._connection = None
 
     def __enter__(self) -> "Consumer":
         return self.connect()
@@ -163,18 +168,18 @@ class Consumer:
         With `since` and `until` (a `datetime`, or a text: "1h" ago, RFC 3339, "10:41") every event that was
         observed in that time, in stream order; with `until` alone from the first one on, and no following.
 
-        Connects if need be, and then disconnects at the end, unless something else was subscribed meanwhile.
+        Connects if need be, and disconnects at the end if this Consumer was used for nothing else.
         """
         wanted = wanted_of(process, types, exclude_types, stack, True, since, until)
         start_seq = 1 if wanted.until and not wanted.since else 0
-        connected = self._connection is not None
-        subscription = self._open(wanted, new=new, start_seq=start_seq)
+        subscription = self._open(wanted, new=new, start_seq=start_seq, keep=False)
         try:
             yield from subscription.events(follow and until is None)
         finally:
             subscription.stop()
-            if not connected and all(one.feed.ended for one in self._subscriptions):
-                self._close()
+            with self._lock:
+                if not self._kept and all(one.feed.ended for one in self._subscriptions):
+                    self._disconnect()
 
     def recent(
         self,
@@ -288,6 +293,7 @@ class Consumer:
         new: bool = False,
         durable: str | None = None,
         start_seq: int = 0,
+        keep: bool = True,
     ) -> Subscription:
         if (new or durable) and (wanted.since or start_seq):
             raise UsageError("new and durable say where to begin, and so does since", "leave one of them out")
@@ -299,7 +305,7 @@ class Consumer:
                 what = f"the durable {durable} is open under other filters"
                 raise UsageError(what, "take another name, or the same filters")
             feed = Feed(
-                self._connected(),
+                self._connected(keep),
                 wanted.subjects(),
                 new=new,
                 durable=durable or "",

@@ -345,6 +345,55 @@ class TestEnding:
             consumer.close()
             assert time.monotonic() - began < 0.5
 
+    def test_the_end_of_a_loop_leaves_the_rest_connected(self, nats_server, writer):
+        def others(consumer: Consumer) -> list[Callable[[], object]]:
+            return [consumer.connect, consumer.states, lambda: consumer.subscribe(print), consumer.retained]
+
+        writer.put(event("a", seq=1))
+        for number in range(4):
+            consumer = Consumer(nats_server.url)
+            loop = consumer.events()
+            next(loop)
+            others(consumer)[number]()
+            loop.close()
+            assert consumer.connected
+            consumer.close()
+
+    def test_the_states_go_on_after_a_loop(self, nats_server, writer):
+        consumer = Consumer(nats_server.url)
+        writer.put(event("a", seq=1))
+        loop = consumer.events()
+        next(loop)
+        consumer.states()
+        loop.close()
+        writer.put(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
+        wait_until(lambda: "b" in [place.process for place in consumer.states().rows])
+        consumer.close()
+
+    def test_the_end_of_a_loop_ends_no_waiting(self, nats_server, writer):
+        consumer, reached = Consumer(nats_server.url), Seen()
+        writer.put(event("a", seq=1))
+        loop = consumer.events()
+        next(loop)
+        waiting = threading.Thread(target=lambda: reached(consumer.wait_for("b", "running", timeout_s=20)))
+        waiting.start()
+        wait_until(lambda: len(consumers(writer)) == 2)
+        loop.close()
+        writer.put(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
+        waiting.join(30)
+        consumer.close()
+        assert [one.place.process for one in reached[0]] == ["b"]
+
+    def test_loops_side_by_side_disconnect_once_both_have_ended(self, nats_server, writer):
+        consumer = Consumer(nats_server.url)
+        writer.put(event("a", seq=1))
+        first, second = consumer.events(), consumer.events()
+        next(first), next(second)
+        first.close()
+        assert consumer.connected
+        second.close()
+        assert not consumer.connected and not threads("observe-loop")
+
     def test_a_closed_one_says_so(self, consumer):
         consumer.close()
         with pytest.raises(ObserveError, match="closed"):
