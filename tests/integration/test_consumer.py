@@ -639,7 +639,7 @@ class TestDurable:
         consumer.subscribe(restart_once, durable="pager")
         writer.put(*(event("a", seq=n) for n in range(1, 6)))
         seen.until(lambda seen: seen and seen[-1].seq == 5)
-        assert sorted({one.seq for one in seen}) == [1, 2, 3, 4, 5]
+        assert [one.seq for one in seen] == [1, 2, 3, 4, 5]
 
     def test_store_wiped(self, nats_server, writer, consumer):
         seen = Seen()
