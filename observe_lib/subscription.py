@@ -125,7 +125,7 @@ class Subscription:
         try:
             function(*arguments)
             return True
-        except Exception as error:  # somebody else's code: whatever it raises must not end this thread
+        except BaseException as error:  # sys.exit() too: whatever it raises must not end this thread
             log.error("a handler raised %s: %s", type(error).__name__, error)
             log.debug("where it raised:", exc_info=True)
             return False

@@ -85,6 +85,15 @@ def test_what_a_handler_gets(name: str) -> None:
     assert [seq for seq, _ in feed.answers] == [one.seq for one in messages], "each one is answered"
 
 
+@pytest.mark.parametrize("error", [NO, SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_a_handler_that_raises_ends_nothing(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    handler = Handler(error)
+    subscription, feed = work(handler, message(1), message(2))
+    assert handler.seqs == [1, 2] and subscription.failed == 1
+    assert feed.answers == [(1, "failed"), (2, "done")]
+    assert f"a handler raised {type(error).__name__}" in caplog.text
+
+
 @pytest.mark.parametrize("durable", ["pager", ""])
 def test_what_is_remembered_is_bounded(durable: str) -> None:
     subscription, _ = work(Handler(), *map(message, range(1, OUTCOMES + 50)), durable=durable)
