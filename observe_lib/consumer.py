@@ -3,6 +3,7 @@ each handler has a thread of its own, and between the two stands a bounded queue
 """
 
 import re
+import sys
 import threading
 import time
 from collections import deque
@@ -91,6 +92,12 @@ class Consumer:
                     subscription.thread.join(max(0.0, end - time.monotonic()))
             self._disconnect()
 
+    def _leave(self) -> None:
+        """Disconnect, if nothing but loops used the connection, and none is left."""
+        with self._lock:
+            if not self._kept and all(one.feed.ended for one in self._subscriptions):
+                self._disconnect()
+
     def _disconnect(self) -> None:
         if self._tracker is not None:
             self._tracker.close()
@@ -177,9 +184,8 @@ class Consumer:
             yield from subscription.events(follow and until is None)
         finally:
             subscription.stop()
-            with self._lock:
-                if not self._kept and all(one.feed.ended for one in self._subscriptions):
-                    self._disconnect()
+            if not sys.is_finalizing():  # then no other thread runs any more: nothing may be waited for
+                self._leave()
 
     def recent(
         self,

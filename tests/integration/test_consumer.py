@@ -399,6 +399,20 @@ class TestEnding:
         with pytest.raises(ObserveError, match="closed"):
             consumer.subscribe(print)
 
+    def test_a_program_that_leaves_a_loop_open_ends_at_once(self, nats_server, writer):
+        code = f"""
+            import functools, os
+            from observe_lib import Consumer
+            from observe_lib.bridge import Bridge
+            loop = Consumer({nats_server.url!r}).events()
+            print(next(loop).process, flush=True)
+            Bridge.stop = functools.partial(os.write, 1, b"waits for a thread that runs no more")
+        """
+        writer.put(event("a", seq=1))
+        program = [sys.executable, "-c", textwrap.dedent(code)]
+        ended = subprocess.run(program, cwd=ROOT, text=True, capture_output=True, timeout=30)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "a\n", "")
+
     @pytest.mark.parametrize("blocked", ["consumer.wait()", "list(consumer.events())"])
     def test_ctrl_c(self, nats_server, writer, blocked):
         code = f"""
