@@ -2,6 +2,7 @@
 each handler has a thread of its own, and between the two stands a bounded queue. Never publishes an event.
 """
 
+import math
 import re
 import sys
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from .bridge import ignore
+from .bridge import SLICE_S, ignore
 from .bucket import drop_stack
 from .config import NatsSettings, choices, nats_settings
 from .connection import Connection, Pace
@@ -52,7 +53,8 @@ class Consumer:
         self._settings = nats_settings({"nats_url": settings}, {}) if isinstance(settings, str) else settings
         self._timeout_s, self._name, self._pace = timeout_s, name, pace
         self._lock = threading.RLock()
-        self._closed = threading.Event()
+        self._closed = False
+        self._ending = threading.Condition()  # no Event: one interrupted as it begins to wait stays locked
         self._connection: Connection | None = None
         self._subscriptions: list[Subscription] = []
         self._tracker: Tracker | None = None
@@ -66,7 +68,7 @@ class Consumer:
     def _connected(self, keep: bool = True) -> Connection:
         with self._lock:
             self._kept = self._kept or keep
-            if self._closed.is_set():
+            if self._closed:
                 raise ObserveError("this Consumer is closed", "make a new one")
             if self._connection is None:
                 parts = (self._settings, self._name, self._timeout_s, self._pace)
@@ -75,7 +77,9 @@ class Consumer:
 
     def close(self) -> None:
         """End all subscriptions and the connection; waits for running handlers, but not for its own."""
-        self._closed.set()
+        with self._ending:
+            self._closed = True
+            self._ending.notify_all()
         for subscription in self._subscriptions:
             subscription.stop()
         if any(one.thread is threading.current_thread() for one in self._subscriptions):
@@ -113,7 +117,11 @@ class Consumer:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until `close()` (True) or the timeout (False); Ctrl-C is a KeyboardInterrupt as ever."""
-        return self._closed.wait(timeout_s)
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._ending:
+            while not self._closed and (left_s := end - time.monotonic()) > 0:
+                self._ending.wait(min(left_s, SLICE_S))
+        return self._closed
 
     def subscribe(
         self,
@@ -264,7 +272,7 @@ class Consumer:
                     return
                 if clock >= end:
                     raise vigil.timed_out(states, now, timeout_s)
-            if self._closed.wait(min(LOOK_GAP_S, max(0.0, end - clock))):
+            if self.wait(min(LOOK_GAP_S, max(0.0, end - clock))):
                 raise ObserveError("this Consumer was closed", "make a new one")
 
     @property

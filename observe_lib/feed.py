@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from .bridge import log, pause
+from .bridge import SLICE_S, log, pause
 from .connection import Connection
 from .errors import NatsError
 from .nats_client import BrokenError
@@ -115,7 +115,10 @@ class Feed:
         """Yield what comes, until `end()`; nothing is read any more once this is closed."""
         try:
             while not self.ended:
-                item = self._items.get()
+                try:
+                    item = self._items.get(timeout=SLICE_S)
+                except queue.Empty:
+                    continue
                 if self.ended or item is Mark.END:
                     return
                 if self._items.qsize() == self._pace.batch:

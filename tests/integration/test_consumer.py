@@ -9,8 +9,10 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from nats.js import api
@@ -318,6 +320,29 @@ class TestEnding:
         assert consumer.wait(0.05) is False
         threading.Timer(0.1, consumer.close).start()
         assert consumer.wait(10) is True
+
+    @pytest.mark.parametrize("step", range(1, 20))
+    def test_ctrl_c_as_it_begins_to_wait(self, step):
+        """It is raised at one step after the other of `threading`'s code: close() works all the same."""
+        consumer, left = Consumer(), iter(range(step, -1, -1))
+
+        def interrupt(frame: FrameType, *_: object) -> object:
+            if frame.f_code.co_filename == threading.__file__ and not next(left, -1):
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+
+        def wait_and_close() -> None:
+            sys.settrace(interrupt)
+            with suppress(KeyboardInterrupt, RuntimeError):  # the latter: Python's own, on its way out
+                consumer.wait(0.01)
+            sys.settrace(None)
+            consumer.close()
+
+        waiting = threading.Thread(target=wait_and_close, daemon=True)
+        waiting.start()
+        waiting.join(10)
+        assert not waiting.is_alive()
 
     def test_close_within_a_handler(self, nats_server, writer):
         consumer = Consumer(nats_server.url)
