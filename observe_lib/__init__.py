@@ -4,6 +4,7 @@ The public names of the library; importing it needs nothing but the standard lib
 
 from typing import TYPE_CHECKING, Any
 
+from .config import NatsSettings
 from .errors import ComposeError, NatsError, ObserveError, StackHeldError, UsageError
 from .events import Event, EventType, Severity
 
@@ -18,6 +19,7 @@ __all__ = [
     "Event",
     "EventType",
     "NatsError",
+    "NatsSettings",
     "ObserveError",
     "Severity",
     "StackHeldError",

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -50,7 +51,7 @@ class Bridge:
         self.loop.set_exception_handler(_note_exception)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._futures: set[concurrent.futures.Future[Any]] = set()
-        self._grace_s = 5.0
+        self._grace_s, self._pid = 5.0, os.getpid()
 
     def start(self) -> None:
         """Start the thread, if it is not running yet."""
@@ -76,7 +77,10 @@ class Bridge:
             future.cancel()
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
-        """Start the coroutine and return at once; ObserveError when the loop has ended."""
+        """Start the coroutine and return at once; ObserveError: the loop has ended, or is the parent's."""
+        if os.getpid() != self._pid:
+            coroutine.close()
+            raise ObserveError("this Consumer was made in another process", "make a new one after the fork")
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         except RuntimeError as error:

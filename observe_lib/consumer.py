@@ -2,7 +2,9 @@
 each handler has a thread of its own, and between the two stands a bounded queue. Never publishes an event.
 """
 
+import math
 import re
+import sys
 import threading
 import time
 from collections import deque
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from .bridge import ignore
+from .bridge import SLICE_S, ignore
 from .bucket import drop_stack
 from .config import NatsSettings, choices, nats_settings
 from .connection import Connection, Pace
@@ -50,20 +52,23 @@ class Consumer:
     ) -> None:
         self._settings = nats_settings({"nats_url": settings}, {}) if isinstance(settings, str) else settings
         self._timeout_s, self._name, self._pace = timeout_s, name, pace
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
+        self._lock = threading.RLock()
+        self._closed = False
+        self._ending = threading.Condition()  # no Event: one interrupted as it begins to wait stays locked
         self._connection: Connection | None = None
         self._subscriptions: list[Subscription] = []
         self._tracker: Tracker | None = None
+        self._kept = False  # something else than loops over `events()` uses the connection
 
     def connect(self) -> "Consumer":
         """Connect, if it is not connected yet; NatsError within the timeout if that cannot be."""
         self._connected()
         return self
 
-    def _connected(self) -> Connection:
+    def _connected(self, keep: bool = True) -> Connection:
         with self._lock:
-            if self._closed.is_set():
+            self._kept = self._kept or keep
+            if self._closed:
                 raise ObserveError("this Consumer is closed", "make a new one")
             if self._connection is None:
                 parts = (self._settings, self._name, self._timeout_s, self._pace)
@@ -72,9 +77,9 @@ class Consumer:
 
     def close(self) -> None:
         """End all subscriptions and the connection; waits for running handlers, but not for its own."""
-        self._closed.set()
-        if self._tracker is not None:
-            self._tracker.close()
+        with self._ending:
+            self._closed = True
+            self._ending.notify_all()
         for subscription in self._subscriptions:
             subscription.stop()
         if any(one.thread is threading.current_thread() for one in self._subscriptions):
@@ -89,9 +94,20 @@ class Consumer:
             for subscription in self._subscriptions:
                 if subscription.thread.ident:
                     subscription.thread.join(max(0.0, end - time.monotonic()))
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+            self._disconnect()
+
+    def _leave(self) -> None:
+        """Disconnect, if nothing but loops used the connection, and none is left."""
+        with self._lock:
+            if not self._kept and all(one.feed.ended for one in self._subscriptions):
+                self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._tracker is not None:
+            self._tracker.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._tracker = self._connection = None
 
     def __enter__(self) -> "Consumer":
         return self.connect()
@@ -101,7 +117,11 @@ class Consumer:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until `close()` (True) or the timeout (False); Ctrl-C is a KeyboardInterrupt as ever."""
-        return self._closed.wait(timeout_s)
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._ending:
+            while not self._closed and (left_s := end - time.monotonic()) > 0:
+                self._ending.wait(min(left_s, SLICE_S))
+        return self._closed
 
     def subscribe(
         self,
@@ -163,18 +183,17 @@ class Consumer:
         With `since` and `until` (a `datetime`, or a text: "1h" ago, RFC 3339, "10:41") every event that was
         observed in that time, in stream order; with `until` alone from the first one on, and no following.
 
-        Connects if need be, and then disconnects at the end, unless something else was subscribed meanwhile.
+        Connects if need be, and disconnects at the end if this Consumer was used for nothing else.
         """
         wanted = wanted_of(process, types, exclude_types, stack, True, since, until)
         start_seq = 1 if wanted.until and not wanted.since else 0
-        connected = self._connection is not None
-        subscription = self._open(wanted, new=new, start_seq=start_seq)
+        subscription = self._open(wanted, new=new, start_seq=start_seq, keep=False)
         try:
             yield from subscription.events(follow and until is None)
         finally:
             subscription.stop()
-            if not connected and all(one.feed.ended for one in self._subscriptions):
-                self._close()
+            if not sys.is_finalizing():  # then no other thread runs any more: nothing may be waited for
+                self._leave()
 
     def recent(
         self,
@@ -253,7 +272,7 @@ class Consumer:
                     return
                 if clock >= end:
                     raise vigil.timed_out(states, now, timeout_s)
-            if self._closed.wait(min(LOOK_GAP_S, max(0.0, end - clock))):
+            if self.wait(min(LOOK_GAP_S, max(0.0, end - clock))):
                 raise ObserveError("this Consumer was closed", "make a new one")
 
     @property
@@ -288,20 +307,26 @@ class Consumer:
         new: bool = False,
         durable: str | None = None,
         start_seq: int = 0,
+        keep: bool = True,
     ) -> Subscription:
         if (new or durable) and (wanted.since or start_seq):
             raise UsageError("new and durable say where to begin, and so does since", "leave one of them out")
         if durable is not None and not DURABLE_NAME.fullmatch(durable):
             raise UsageError(f"{durable!r} is no name for a durable", "take 1 to 64 of A-Z a-z 0-9 _ -")
-        feed = Feed(
-            self._connected(),
-            wanted.subjects(),
-            new=new,
-            durable=durable or "",
-            start_seq=start_seq,
-            since=wanted.since,
-        )
-        subscription = Subscription(feed, wanted, *callbacks)
-        self._subscriptions = [one for one in self._subscriptions if not one.feed.ended] + [subscription]
+        with self._lock:
+            others = [one for one in self._subscriptions if not one.feed.ended]
+            if durable and any(one.feed.durable == durable and one.wanted != wanted for one in others):
+                what = f"the durable {durable} is open under other filters"
+                raise UsageError(what, "take another name, or the same filters")
+            feed = Feed(
+                self._connected(keep),
+                wanted.subjects(),
+                new=new,
+                durable=durable or "",
+                start_seq=start_seq,
+                since=wanted.since,
+            )
+            subscription = Subscription(feed, wanted, *callbacks)
+            self._subscriptions = [*others, subscription]
         feed.open()
         return subscription

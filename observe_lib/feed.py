@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from .bridge import log, pause
+from .bridge import SLICE_S, log, pause
 from .connection import Connection
 from .errors import NatsError
 from .nats_client import BrokenError
@@ -77,7 +77,7 @@ class Feed:
         self.number = next(_numbers)
         self.ended = False
         self._connection, self._pace = connection, connection.pace
-        self._filters, self._durable = filters, durable
+        self._filters, self.durable = filters, durable
         self._items: queue.SimpleQueue[Message | Mark | str] = queue.SimpleQueue()
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._running: concurrent.futures.Future[None] | None = None
@@ -115,7 +115,10 @@ class Feed:
         """Yield what comes, until `end()`; nothing is read any more once this is closed."""
         try:
             while not self.ended:
-                item = self._items.get()
+                try:
+                    item = self._items.get(timeout=SLICE_S)
+                except queue.Empty:
+                    continue
                 if self.ended or item is Mark.END:
                     return
                 if self._items.qsize() == self._pace.batch:
@@ -136,12 +139,12 @@ class Feed:
 
     def done(self, message: Message) -> None:
         """Acknowledge the message, where that means anything."""
-        if self._durable:
+        if self.durable:
             self._connection.bridge.call(self._note_answer, message.reply, b"+ACK")
 
     def failed(self, message: Message) -> bool:
         """Have a message that was not handled come again, later each time; return whether it never will."""
-        if not self._durable:
+        if not self.durable:
             return False
         last = message.attempt > len(self._pace.retry_s)
         delay_s = 0 if last else self._pace.retry_s[message.attempt - 1]
@@ -202,7 +205,7 @@ class Feed:
         """Read until something breaks."""
         js = nc.jetstream(timeout=REQUEST_S)
         self._recognise(await ask_stream(js, "INFO"))
-        name = await (self._bind(js) if self._durable else self._make(js))
+        name = await (self._bind(js) if self.durable else self._make(js))
         inbox = nc.new_inbox()
         self._asked, self._trouble = 0, ""
         inbound = await nc.subscribe(inbox, cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0)
@@ -216,7 +219,7 @@ class Feed:
             with suppress(nats.errors.Error):
                 await inbound.unsubscribe()
                 await self._send_answer(nc)
-                if not self._durable:
+                if not self.durable:
                     await nc.publish(f"{_API}.DELETE.{STREAM}.{name}")
 
     async def _turn(self, nc: Client, name: str, inbox: str) -> None:
@@ -235,17 +238,17 @@ class Feed:
         await pause(self._wake, self._ack_wait_s / 3 if self._held else self._pace.heartbeat_s)
 
     def _has_room(self) -> bool:
-        return not self._held if self._durable else self._items.qsize() <= self._pace.batch
+        return not self._held if self.durable else self._items.qsize() <= self._pace.batch
 
     async def _ask(self, nc: Client, name: str, inbox: str) -> None:
         """Send one pull; nats-py's fetch would wait until a batch is full, and loses what comes too late."""
-        self._asked = 1 if self._durable else self._pace.batch
+        self._asked = 1 if self.durable else self._pace.batch
         pull: dict[str, Any] = {
             "batch": self._asked,
             "expires": int(self._pace.expires_s * 1e9),
             "idle_heartbeat": int(self._pace.heartbeat_s * 1e9),
         }
-        if not self._durable:
+        if not self.durable:
             pull["max_bytes"] = max(self._pace.batch_bytes, 2 * nc.max_payload)
         await nc.publish(f"{_API}.MSG.NEXT.{STREAM}.{name}", json.dumps(pull).encode(), reply=inbox)
 
@@ -262,13 +265,13 @@ class Feed:
         attempt, seq, number, pending = _parse_reply(message.reply)
         self._asked -= 1
         self._taken += 1
-        if self._durable:
+        if self.durable:
             self._held, self._held_since = message.reply, self._heard
         elif number != self._taken:
             self._trouble = "a message is missing"
             self._wake.set()
             return
-        if self._durable or seq > self._seq:
+        if self.durable or seq > self._seq:
             self._items.put(Message(message.data, message.reply, seq, attempt))
             self._seq = max(self._seq, seq)
         if pending == 0 or self._taken >= self._replay:
@@ -341,7 +344,7 @@ class Feed:
 
     async def _bind(self, js: JetStreamContext) -> str:
         """Make the durable, or take it as it is but for other filters."""
-        name, ack_wait_s = self._durable, self._pace.ack_wait_s
+        name, ack_wait_s = self.durable, self._pace.ack_wait_s
         config = reader_config(name, self._filters, start_seq=self._next_seq(), ack_wait_s=ack_wait_s)
         try:
             info = await js.consumer_info(STREAM, name)
@@ -356,12 +359,24 @@ class Feed:
             url = self._connection.url
             raise NatsError(f"the durable {name} on {url} is not one of observe's", "take another name")
         if _filters_of(found) != _filters_of(config):
+            await self._await_idle(js, info)
             both = {"filter_subject": config.filter_subject, "filter_subjects": config.filter_subjects}
             await js.add_consumer(STREAM, found.evolve(**both))
         self._ack_wait_s = found.ack_wait or ack_wait_s
         self._seq = max(self._seq, info.ack_floor.stream_seq if info.ack_floor else 0)
         self._go_live()
         return name
+
+    async def _await_idle(self, js: JetStreamContext, info: api.ConsumerInfo) -> None:
+        """See that nobody pulls from the durable; who has just ended may do so for a moment longer."""
+        tries = 1 if self._ready.done() else int(self._connection.timeout_s / 2 / RETRY_S)
+        while info.num_waiting:
+            tries -= 1
+            if tries <= 0:
+                what = f"the durable {self.durable} on {self._connection.url} is in use with other filters"
+                raise NatsError(what, "take another name, or the same filters")
+            await asyncio.sleep(RETRY_S)
+            info = await js.consumer_info(STREAM, self.durable)
 
 
 def _parse_reply(reply: str) -> tuple[int, int, int, int]:

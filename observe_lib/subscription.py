@@ -18,6 +18,8 @@ from .times import now_utc, parse_time
 Handler = Callable[[Event], object]
 #: a moment, or what `parse_when` makes one of
 When = datetime | str | None
+#: durable: of so many messages it is known how they came out; a server that dies may send them again
+OUTCOMES = 1000
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,10 @@ class Subscription:
     ) -> None:
         #: payloads that are no event; events whose handler raised; durable: events given up after four tries
         self.malformed = self.failed = self.skipped = 0
-        self.feed, self._wanted = feed, wanted
+        self.feed, self.wanted = feed, wanted
         self._handler, self._on_live, self._on_wait = handler, on_live, on_wait
         self._last: dict[tuple[object, ...], Seen] = {}
+        self._outcomes: dict[tuple[int, int], bool] = {}  # whether the handler returned
         self.thread = threading.Thread(target=self._work, name=f"observe-handler-{feed.number}", daemon=True)
 
     def stop(self) -> None:
@@ -99,7 +102,13 @@ class Subscription:
 
     def _handle(self, message: Message) -> None:
         event = self._decode(message)
-        if event is None or self._attempt(self._handler, event):
+        if event is None:
+            self.feed.done(message)
+            return
+        returned = self._attempt(self._handler, event)
+        if self.feed.durable:
+            self._note_outcome(message, returned)
+        if returned:
             self.feed.done(message)
             return
         self.failed += 1
@@ -107,11 +116,16 @@ class Subscription:
             self.skipped += 1
             log.error("skipped for good, its handler failed %d times: %s", message.attempt, event.subject)
 
+    def _note_outcome(self, message: Message, returned: bool) -> None:
+        self._outcomes[_place_of(message)] = returned
+        if len(self._outcomes) > OUTCOMES:
+            del self._outcomes[next(iter(self._outcomes))]
+
     def _attempt(self, function: Callable[..., object], *arguments: object) -> bool:
         try:
             function(*arguments)
             return True
-        except Exception as error:  # somebody else's code: whatever it raises must not end this thread
+        except BaseException as error:  # sys.exit() too: whatever it raises must not end this thread
             log.error("a handler raised %s: %s", type(error).__name__, error)
             log.debug("where it raised:", exc_info=True)
             return False
@@ -124,10 +138,15 @@ class Subscription:
             self.malformed += 1
             log.debug("not an event, at %d: %s", message.seq, error)
             return None
-        return event if self._wanted.accepts(event) and not self._had(event, message) else None
+        return event if self.wanted.accepts(event) and not self._had(event, message) else None
 
     def _had(self, event: Event, message: Message) -> bool:
-        """Whether an event of this process with this `seq` came before: the stream may hold one twice."""
+        """Whether it was handled already: its acknowledgement was lost, or the stream holds it twice.
+
+        What a handler raised over was not. The server may also forget how often it has sent a message.
+        """
+        if self._outcomes and (returned := self._outcomes.get(_place_of(message))) is not None:
+            return returned
         if message.attempt > 1:
             return False
         key = (event.stack, event.namespace, event.process, event.of_observer)
@@ -136,6 +155,11 @@ class Subscription:
             return True
         self._last[key] = (last or Seen()).after(event)
         return False
+
+
+def _place_of(message: Message) -> tuple[int, int]:
+    """Tell a message from all others, also from those of a stream that was made anew."""
+    return message.seq, hash(message.data)
 
 
 def wanted_of(
@@ -148,9 +172,9 @@ def wanted_of(
     until: When = None,
 ) -> Wanted:
     """Return what these filters let through; UsageError where one makes no sense."""
-    processes = names("process", texts_of(process))
+    processes, kinds = sorted(names("process", texts_of(process))), sorted(texts_of(types))
     span = (_moment_of("since", since), _moment_of("until", until))
-    return Wanted(tuple(processes), texts_of(types), texts_of(exclude_types), stack, companions, *span)
+    return Wanted(tuple(processes), tuple(kinds), texts_of(exclude_types), stack, companions, *span)
 
 
 def _moment_of(name: str, when: When) -> datetime | None:

@@ -143,6 +143,13 @@ def test_stop_before_start():
     Bridge().stop()
 
 
+@pytest.mark.filterwarnings("error")
+def test_another_process_is_refused(bridge):
+    bridge._pid += 1  # as after a fork
+    with pytest.raises(ObserveError, match="another process"):
+        bridge.run(give(1), 5)
+
+
 def test_a_task_that_fails_alone_is_not_shown(bridge, capfd):
     async def leave_it():
         asyncio.ensure_future(fail(ValueError("nobody waits for me")))

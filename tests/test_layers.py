@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import observe_lib
 from observe_lib.cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,6 +156,11 @@ def test_an_imported_name_means_the_same_in_every_module():
         for name in defined_names(module):
             meanings[name].add("defined here")
     assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
+
+
+def test_the_public_names_are_there():
+    assert all(getattr(observe_lib, name) for name in observe_lib.__all__)
+    assert "NatsSettings" in observe_lib.__all__
 
 
 def test_importing_the_package_imports_nothing_heavy():

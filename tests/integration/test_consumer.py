@@ -9,8 +9,10 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from nats.js import api
@@ -319,6 +321,29 @@ class TestEnding:
         threading.Timer(0.1, consumer.close).start()
         assert consumer.wait(10) is True
 
+    @pytest.mark.parametrize("step", range(1, 20))
+    def test_ctrl_c_as_it_begins_to_wait(self, step):
+        """It is raised at one step after the other of `threading`'s code: close() works all the same."""
+        consumer, left = Consumer(), iter(range(step, -1, -1))
+
+        def interrupt(frame: FrameType, *_: object) -> object:
+            if frame.f_code.co_filename == threading.__file__ and not next(left, -1):
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+
+        def wait_and_close() -> None:
+            sys.settrace(interrupt)
+            with suppress(KeyboardInterrupt, RuntimeError):  # the latter: Python's own, on its way out
+                consumer.wait(0.01)
+            sys.settrace(None)
+            consumer.close()
+
+        waiting = threading.Thread(target=wait_and_close, daemon=True)
+        waiting.start()
+        waiting.join(10)
+        assert not waiting.is_alive()
+
     def test_close_within_a_handler(self, nats_server, writer):
         consumer = Consumer(nats_server.url)
         consumer.subscribe(lambda _: consumer.close(), durable="once")
@@ -345,10 +370,73 @@ class TestEnding:
             consumer.close()
             assert time.monotonic() - began < 0.5
 
+    def test_the_end_of_a_loop_leaves_the_rest_connected(self, nats_server, writer):
+        def others(consumer: Consumer) -> list[Callable[[], object]]:
+            return [consumer.connect, consumer.states, lambda: consumer.subscribe(print), consumer.retained]
+
+        writer.put(event("a", seq=1))
+        for number in range(4):
+            consumer = Consumer(nats_server.url)
+            loop = consumer.events()
+            next(loop)
+            others(consumer)[number]()
+            loop.close()
+            assert consumer.connected
+            consumer.close()
+
+    def test_the_states_go_on_after_a_loop(self, nats_server, writer):
+        consumer = Consumer(nats_server.url)
+        writer.put(event("a", seq=1))
+        loop = consumer.events()
+        next(loop)
+        consumer.states()
+        loop.close()
+        writer.put(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
+        wait_until(lambda: "b" in [place.process for place in consumer.states().rows])
+        consumer.close()
+
+    def test_the_end_of_a_loop_ends_no_waiting(self, nats_server, writer):
+        consumer, reached = Consumer(nats_server.url), Seen()
+        writer.put(event("a", seq=1))
+        loop = consumer.events()
+        next(loop)
+        waiting = threading.Thread(target=lambda: reached(consumer.wait_for("b", "running", timeout_s=20)))
+        waiting.start()
+        wait_until(lambda: len(consumers(writer)) == 2)
+        loop.close()
+        writer.put(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
+        waiting.join(30)
+        consumer.close()
+        assert [one.place.process for one in reached[0]] == ["b"]
+
+    def test_loops_side_by_side_disconnect_once_both_have_ended(self, nats_server, writer):
+        consumer = Consumer(nats_server.url)
+        writer.put(event("a", seq=1))
+        first, second = consumer.events(), consumer.events()
+        next(first), next(second)
+        first.close()
+        assert consumer.connected
+        second.close()
+        assert not consumer.connected and not threads("observe-loop")
+
     def test_a_closed_one_says_so(self, consumer):
         consumer.close()
         with pytest.raises(ObserveError, match="closed"):
             consumer.subscribe(print)
+
+    def test_a_program_that_leaves_a_loop_open_ends_at_once(self, nats_server, writer):
+        code = f"""
+            import functools, os
+            from observe_lib import Consumer
+            from observe_lib.bridge import Bridge
+            loop = Consumer({nats_server.url!r}).events()
+            print(next(loop).process, flush=True)
+            Bridge.stop = functools.partial(os.write, 1, b"waits for a thread that runs no more")
+        """
+        writer.put(event("a", seq=1))
+        program = [sys.executable, "-c", textwrap.dedent(code)]
+        ended = subprocess.run(program, cwd=ROOT, text=True, capture_output=True, timeout=30)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "a\n", "")
 
     @pytest.mark.parametrize("blocked", ["consumer.wait()", "list(consumer.events())"])
     def test_ctrl_c(self, nats_server, writer, blocked):
@@ -511,6 +599,38 @@ class TestDurable:
                 seen.until_count(1)
             assert set(names(seen)) == {f"{process}:started"}
 
+    def test_other_filters_in_one_program_are_refused(self, writer, consumer):
+        seen = Seen()
+        first = consumer.subscribe(seen, durable="pager", process=["a", "b"])
+        for others in ({"process": "b"}, {}, {"process": ["a", "b"], "stack": "other"}):
+            with pytest.raises(UsageError, match="the durable pager is open under other filters"):
+                consumer.subscribe(print, durable="pager", **others)
+        consumer.subscribe(seen, durable="pager", process=["b", "a"])
+        writer.put(event("a", seq=1), event("b", seq=1), event("c", seq=1))
+        assert set(names(seen.until_count(2))) == {"a:started", "b:started"}
+        first.stop()
+
+    def test_other_filters_are_refused_while_another_program_reads(self, nats_server, writer, consumer):
+        seen = Seen()
+        consumer.subscribe(seen, durable="pager", process="a")
+        wait_until(lambda: consumers(writer)[0].num_waiting)
+        with Consumer(nats_server.url, timeout_s=0.4) as other:
+            with pytest.raises(NatsError, match=f"pager on {nats_server.url} is in use with other filters"):
+                other.subscribe(print, durable="pager", process="b")
+            writer.put(event("b", seq=1), event("a", seq=1))
+            assert names(seen.until_count(1)) == ["a:started"]
+            consumer.close()
+            other.subscribe(seen, durable="pager", process="b")
+            writer.put(event("b", seq=2))
+            assert seen.until_count(2)[-1].process == "b"
+
+    def test_other_filters_at_once_after_the_first_ones_end(self, writer, consumer):
+        seen = Seen()
+        for process in ("a", "b", "a"):
+            subscription = consumer.subscribe(seen, durable="pager", process=process)
+            wait_until(lambda: consumers(writer)[0].num_waiting)
+            subscription.stop()
+
     def test_one_that_is_not_ours(self, writer, consumer):
         config = api.ConsumerConfig(durable_name="pager", deliver_subject="elsewhere")
         writer.bridge.run(writer.js.add_consumer(STREAM, config))
@@ -558,7 +678,7 @@ class TestDurable:
         consumer.subscribe(restart_once, durable="pager")
         writer.put(*(event("a", seq=n) for n in range(1, 6)))
         seen.until(lambda seen: seen and seen[-1].seq == 5)
-        assert sorted({one.seq for one in seen}) == [1, 2, 3, 4, 5]
+        assert [one.seq for one in seen] == [1, 2, 3, 4, 5]
 
     def test_store_wiped(self, nats_server, writer, consumer):
         seen = Seen()
