@@ -74,7 +74,7 @@ class Lifeline:
     @property
     def is_up(self) -> bool:
         """Whether it is connected just now."""
-        return self.client is not None and bool(self.client.is_connected)
+        return self.client is not None and not self._lost and bool(self.client.is_connected)
 
     async def live(self, fatal: type[NatsError] | tuple[()] = ()) -> Client:
         """Return the connection, made now if there is none, for as long as that takes.
@@ -103,6 +103,8 @@ class Lifeline:
             why = self._cut_short.pop(flying, None)
         if why is not None:
             raise why
+        if flying.cancelled():  # nats-py does so to what waits over a connection that it closes
+            raise BrokenError
         return flying.result()
 
     def end_early(self, flying: "asyncio.Future[Any]", why: Exception) -> None:
@@ -149,7 +151,7 @@ class Lifeline:
         self._on_link(True)
 
     def _note_break(self) -> None:
-        """Leave nobody waiting over a broken connection; nats-py would mend it, but not always."""
+        """Leave nobody waiting over a broken connection, nor use it again, although nats-py may mend it."""
         if self._lost or self._closing:
             return
         self._lost = True

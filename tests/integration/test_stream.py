@@ -214,6 +214,24 @@ class TestConnect:
             bridge.run(nc.close())
         assert capfd.readouterr().err == ""
 
+    def test_what_the_library_cancels_is_broken_off(self, bridge, nats_server):
+        line = Lifeline(NatsSettings(nats_server.url), "test", 5)
+
+        async def work(nc: object) -> None:
+            raise asyncio.CancelledError  # as a future does that it cancels when it closes
+
+        with pytest.raises(BrokenError):
+            bridge.run(line.hold(work), 5)
+        bridge.run(line.close())
+
+    def test_a_connection_that_the_library_mends_is_replaced_all_the_same(self, bridge, nats_server):
+        line = Lifeline(NatsSettings(nats_server.url), "test", 5)
+        first = bridge.run(line.live())
+
+        bridge.call(line._note_break)  # it was told, and then nats-py had it mended before we looked
+        assert bridge.run(line.live(), 5) is not first and first.is_closed
+        bridge.run(line.close())
+
 
 def jwt(issuer: Any, subject: Any, kind: str, nats: dict[str, Any]) -> str:
     """Return a token as nsc makes it."""
