@@ -233,7 +233,9 @@ class Link:
                 return
         async with self._mending:
             try:
-                await self._see_to_it()
+                await self._line.hold(lambda _: self._see_to_it())
+            except BrokenError:
+                pass  # whoever asked for it tries again
             except (NatsError, *_PASSING) as error:
                 self._trouble(REQUESTS, _words(error))
 
