@@ -16,7 +16,7 @@ from nats.js import JetStreamContext, api
 from observe_lib.bridge import Bridge
 from observe_lib.config import NatsSettings
 from observe_lib.errors import NatsError
-from observe_lib.nats_client import BrokenError, Lifeline, connect
+from observe_lib.nats_client import BrokenError, Lifeline, close_broken, connect
 from observe_lib.stream import (
     BUCKET,
     STREAM,
@@ -223,6 +223,14 @@ class TestConnect:
         with pytest.raises(BrokenError):
             bridge.run(line.hold(work), 5)
         bridge.run(line.close())
+
+    @pytest.mark.parametrize("error", [asyncio.CancelledError(), OSError(), AttributeError()], ids=repr)
+    def test_closing_what_is_broken_raises_nothing(self, bridge, error):
+        class Broken:
+            async def close(self) -> None:
+                raise error
+
+        bridge.run(close_broken(Broken()), 5)
 
     def test_a_connection_that_the_library_mends_is_replaced_all_the_same(self, bridge, nats_server):
         line = Lifeline(NatsSettings(nats_server.url), "test", 5)
