@@ -140,13 +140,20 @@ def as_new(messages: list[Any]) -> list[tuple[str, bytes, dict[str, str]]]:
     return [(m.subject, m.data, {Header.MSG_ID.value: f"bare-{i}"}) for i, m in enumerate(messages)]
 
 
-def storm(count: int) -> list[list[Any]]:
-    """All processes end at once: how fast are their events and records stored?"""
+@contextmanager
+def stage(count: int) -> Iterator[tuple[RealNats, str, Callable[[str], int]]]:
+    """An empty server, the port of a stand-in with so many processes, and how to tell it something."""
     with (
         tempfile.TemporaryDirectory() as store,
         RealNats(Path(store)) as server,
         stand_in(count) as (port, tell),
     ):
+        yield server, port, tell
+
+
+def storm(count: int) -> list[list[Any]]:
+    """All processes end at once: how fast are their events and records stored?"""
+    with stage(count) as (server, port, tell):
         with adapter(port, server.url, "--poll-interval", "500ms"):
             asyncio.run(stream_of(server.url, "core.process.default.*.started", count))
             tell("end")
@@ -167,11 +174,7 @@ def storm(count: int) -> list[list[Any]]:
 
 def recovery(count: int, away_s: float) -> list[list[Any]]:
     """NATS is away while `count` processes end: how long until two events of each are stored?"""
-    with (
-        tempfile.TemporaryDirectory() as store,
-        RealNats(Path(store)) as server,
-        stand_in(count) as (port, tell),
-    ):
+    with stage(count) as (server, port, tell):
         with adapter(port, server.url, "--poll-interval", "500ms"):
             asyncio.run(stream_of(server.url, "core.process.default.*.started", count))
             server.kill()
@@ -219,11 +222,7 @@ print(time.process_time(), flush=True)
 def quiet_poll(count: int, polls: int) -> list[list[Any]]:
     """Nothing happens: what does a poll cost, beside GET and json.loads?"""
     gap_s = 0.1 if count < 1000 else 0.3
-    with (
-        tempfile.TemporaryDirectory() as store,
-        RealNats(Path(store)) as server,
-        stand_in(count) as (port, tell),
-    ):
+    with stage(count) as (server, port, tell):
         with adapter(port, server.url, "--poll-interval", f"{gap_s}s") as child:
             asyncio.run(stream_of(server.url, "core.process.default.*.started", count))
             time.sleep(1.0)  # what is left of the start does not count
