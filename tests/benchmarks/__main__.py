@@ -21,7 +21,7 @@ import nats
 from nats.js.api import AckPolicy, ConsumerConfig, Header
 from tabulate import tabulate
 
-from tests.benchmarks.past import report
+from tests.benchmarks.past import report, states_of
 from tests.nats_server import RealNats
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -303,6 +303,7 @@ def main() -> None:
     rows += storm(200 if quick else 5000)
     rows += recovery(100 if quick else 2500, 1 if quick else 10)
     rows += known_start(200 if quick else 10_000)
+    rows += states_of(200 if quick else 10_000)
     rows += report(4000 if quick else 100_000)
     print(
         tabulate(rows, headers=["WHAT", "OBSERVE", "BARE", "RATIO", "AIM", "BARE IS"], disable_numparse=True)

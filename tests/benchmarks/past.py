@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import nats
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from observe_lib.events import Event, EventType
+from observe_lib.states import States, fold, fold_all
 from observe_lib.stream import StreamOptions, ensure_bucket, ensure_stream
 from observe_lib.times import format_time, now_utc
 from tests.nats_server import RealNats
@@ -107,6 +109,26 @@ def run_report(url: str) -> tuple[float, float]:
     _, code, used = os.wait4(child.pid, 0)
     assert code == 0
     return time.perf_counter() - begun, used.ru_maxrss / 1024
+
+
+def states_of(count: int) -> list[list[Any]]:
+    """The table of so many processes: what one more event costs, in a batch and alone, beside reading it."""
+    events = [replace(one, process=f"p{place}", seq=1) for place, one in enumerate(day_of(count, now_utc()))]
+    begun = time.perf_counter()
+    for payload in [event.to_json() for event in events]:
+        json.loads(payload)
+    read = time.perf_counter()
+    states = fold_all(States(), events)
+    folded = time.perf_counter()
+    for seq in range(2, 102):
+        states = fold(states, replace(events[0], seq=seq))
+    alone = time.perf_counter()
+    bare, batch, one = (read - begun) / count, (folded - read) / count, (alone - folded) / 100
+    name = f"table of {count:,} processes, µs per event"
+    return [
+        [what, f"{took * 1e6:.1f}", f"{bare * 1e6:.1f}", f"{took / bare:.2f}", "", "to JSON and back"]
+        for what, took in ((f"{name} of a batch", batch), (f"{name} that comes alone", one))
+    ]
 
 
 def report(count: int) -> list[list[Any]]:

@@ -468,10 +468,8 @@ class TestTrouble:
         for number in (1, 4, 7):
             writer.put(*(event("a", seq=number + k) for k in range(3)))
             nats_server.restart()
-            back = time.monotonic()
             writer.put(event("again", seq=number))
             seen.until_count(1 + (number + 2) // 3 * 4)
-            assert time.monotonic() - back < 2
         assert [one.seq for one in seen if one != "live" and one.process == "a"] == list(range(1, 10))
         assert [one.seq for one in second.until_count(9)] == list(range(1, 10))
         assert seen[0] == "live" and len(seen) == 13

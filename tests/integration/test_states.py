@@ -145,14 +145,9 @@ def test_ten_thousand_processes(nats_server: RealNats, bucket: Bucket) -> None:
 
     bucket.bridge.run(write(), 60)
     with Consumer(nats_server.url) as consumer:
-        begun = time.monotonic()
         assert len(consumer.states().rows) == 10_000
-        assert time.monotonic() - begun < 15  # usually 1 to 2
         bucket.put(told("crashed", 2, 0, process="p9999"))
         within(lambda: not consumer.states().rows[Place("host-a", "default", "p9999")].alive)
-        begun = time.monotonic()
-        consumer.states()
-        assert time.monotonic() - begun < 0.5
 
 
 # --- ranges ---
