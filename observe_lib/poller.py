@@ -37,6 +37,8 @@ QUIET_S = 60.0
 KEPT_STATES = 100_000
 #: so many runs' last words are kept for replies that cannot be compared yet
 KEPT_WORDS = 10_000
+#: a process's fingerprint (None: nobody can read it), its key, and what was last read of it
+ReadState = tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]
 
 
 class Outbox(Protocol):
@@ -84,7 +86,7 @@ class Poller:
         self._known: dict[Key, Known] | None = None
         self._first_look = self._forgetful = False
         self._kept: list[tuple[Mapping[Key, ProcessState], datetime, datetime]] = []
-        self._cache: dict[str, tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]] = {}
+        self._cache: dict[str, ReadState] = {}
         self._unsettled: set[Key] = set()
         self._words: Words = {}
         self._spoken = threading.Condition()
@@ -178,18 +180,9 @@ class Poller:
         """Return the states by key; one that did not change is the very object it was before."""
         before, self._cache = self._cache, {}
         for raw in reply.states:
-            name = str(raw.get("name", ""))
-            mark: tuple[Any, ...] | None = fingerprint(raw)
-            known_mark, key, state = before.get(name, ((), None, None))
-            if known_mark != mark:
-                try:
-                    state = ProcessState.from_raw(raw)
-                    key = Key(state.namespace, state.name)
-                except ValueError as error:  # one that nobody can read stays as it was
-                    mark = None
-                    if known_mark is not None:
-                        log.warning("a process in the reply cannot be read: %s", error)
-            self._cache[name] = mark, key, state
+            name, mark = str(raw.get("name", "")), fingerprint(raw)
+            seen = before.get(name)
+            self._cache[name] = seen if seen and seen[0] == mark else _read_anew(raw, mark, seen)
         return {key: state for _, key, state in self._cache.values() if key and state}
 
     def _recall(self) -> bool:
@@ -331,6 +324,18 @@ class Poller:
     def _tell_source(self, change: Change | None) -> None:
         if change is not None and self._outbox.offer([change]):
             self._source = change.events[0].type
+
+
+def _read_anew(raw: Mapping[str, Any], mark: tuple[Any, ...], before: ReadState | None) -> ReadState:
+    """Read a state that changed; one that nobody can read stays as it was, and that is said once."""
+    try:
+        state = ProcessState.from_raw(raw)
+        return mark, Key(state.namespace, state.name), state
+    except ValueError as error:
+        _, key, state_before = before or (None, None, None)
+        if before is None or before[0] is not None:
+            log.warning("a process in the reply cannot be read: %s", error)
+        return None, key, state_before
 
 
 def _still_lives(found: Known, state: ProcessState | None) -> bool:
