@@ -1,5 +1,6 @@
 """Fixtures that more than one test module uses."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes long, runs only with --long")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with `&`: what we start inherits that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -456,7 +456,10 @@ class TestEnding:
             assert program.stdout and program.stdout.readline() == "a\n"
             time.sleep(0.1)  # whether it blocks by now or a little later: it has to end
             program.send_signal(signal.SIGINT)
-            assert program.communicate(timeout=5)[0] == "interrupted\n"
+            try:
+                assert program.communicate(timeout=15)[0] == "interrupted\n"
+            finally:
+                program.kill()
             assert program.returncode == 0
 
 
