@@ -137,8 +137,8 @@ function spansOf(points, from, to) {
 }
 function drawLine(it, cell = it.cells[6], pixels = 180) {
   const hours = Number(view.range), to = now() / 1000, from = to - hours * 3600;
-  const spans = spansOf(it.points, from, to), label = lineLabel(spans, hours);
-  const paths = linePaths(spans, blindOf(it.row.stack, from, to), from, to, 2500 / pixels);
+  const spans = spansOf(it.points, from, to), blind = blindOf(it.row.stack, from, to);
+  const paths = linePaths(spans, blind, from, to, 2500 / pixels), label = lineLabel(spans, blind, hours);
   const node = cell.querySelector("svg") || cell.appendChild(emptyLine());
   for (const path of node.children) mark(path, "d", paths[path.getAttribute("class")]);
   mark(node, "aria-label", label);
@@ -176,11 +176,13 @@ function emptyLine() {
   node.append(...["up", "unhealthy", "down", "blind", "outage"].map(name => svg("path", {class: name})));
   return node;
 }
-function lineLabel(spans, hours) {
+function lineLabel(spans, blind, hours) {
   let up = 0, known = 0, outages = 0;
   for (const [start, end, shade] of spans) {
-    known += end - start;
-    up += shade < 2 ? end - start : 0;
+    const unseen = blind.map(([from, to]) => Math.max(0, Math.min(to, end) - Math.max(from, start)));
+    const seen = unseen.reduce((left, one) => left - one, end - start);
+    known += seen;
+    up += shade < 2 ? seen : 0;
     outages += shade === 3;
   }
   return (known ? Math.floor(1000 * up / known) / 10 + "% up" : "nothing known")

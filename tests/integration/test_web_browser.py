@@ -250,6 +250,19 @@ def test_a_timeline_shows_trouble_but_none_that_nobody_saw(browser, spans, blind
     assert {name: path for name, path in found.items() if path} == expected
 
 
+@pytest.mark.parametrize(
+    ("spans", "blind", "expected"),
+    [
+        ([[0, 300, 0], [300, 400, 3]], [], "75% up in the last hour, 1 outage"),
+        ([[0, 300, 0], [300, 400, 3]], [[100, 300]], "50% up in the last hour, 1 outage"),
+        ([[0, 300, 0], [300, 400, 3]], [[200, 450], [500, 600]], "100% up in the last hour, 1 outage"),
+        ([[100, 200, 0]], [[0, 500]], "nothing known in the last hour"),
+    ],
+)
+def test_what_nobody_saw_is_neither_up_nor_down(browser, spans, blind, expected):
+    assert browser.js(f"lineLabel({spans}, {blind}, 1)") == expected
+
+
 def test_a_token_in_the_address_lets_the_page_in(browser, lab):
     (lab.directory / "token").write_text("a-token-that-nobody-guesses")
     port = free_port()
