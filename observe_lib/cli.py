@@ -13,11 +13,11 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import NamedTuple, NoReturn
 
-from .adapter_flags import adapter_options, add_adapter_flags
-from .config import VERSION, is_container_id, whole_number
+from .commands.adapter import adapter_options, add_adapter_flags
 from .errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ObserveError, UsageError
-from .output import mute, note_line, print_note, style_of
+from .settings import VERSION, is_container_id, whole_number
 from .signals import stopped_by_signals
+from .text.output import mute, note_line, print_note, style_of
 from .times import now_utc
 
 PROGRAM = "python observe.py"
@@ -167,47 +167,47 @@ def load_verb(name: str) -> tuple[AddFlags, RunVerb]:
         case "demo":
             return _add_demo_flags, _run_demo
         case "watch":
-            from .watch import add_watch_flags, run_watch
+            from .commands.watch import add_watch_flags, run_watch
 
             return add_watch_flags, run_watch
         case "ps":
-            from .ps import add_ps_flags, run_ps
+            from .commands.ps import add_ps_flags, run_ps
 
             return add_ps_flags, run_ps
         case "wait":
-            from .wait import add_wait_flags, run_wait
+            from .commands.wait import add_wait_flags, run_wait
 
             return add_wait_flags, run_wait
         case "show":
-            from .show import add_show_flags, run_show
+            from .commands.show import add_show_flags, run_show
 
             return add_show_flags, run_show
         case "report":
-            from .report import add_report_flags, run_report
+            from .report.command import add_report_flags, run_report
 
             return add_report_flags, run_report
         case "top":
-            from .top import add_top_flags
+            from .top.command import add_top_flags
 
             return add_top_flags, _run_top
         case "forget":
-            from .forget import add_forget_flags, run_forget
+            from .commands.forget import add_forget_flags, run_forget
 
             return add_forget_flags, run_forget
         case "web":
-            from .web import add_web_flags, run_web
+            from .web.command import add_web_flags, run_web
 
             return add_web_flags, run_web
         case "doctor":
-            from .doctor import add_doctor_flags, run_doctor
+            from .doctor.command import add_doctor_flags, run_doctor
 
             return add_doctor_flags, run_doctor
         case "vendor":
-            from .vendor import add_vendor_flags, run_vendor
+            from .vendor.command import add_vendor_flags, run_vendor
 
             return add_vendor_flags, run_vendor
         case "service":
-            from .service import add_service_flags, run_service
+            from .commands.service import add_service_flags, run_service
 
             return add_service_flags, run_service
     raise _unknown_verb(name)
@@ -312,7 +312,7 @@ def _set_up_logging(args: argparse.Namespace) -> None:
 def _run_adapter(args: argparse.Namespace) -> int:
     hostname = socket.gethostname()
     options = adapter_options(args, hostname, now_utc())
-    from .adapter import run_adapter
+    from .adapter.adapter import run_adapter
 
     say = mute if args.quiet else _say
     if options.stack == hostname and is_container_id(hostname):
@@ -327,7 +327,7 @@ def _add_demo_flags(parser: argparse.ArgumentParser) -> None:
 
 def _run_demo(args: argparse.Namespace) -> int:
     seconds = None if args.seconds is None else whole_number("--seconds", args.seconds, 1, 86400)
-    from .demo import run_demo
+    from .demo.command import run_demo
 
     style = style_of({"output": None, "utc": False, "color": "auto"}, sys.stdout, os.environ)
     with stopped_by_signals() as stop:
@@ -335,7 +335,7 @@ def _run_demo(args: argparse.Namespace) -> int:
 
 
 def _run_top(args: argparse.Namespace) -> int:
-    from .top import run_top
+    from .top.command import run_top
 
     with stopped_by_signals("SIGTERM", "SIGHUP", "SIGQUIT") as stop:  # Ctrl-C interrupts at once
         return run_top(args, stop)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from observe_lib.adapter.observer import source_silent
+from observe_lib.compose.client import ProcessState
+from observe_lib.detect.changes import detect
 from observe_lib.events import Event, Key
-from observe_lib.observer import source_silent
-from observe_lib.process_compose import ProcessState
-from observe_lib.transitions import detect
 
 T0 = datetime(2025, 10, 16, 16, 24, 5, tzinfo=timezone.utc)
 TAIL = ["listening on :8080", "bind: address already in use"]

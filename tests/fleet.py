@@ -9,8 +9,8 @@ from typing import Any
 
 import nats
 
+from observe_lib.broker.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
 from observe_lib.events import OBSERVE, Event, dump_json, encode_token, observer_subject
-from observe_lib.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
 from observe_lib.times import format_time, now_utc
 
 #: names as people give them: plain, long, wide, hostile

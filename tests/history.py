@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from observe_lib.compose.client import ProcessState
 from observe_lib.events import Key
-from observe_lib.process_compose import ProcessState
 from tests.replay import at
 
 T0 = 1_800_000_000.0

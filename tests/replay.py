@@ -14,11 +14,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from observe_lib.adapter.poller import WORDS_WITHIN_S
+from observe_lib.compose.client import ProcessState
+from observe_lib.detect.changes import Change, detect, overlay, settle
+from observe_lib.detect.runs import Known, Words, hear, lives, words_for, words_left
 from observe_lib.events import Event, Key
-from observe_lib.poller import WORDS_WITHIN_S
-from observe_lib.process_compose import ProcessState
-from observe_lib.runs import Known, Words, hear, lives, words_for, words_left
-from observe_lib.transitions import Change, detect, overlay, settle
 
 #: a recorded reply may be this much older than the moment it stands for
 RECORDED_EVERY_S = 0.06

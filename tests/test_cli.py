@@ -10,8 +10,8 @@ import pytest
 
 import observe_lib
 from observe_lib import cli
-from observe_lib.config import VERSION
 from observe_lib.errors import NatsError
+from observe_lib.settings import VERSION
 from tests.forms import CLI_MODULE, SCRIPT, SINGLE_FILE
 
 
@@ -197,7 +197,7 @@ def test_output_fits_any_encoding():
 
 def adapter_with(monkeypatch, run):
     """Have the verb adapter do something else with the options that it was given."""
-    monkeypatch.setattr("observe_lib.adapter.run_adapter", run)
+    monkeypatch.setattr("observe_lib.adapter.adapter.run_adapter", run)
 
 
 def test_adapter_gets_its_options(monkeypatch):
@@ -256,7 +256,7 @@ def test_a_second_ctrl_c_interrupts(monkeypatch):
 
 def test_log_records_are_lines_like_the_others(capsys):
     cli._set_up_logging(types.SimpleNamespace(verbose=False, quiet=False))
-    logging.getLogger("observe_lib.consumer").warning("wiped\x1b[2J %s", "twice")
+    logging.getLogger("observe_lib.reader.consumer").warning("wiped\x1b[2J %s", "twice")
     logging.getLogger("nats.aio.client").error("encountered error")
-    logging.getLogger("observe_lib.consumer").info("more")
+    logging.getLogger("observe_lib.reader.consumer").info("more")
     assert capsys.readouterr().err[8:] == " test_cli          wiped\\x1b[2J twice\n"

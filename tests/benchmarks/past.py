@@ -17,9 +17,9 @@ from typing import Any
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from observe_lib.broker.stream import StreamOptions, ensure_bucket, ensure_stream
 from observe_lib.events import Event, EventType
-from observe_lib.states import States, fold, fold_all
-from observe_lib.stream import StreamOptions, ensure_bucket, ensure_stream
+from observe_lib.reader.states import States, fold, fold_all
 from observe_lib.times import format_time, now_utc
 from tests.nats_server import RealNats
 

@@ -22,10 +22,10 @@ import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
-from observe_lib.adapter import AdapterOptions, run_adapter
-from observe_lib.config import ComposeSettings, NatsSettings
+from observe_lib.adapter.adapter import AdapterOptions, run_adapter
+from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions
 from observe_lib.errors import ObserveError
-from observe_lib.stream import BUCKET, STREAM, StreamOptions
+from observe_lib.settings import ComposeSettings, NatsSettings
 from tests.integration.storm import Storm
 from tests.nats_server import RealNats
 

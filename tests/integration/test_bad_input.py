@@ -530,7 +530,7 @@ class Life:
             ]
         command = [str(SCRIPT)]
         if self.world.patch:
-            module = CLI_MODULE if SINGLE_FILE else "observe_lib.adapter"
+            module = CLI_MODULE if SINGLE_FILE else "observe_lib.adapter.adapter"
             code = f"import functools, sys, {CLI_MODULE} as cli, {module} as adapter; "
             command = [
                 "-c",

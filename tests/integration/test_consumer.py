@@ -18,12 +18,12 @@ import pytest
 from nats.js import api
 
 from observe_lib import Consumer, Event, EventType, NatsError, ObserveError, UsageError
-from observe_lib.bridge import Bridge
-from observe_lib.config import NatsSettings
-from observe_lib.connection import Pace
+from observe_lib.broker.client import connect
+from observe_lib.broker.connection import Pace
+from observe_lib.broker.loop import Bridge
+from observe_lib.broker.stream import STREAM, StreamOptions, ensure_stream
 from observe_lib.events import observer_subject
-from observe_lib.nats_client import connect
-from observe_lib.stream import STREAM, StreamOptions, ensure_stream
+from observe_lib.settings import NatsSettings
 from tests.nats_server import RealNats, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -428,7 +428,7 @@ class TestEnding:
         code = f"""
             import functools, os
             from observe_lib import Consumer
-            from observe_lib.bridge import Bridge
+            from observe_lib.broker.loop import Bridge
             loop = Consumer({nats_server.url!r}).events()
             print(next(loop).process, flush=True)
             Bridge.stop = functools.partial(os.write, 1, b"waits for a thread that runs no more")
@@ -697,7 +697,7 @@ class TestDurable:
         code = f"""
             import sys, time
             from observe_lib import Consumer
-            from observe_lib.connection import Pace
+            from observe_lib.broker.connection import Pace
             log = open({str(tmp_path / "log")!r}, "a", buffering=1)
             def handle(event):
                 log.write(f"{{event.seq}}\\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from observe_lib.nats_server import greeting
+from observe_lib.broker.embedded import greeting
 from tests.nats_server import RealNats, free_port
 from tests.stand_in import StandIn, make_state
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: observe.py, but that the default NATS is at a free port
 OBSERVE = """\
 import sys
-from observe_lib import config
+from observe_lib import settings as config
 config.DEFAULT_NATS_URL = sys.argv.pop(1)
 from observe_lib.cli import main
 sys.exit(main())

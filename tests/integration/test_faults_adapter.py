@@ -6,12 +6,12 @@ from random import Random
 
 import pytest
 
-from observe_lib.config import NatsSettings
-from observe_lib.poller import Poller
-from observe_lib.process_compose import ComposeClient
-from observe_lib.publisher import Publisher
-from observe_lib.stream import StreamOptions
-from observe_lib.tails import Tails
+from observe_lib.adapter.poller import Poller
+from observe_lib.adapter.publisher import Publisher
+from observe_lib.broker.stream import StreamOptions
+from observe_lib.compose.client import ComposeClient
+from observe_lib.compose.logs import Tails
+from observe_lib.settings import NatsSettings
 from observe_lib.times import now_utc
 from tests.integration.faults import (
     ALL,
@@ -186,7 +186,7 @@ def test_told_to_go_in_an_outage(nats_server, tmp_path, back):
 
 def test_the_second_one_is_refused(nats_server, storm, tmp_path, monkeypatch):
     """As soon as the first one gives a sign of life, which it does more often here than every 10 s."""
-    monkeypatch.setattr("observe_lib.publisher.HEARTBEAT_S", 2.0)
+    monkeypatch.setattr("observe_lib.adapter.publisher.HEARTBEAT_S", 2.0)
     with InProcess(storm, nats_server.url) as first:
         first.ready()
         storm.blow()

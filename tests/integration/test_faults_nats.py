@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError
 
-from observe_lib.config import NatsSettings
+from observe_lib.settings import NatsSettings
 from tests.integration.faults import (
     ALL,
     ALL_BUT,
@@ -263,9 +263,9 @@ def test_disk_full(storm, tmp_path):
     ],
 )
 def test_denied_and_later_granted(configured, storm, monkeypatch, denied, grant):
-    monkeypatch.setattr("observe_lib.link.DENIED_AFTER_S", 3.0)
-    monkeypatch.setattr("observe_lib.publisher.DENIED_AFTER_S", 3.0)
-    monkeypatch.setattr("observe_lib.publisher.IN_FLIGHT", 1)
+    monkeypatch.setattr("observe_lib.broker.link.DENIED_AFTER_S", 3.0)
+    monkeypatch.setattr("observe_lib.adapter.publisher.DENIED_AFTER_S", 3.0)
+    monkeypatch.setattr("observe_lib.adapter.publisher.IN_FLIGHT", 1)
     config, server = configured
     config.write(ALL_BUT % denied)
     server.start()

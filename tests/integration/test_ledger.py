@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from observe_lib.bridge import Bridge
-from observe_lib.config import NatsSettings
-from observe_lib.ledger import LEASE_KEY, Ledger
-from observe_lib.link import Link, WrongLastError
-from observe_lib.stream import StreamOptions, ensure_bucket
+from observe_lib.adapter.ledger import LEASE_KEY, Ledger
+from observe_lib.broker.link import Link, WrongLastError
+from observe_lib.broker.loop import Bridge
+from observe_lib.broker.stream import StreamOptions, ensure_bucket
+from observe_lib.settings import NatsSettings
 from tests.nats_server import RealNats
 
 

@@ -18,8 +18,8 @@ import nats.errors
 import pytest
 
 from observe_lib import Consumer
-from observe_lib.config import NatsSettings
-from observe_lib.stream import BUCKET, STREAM
+from observe_lib.broker.stream import BUCKET, STREAM
+from observe_lib.settings import NatsSettings
 from tests.documents import file_in_docs
 from tests.forms import SCRIPT
 from tests.integration.faults import QUICKLY, Adapter, Storm, agree, faults_of, read_back, wait_until

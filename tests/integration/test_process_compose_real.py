@@ -5,8 +5,8 @@ from datetime import datetime, timezone
 
 import pytest
 
+from observe_lib.compose.client import ComposeClient, ProcessState, fingerprint, other_answers
 from observe_lib.errors import ComposeError
-from observe_lib.process_compose import ComposeClient, ProcessState, fingerprint, other_answers
 from tests.real_compose import MISSING, RealCompose
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)

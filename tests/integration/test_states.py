@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from observe_lib import Consumer, Event, NatsError, UsageError
+from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions, ensure_bucket
 from observe_lib.events import dump_json, encode_token
-from observe_lib.states import Place
-from observe_lib.stream import BUCKET, STREAM, StreamOptions, ensure_bucket
+from observe_lib.reader.states import Place
+from observe_lib.reader.wait import TimedOutError
 from observe_lib.times import format_time, now_utc
-from observe_lib.vigil import TimedOutError
 from tests.integration.test_consumer import Writer
 from tests.nats_server import RealNats
+from tests.reader.test_states import known_of, record_of
 from tests.running import run_observe
-from tests.test_states import known_of, record_of
 
 WEB = Place("host-a", "default", "web")
 

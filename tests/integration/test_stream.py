@@ -13,11 +13,9 @@ import nkeys
 import pytest
 from nats.js import JetStreamContext, api
 
-from observe_lib.bridge import Bridge
-from observe_lib.config import NatsSettings
-from observe_lib.errors import NatsError
-from observe_lib.nats_client import BrokenError, Lifeline, close_broken, connect
-from observe_lib.stream import (
+from observe_lib.broker.client import BrokenError, Lifeline, close_broken, connect
+from observe_lib.broker.loop import Bridge
+from observe_lib.broker.stream import (
     BUCKET,
     STREAM,
     EnsuredStream,
@@ -26,6 +24,8 @@ from observe_lib.stream import (
     ensure_stream,
     reader_config,
 )
+from observe_lib.errors import NatsError
+from observe_lib.settings import NatsSettings
 from tests.nats_server import RealNats, free_port
 
 

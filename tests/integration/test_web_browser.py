@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from observe_lib.stand_in import StandInCompose
+from observe_lib.demo.stand_in import StandInCompose
 from tests.browser import NO_BROWSER, Browser
 from tests.nats_server import RealNats, free_port
 from tests.real_compose import BINARY, RealCompose

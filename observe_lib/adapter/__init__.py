@@ -1,0 +1,1 @@
+"""Watches process-compose and publishes what happened."""

@@ -1,0 +1,1 @@
+"""NATS: loop thread, connection, names and settings of stream and bucket, lease, embedded server."""

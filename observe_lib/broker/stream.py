@@ -1,0 +1,246 @@
+"""JetStream as observe uses it: stream and bucket, their limits, how to ensure them, how they are read.
+Coroutines for the loop thread only; never deletes a stream or a bucket, never prints.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.errors import (
+    APIError,
+    BadBucketError,
+    BucketNotFoundError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
+
+from ..errors import NatsError
+from ..settings import DEFAULT_NATS_URL
+from ..times import UTC
+
+STREAM = "PROCESS_EVENTS"
+BUCKET = "PROCESS_STATES"
+SUBJECTS = ["core.process.>"]
+#: how long an event is kept, where no flag and no stream says otherwise
+MAX_AGE_S = 86400.0
+#: how long the server remembers message ids; never longer than an event is kept
+DUPLICATE_WINDOW_S = 3600.0
+#: more filters than this become one wider one
+MAX_FILTERS = 100
+#: the server drops a reader's consumer when nothing was read for so long
+FORGET_READER_S = 300.0
+#: how many messages one request for what is stored asks for, and how long it may take
+PAGE = 500
+PAGE_S = 5.0
+
+_BUILT_IN = "leave --nats-url out to use the built-in server"
+_SEE_STREAMS = f"nats stream info {STREAM} shows what there is"
+#: what to do about what JetStream answers, by its error code: no room for the account, subjects overlap
+_HINTS_OF_API = {
+    **dict.fromkeys((10002, 10026, 10027), "give this account more room: nats account info shows its limits"),
+    10065: f"another stream takes some of {SUBJECTS[0]}: nats stream ls, and narrow or remove that one",
+}
+_NO_JETSTREAM = {10039, 10076}
+_NAME_TAKEN = 10058
+
+
+class NatsRefusedError(NatsError):
+    """NATS can be reached, and says no, or it cannot even be asked: trying again mends nothing."""
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What flags ask for; None: as it is, or the default where there is nothing yet."""
+
+    max_age_s: float | None = None
+    duplicate_window_s: float | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True)
+class EnsuredStream:
+    """The stream as it is now, and what was done to it."""
+
+    created: bool
+    changed: bool
+    max_age_s: float
+    duplicate_window_s: float
+    storage: str
+
+
+async def ensure_stream(js: JetStreamContext, options: StreamOptions) -> EnsuredStream:
+    """See that PROCESS_EVENTS is there, changing only what the options name.
+
+    NatsError when the server refuses; `nats.errors.TimeoutError` and broken connections pass through.
+    """
+    created = changed = False
+    try:
+        try:
+            info = await ask_stream(js, "INFO")
+        except NotFoundError:
+            info, created = await _create_stream(js, options), True
+        wanted = _changes(info["config"], options)
+        if wanted and not created:
+            info, changed = await ask_stream(js, "UPDATE", {**info["config"], **wanted}), True
+    except APIError as error:
+        raise refused(server_address(js), error, f"refuses the stream {STREAM}") from error
+    config = info["config"]
+    if not any(_covers(subject, SUBJECTS[0]) for subject in config.get("subjects") or ()):
+        hint = f"nats stream edit {STREAM} --subjects {SUBJECTS[0]}"
+        raise NatsRefusedError(f"there is a stream {STREAM}, but it does not take {SUBJECTS[0]}", hint)
+    window_s = config["duplicate_window"] / 1e9
+    return EnsuredStream(created, changed, config["max_age"] / 1e9, window_s, config["storage"])
+
+
+async def _create_stream(js: JetStreamContext, options: StreamOptions) -> dict[str, Any]:
+    max_age_s = MAX_AGE_S if options.max_age_s is None else options.max_age_s
+    window_s = options.duplicate_window_s or min(DUPLICATE_WINDOW_S, max_age_s or DUPLICATE_WINDOW_S)
+    config = api.StreamConfig(
+        name=STREAM,
+        subjects=SUBJECTS,
+        storage=api.StorageType.FILE,
+        retention=api.RetentionPolicy.LIMITS,
+        max_age=max_age_s,
+        duplicate_window=window_s,
+        num_replicas=options.replicas or 1,
+    )
+    try:
+        return await ask_stream(js, "CREATE", config.as_dict())
+    except APIError as error:
+        if error.err_code != _NAME_TAKEN:  # else somebody else was faster: use it as it is
+            raise
+        return await ask_stream(js, "INFO")
+
+
+def _changes(config: dict[str, Any], options: StreamOptions) -> dict[str, Any]:
+    """Return the settings that differ from what was asked for, as the server writes them."""
+    wanted: dict[str, Any] = {}
+    if options.max_age_s is not None:
+        wanted["max_age"] = int(options.max_age_s * 1e9)
+    if options.duplicate_window_s is not None:
+        wanted["duplicate_window"] = int(options.duplicate_window_s * 1e9)
+    elif 0 < wanted.get("max_age", 0) < config["duplicate_window"]:
+        wanted["duplicate_window"] = wanted["max_age"]  # the server takes no longer one
+    if options.replicas is not None:
+        wanted["num_replicas"] = options.replicas
+    return {name: value for name, value in wanted.items() if config.get(name) != value}
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Whether every subject of `narrow` (which ends in `>`) is one of `wide`."""
+    head, _, end = wide.rpartition(".")
+    return (end or wide) == ">" and f"{narrow}.".startswith(f"{head}." if head else "")
+
+
+async def ask_stream(
+    js: JetStreamContext, verb: str, config: dict[str, Any] | None = None, stream: str = STREAM
+) -> dict[str, Any]:
+    """Return the JSON of the server's answer; nats-py drops what it does not know of it.
+
+    Raises `APIError` (no stream: `NotFoundError`) and `nats.errors.TimeoutError`.
+    """
+    body = b"" if config is None else json.dumps(config).encode()
+    return await js._api_request(f"{js._prefix}.STREAM.{verb}.{stream}", body, timeout=js._timeout)
+
+
+async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> bool:
+    """See that PROCESS_STATES is there; return whether it was made now. Errors as `ensure_stream`."""
+    config = api.KeyValueConfig(
+        BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas or 1
+    )
+    try:
+        try:
+            await js.key_value(BUCKET)
+            return False
+        except BucketNotFoundError:
+            await js.create_key_value(config)
+            return True
+    except BadBucketError as error:
+        hint = f"nats stream rm KV_{BUCKET}"
+        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint) from error
+    except APIError as error:
+        if error.err_code == _NAME_TAKEN:  # somebody else was faster
+            return False
+        raise refused(server_address(js), error, f"refuses the bucket {BUCKET}") from error
+
+
+def refused(where: str, error: APIError, what: str) -> NatsError:
+    """Return the two lines for what JetStream's API answered; `what` follows the server's address."""
+    none = isinstance(error, ServiceUnavailableError) and error.err_code is None
+    if none or error.err_code in _NO_JETSTREAM:
+        other = "name another one (--nats-url)" if where == DEFAULT_NATS_URL else _BUILT_IN
+        return NatsRefusedError(f"{where} has no JetStream", f"start it with -js, or {other}")
+    kind = NatsRefusedError if (error.code or 0) // 100 == 4 else NatsError  # 500, 503: not now
+    return kind(f"{where} {what}: {error.description}", _HINTS_OF_API.get(error.err_code or 0, _SEE_STREAMS))
+
+
+def server_address(js: JetStreamContext) -> str:
+    """Return the address of the server that one is connected to, without secrets."""
+    url = js._nc.connected_url
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url else "NATS"
+
+
+class ReaderConfig(api.ConsumerConfig):
+    """As the library's, but a time to start at is written as the server reads it: nats-py < 2.12 does not."""
+
+    def as_dict(self) -> dict[str, object]:
+        found = super().as_dict()
+        if self.opt_start_time is not None:
+            found["opt_start_time"] = self.opt_start_time.astimezone(UTC).isoformat()
+        return found
+
+
+def reader_config(
+    name: str,
+    filters: Sequence[str],
+    *,
+    start_seq: int | None = None,
+    start_time: datetime | None = None,
+    ack_wait_s: float | None = None,
+) -> api.ConsumerConfig:
+    """Return how a stream is read: from `start_seq` if given, else from `start_time`, else last per subject.
+
+    With `ack_wait_s` it is a durable of that name, each message acknowledged; else it lives in the server's
+    memory, acknowledges nothing, and is dropped some minutes after it was last read.
+    """
+    policy = api.DeliverPolicy.LAST_PER_SUBJECT
+    if start_seq or start_time:
+        policy = api.DeliverPolicy.BY_START_SEQUENCE if start_seq else api.DeliverPolicy.BY_START_TIME
+    narrow = list(filters) if len(filters) <= MAX_FILTERS else SUBJECTS
+    return ReaderConfig(
+        name=name or None,
+        durable_name=name if ack_wait_s else None,
+        deliver_policy=policy,
+        opt_start_seq=start_seq or None,
+        opt_start_time=None if start_seq else start_time,
+        ack_policy=api.AckPolicy.EXPLICIT if ack_wait_s else api.AckPolicy.NONE,
+        ack_wait=ack_wait_s,
+        filter_subject=narrow[0] if len(narrow) == 1 else None,
+        filter_subjects=narrow if len(narrow) > 1 else None,
+        inactive_threshold=None if ack_wait_s else FORGET_READER_S,
+        mem_storage=None if ack_wait_s else True,
+    )
+
+
+async def read_stored(
+    js: JetStreamContext, stream: str, subject: str, since: datetime | None = None
+) -> list[Msg]:
+    """Return the last message of each subject in stream order, or all since a time, and drop the reader.
+
+    Of a subject that is written meanwhile the later message comes too.
+    """
+    info = await js.add_consumer(stream, reader_config("", [subject], start_time=since))
+    left, found = info.num_pending or 0, list[Msg]()
+    subscription = await js.pull_subscribe_bind(info.name, stream)
+    try:
+        while left > 0:  # not counted down: what is written while we read moves to the end
+            found += await subscription.fetch(min(left, PAGE), timeout=PAGE_S)
+            left = found[-1].metadata.num_pending
+    finally:
+        await subscription.unsubscribe()
+        await js.delete_consumer(stream, info.name)
+    return found

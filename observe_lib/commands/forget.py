@@ -1,0 +1,54 @@
+"""The verb `forget`: drop what the bucket holds of a stack that is no more; never an event.
+The main thread asks, on a terminal, before it does.
+"""
+
+import argparse
+import os
+import sys
+
+from ..errors import EXIT_FAILED, EXIT_OK, ObserveError, UsageError
+from ..settings import add_nats_flags, nats_settings
+from ..text.output import printable
+
+
+def add_forget_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `forget`."""
+    parser.add_argument("stack", metavar="STACK", help="as `ps` shows it")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add_nats_flags(parser)
+
+
+def run_forget(args: argparse.Namespace) -> int:
+    """Drop the stack; EXIT_FAILED when somebody said no."""
+    if not args.stack.strip():
+        raise UsageError("STACK is empty", "name one: python observe.py ps shows them")
+    settings = nats_settings(vars(args), os.environ)
+    from ..reader.consumer import Consumer
+
+    with Consumer(settings) as consumer:
+        states = consumer.states(None)
+        if args.stack not in states.stacks:
+            there = ", ".join(states.stacks) or "none"
+            raise ObserveError(f"no stack {args.stack!r} is known", f"there are: {there}")
+        consumer.check_forgettable(args.stack)
+        count = len(states.select(stack=args.stack, gone=True))
+        if not args.yes and not _confirmed(f"drop the states of {args.stack} ({_processes(count)})?"):
+            print("nothing was dropped", file=sys.stderr)
+            return EXIT_FAILED
+        consumer.forget(args.stack)
+    if not args.quiet:
+        dropped = f"{args.stack} is forgotten: {_processes(count)}"
+        print(printable(f"{dropped}; its events stay until they are too old"))
+    return EXIT_OK
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'es' * (count != 1)}"
+
+
+def _confirmed(question: str) -> bool:
+    """Ask on the terminal; UsageError where there is none."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} nobody is here to say so", "add --yes")
+    print(printable(f"{question} [y/N] "), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

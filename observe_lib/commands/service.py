@@ -1,0 +1,117 @@
+"""The verb `service`: prints a systemd unit that runs the adapter for ever. Pure but for that."""
+
+import argparse
+import getpass
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import EXIT_OK, UsageError
+from .adapter import add_adapter_flags, check_adapter_flags
+
+#: systemd restarts an adapter whose threads have been still for so long
+WATCHDOG_S = 60
+
+_UNIT = """\
+# Made by: {made_by}
+# Put it to /etc/systemd/system/{name}.service, then: systemctl daemon-reload && systemctl enable --now {name}
+# Secrets (NATS_PASSWORD, NATS_CREDS, PC_API_TOKEN ...) belong into /etc/{name}.env, readable by root alone.
+
+[Unit]
+Description=observe: from process-compose to NATS JetStream
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command}
+User={user}
+EnvironmentFile=-/etc/{name}.env
+Environment=XDG_STATE_HOME=%S/{name}
+StateDirectory={name}
+Restart=always
+RestartSec=2
+RestartPreventExitStatus=2
+WatchdogSec={watchdog_s}
+TimeoutStopSec=30
+NoNewPrivileges=yes
+ProtectSystem=strict
+PrivateTmp={private_tmp}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def add_service_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `service`, which are those of `adapter` and a few more."""
+    parser.add_argument("manager", choices=["systemd"], help="whose unit to print")
+    parser.add_argument("--name", metavar="NAME", default="observe", help="the unit's name [observe]")
+    parser.add_argument("--user", metavar="USER", help="who runs it [who asks]")
+    add_adapter_flags(parser)
+
+
+def run_service(args: argparse.Namespace) -> int:
+    """Print the unit; the flags of `adapter` among the arguments go into it."""
+    check_adapter_flags(vars(args))
+    user = _me() if args.user is None else args.user
+    program = [sys.executable, str(Path(sys.argv[0]).resolve())]  # how this very program was started
+    print(systemd_unit(args.name, user, adapter_words(vars(args)), program), end="")
+    return EXIT_OK
+
+
+def adapter_words(given: Mapping[str, Any]) -> list[str]:
+    """Return the words for those flags of `adapter` that were given."""
+    parser, words = argparse.ArgumentParser(add_help=False), list[str]()
+    add_adapter_flags(parser)
+    for action in parser._actions:
+        value = given[action.dest]
+        if value == action.default:
+            continue
+        if action.dest == "nats_url" and "@" in value:
+            hint = "write NATS_URL=... into the unit's EnvironmentFile, for its user's eyes only"
+            raise UsageError("--nats-url holds a secret, and a unit is for everybody's eyes", hint)
+        if action.metavar in ("FILE", "PATH"):
+            value = str(Path(value).absolute())  # systemd starts it elsewhere
+        words += [action.option_strings[-1], *([] if value is True else [value])]
+    return words
+
+
+def systemd_unit(name: str, user: str, adapter_flags: list[str], program: list[str]) -> str:
+    """Return the unit's text; UsageError for what does not belong into one."""
+    for source, text in (("--name", name), ("--user", user)):
+        if not text.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise UsageError(f"{source} {text!r} is no plain name", "letters, digits, - _ and .")
+    if any("\n" in word or "\r" in word for word in adapter_flags):
+        raise UsageError("a flag of the adapter has a line's end in it", "leave it out")
+    command = " ".join(_unit_word(word) for word in [*program, "adapter", *adapter_flags])
+    uses_tmp = any(word.startswith("/tmp/") for word in adapter_flags)  # a socket there, for example
+    flags = ["--", *adapter_flags] if adapter_flags else []
+    return _UNIT.format(
+        name=name,
+        user=user,
+        command=command,
+        made_by=shlex.join(["observe.py", "service", "systemd", *flags]),
+        watchdog_s=WATCHDOG_S,
+        private_tmp="no" if uses_tmp else "yes",
+    )
+
+
+def _unit_word(word: str) -> str:
+    """Return the word as systemd reads it back: `%` and `$` are its own, quotes as in C."""
+    text = word.replace("%", "%%").replace("$", "$$")
+    if text and all(c.isalnum() or c in "-_./:=,@+%$" for c in text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name
+        return str(os.getuid())

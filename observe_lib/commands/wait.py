@@ -1,0 +1,105 @@
+"""The verb `wait`: return when every named process is what was asked for, or cannot become so any more.
+The main thread waits and prints one row per process as it comes out.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ..errors import EXIT_OK, UsageError
+from ..events import EventType
+from ..reader.wait import GOALS, Outcome
+from ..settings import add_nats_flags, choices, duration_of, nats_settings
+from ..text.output import (
+    COLOURS,
+    Style,
+    add_output_flags,
+    json_line,
+    painted,
+    printable,
+    style_of,
+    table_line,
+    text_width,
+    write_lines,
+)
+from ..text.tables import add_selection_flags, selected
+from ..times import format_duration
+
+DAY_S = 86400.0
+
+_TOLD = frozenset((*GOALS, *EventType))
+
+
+def add_wait_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `wait`."""
+    add_selection_flags(parser)
+    add = parser.add_argument
+    goals = "what to wait for, one of a comma list: " + ", ".join(GOALS)
+    ready = "ready is: with a probe Ready, without one running, a one-shot ended well"
+    add("--for", dest="goals", metavar="GOAL", action="append", help=f"{goals} [ready; {ready}]")
+    types = ", ".join(EventType)
+    add("--fail-on", metavar="TYPE", action="append", help=f"give up at such an event meanwhile: {types}")
+    add("--timeout", metavar="TIME", default="60s", help="then exit with 124 [60s]")
+    add_output_flags(parser)
+    add_nats_flags(parser)
+
+
+def run_wait(args: argparse.Namespace) -> int:
+    """Wait; 0 when all came out well, else GoalMissedError (3) or TimedOutError (124)."""
+    flags = vars(args)
+    patterns, stack = selected(flags)
+    if not patterns:
+        raise UsageError("wait for what?", "name processes: python observe.py wait shop/db shop/api")
+    goals = choices("--for", flags["goals"], GOALS) or ["ready"]
+    fail_on = choices("--fail-on", flags["fail_on"], EventType)
+    timeout_s = duration_of("--timeout", flags["timeout"], 0.001, 30 * DAY_S)
+    settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
+    from ..reader.consumer import Consumer
+
+    with Consumer(settings) as consumer:
+        consumer.wait_for(
+            patterns,
+            goals,
+            fail_on=fail_on,
+            stack=stack,
+            timeout_s=timeout_s,
+            on_outcome=(lambda outcome: None) if args.quiet else _printer(patterns, style),
+        )
+    return EXIT_OK
+
+
+def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:
+    """Return what prints an outcome: in columns, though the later rows are not known yet."""
+    width = max(map(text_width, patterns))
+
+    def show(outcome: Outcome) -> None:
+        nonlocal width
+        if style.as_json:
+            return write_lines([json_line(outcome_json(outcome))])
+        name = printable(f"{outcome.place} ({outcome.place.stack})" if outcome.shared else str(outcome.place))
+        width = max(width, text_width(name))
+        return write_lines([table_line((width, 0), (name, outcome_words(outcome, style)))])
+
+    return show
+
+
+def outcome_words(outcome: Outcome, style: Style) -> str:
+    """Return how it came out, when, and what there is to say of it."""
+    late = outcome.after_s >= 0.05
+    when = f"after {format_duration(outcome.after_s)}" if late else "already" if outcome.word in _TOLD else ""
+    word = outcome.word.ljust(9)
+    if style.colour:
+        word = painted(word, COLOURS.get(outcome.word, 32 if outcome.reached else 31))
+    return f"{word} {', '.join(filter(None, (when, printable(outcome.detail))))}".rstrip()
+
+
+def outcome_json(outcome: Outcome) -> dict[str, object]:
+    """Return an outcome as a JSON object."""
+    found: dict[str, object] = {
+        **outcome.place._asdict(),
+        "reached": outcome.reached,
+        "outcome": outcome.word,
+        "after_seconds": round(outcome.after_s, 3),
+    }
+    return found | ({"detail": outcome.detail} if outcome.detail else {})

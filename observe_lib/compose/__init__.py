@@ -1,0 +1,1 @@
+"""Asking process-compose: its REST API, its push stream, its logs."""

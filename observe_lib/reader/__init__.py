@@ -1,0 +1,1 @@
+"""Reads back what adapters published: events, states, the past."""

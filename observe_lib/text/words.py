@@ -1,0 +1,165 @@
+"""What an event says in words, beyond its type: one small pure function per kind of event.
+For people only: programs read the event's fields. Control characters are the screen's business.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..events import Event, EventType
+from ..times import format_duration
+
+#: prints an RFC 3339 time as the screen shows it
+Clock = Callable[[str], str]
+
+_COLOUR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
+
+
+def detail(event: Event, clock: Clock) -> str:
+    """Return in words what an event says beyond its type; `clock` prints the times in it."""
+    words = _OBSERVER_WORDS if event.of_observer else _WORDS
+    text = words.get(event.type, _other_words)(event, clock)
+    if event.count > 1:
+        text = f"{event.count} times, last: {text}" if text else f"{event.count} times"
+    if event.inferred:
+        start = _extra_time(event, "not_before", clock)
+        text += f", between {start} and {clock(event.timestamp)}" if start else ""
+        text += " (inferred)"
+    return (text + _last_log_line(event)).strip()
+
+
+def _started_words(event: Event, clock: Clock) -> str:
+    if not event.initial:
+        return _pid_words(event)
+    before = f"{event.restarts} restart{'s' * (event.restarts != 1)} before" if event.restarts else ""
+    return _comma_joined(_pid_words(event), "found running", before)
+
+
+def _restarted_words(event: Event, clock: Clock) -> str:
+    # process-compose keeps the last run's exit code after its own restarts, and zeroes it after a manual one
+    code = _state_int(event, "exit_code")
+    if code and event.restarts:
+        return _comma_joined(f"restart {event.restarts} after exit {code}", _pid_words(event))
+    return _comma_joined(_pid_words(event), f"restarts {event.restarts}" if event.restarts else "")
+
+
+def _end_words(event: Event, clock: Clock) -> str:
+    code, after = event.exit_code, ""
+    seconds = _finite(event.run_seconds)
+    if seconds is not None:
+        after = f"after {format_duration(max(seconds, 0.0))}"
+    if event.reason == "requested":
+        return _comma_joined("requested", after)
+    ends = {
+        "replaced": "replaced by another run",
+        "removed": "removed",
+        "terminated": "terminated" if code is None else f"terminated ({code})",
+        "probe": "killed by its readiness probe",
+        "launch_failed": "could not be launched",
+        "killed": f"killed by signal {code - 128}"
+        if code is not None and code > 128
+        else "killed by a signal",
+    }
+    exited = "" if code is None else f"exit {code}"
+    return f"{ends.get(event.reason or '', exited)} {after}".strip()
+
+
+def _health_words(event: Event, clock: Clock) -> str:
+    now, before = ("Ready", "Not Ready") if event.type == EventType.HEALTHY else ("Not Ready", "Ready")
+    now, was_s = event.health or now, _finite(event.extra.get("was_seconds"))
+    if event.initial:
+        return f"found {now}"
+    return _comma_joined(now, f"was {before} for {format_duration(was_s)}" if was_s else "")
+
+
+def _status_words(event: Event, clock: Clock) -> str:
+    if event.renamed_to:
+        return f"renamed to {event.renamed_to}"
+    if event.renamed_from:
+        return f"renamed from {event.renamed_from}"
+    new = event.new_status or str((event.state or {}).get("status", ""))
+    if event.old_status and not event.initial:
+        return f"{event.old_status} -> {new}"
+    code = _state_int(event, "exit_code") if new == "Completed" else None
+    return _comma_joined(f"found {new}" if event.initial else new, "" if code is None else f"exit {code}")
+
+
+def _other_words(event: Event, clock: Clock) -> str:
+    change = f"{event.old_status} -> {event.new_status}" if event.old_status and event.new_status else ""
+    return _comma_joined(event.reason or "", change, _end_words(replace(event, reason=None), clock))
+
+
+def _observer_started(event: Event, clock: Clock) -> str:
+    if event.process != "adapter":
+        return "answers"
+    alive = _extra_time(event, "last_alive", clock)
+    return f"after a kill, last alive {alive}" if alive else "watching"
+
+
+def _observer_stopped(event: Event, clock: Clock) -> str:
+    return "stopped" if event.process == "adapter" else "gone, as everything in it had ended"
+
+
+def _observer_unhealthy(event: Event, clock: Clock) -> str:
+    error, since = event.extra.get("error"), _extra_time(event, "since", clock)
+    said = f"no answer: {error}" if isinstance(error, str) and error else "no answer"
+    return _comma_joined(said, f"since {since}" if since and since != clock(event.timestamp) else "")
+
+
+def _observer_healthy(event: Event, clock: Clock) -> str:
+    blind_s = _finite(event.extra.get("blind_seconds"))
+    if blind_s is None:
+        return "answers again"
+    return f"answers again, blind for {format_duration(round(blind_s)).replace('.0s', 's')}"
+
+
+_WORDS: dict[str, Callable[[Event, Clock], str]] = {
+    EventType.STARTED: _started_words,
+    EventType.RESTARTED: _restarted_words,
+    EventType.STOPPED: _end_words,
+    EventType.CRASHED: _end_words,
+    EventType.HEALTHY: _health_words,
+    EventType.UNHEALTHY: _health_words,
+    EventType.STATUS_CHANGED: _status_words,
+}
+_OBSERVER_WORDS: dict[str, Callable[[Event, Clock], str]] = {
+    EventType.STARTED: _observer_started,
+    EventType.STOPPED: _observer_stopped,
+    EventType.HEALTHY: _observer_healthy,
+    EventType.UNHEALTHY: _observer_unhealthy,
+}
+
+
+def _comma_joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number that can be shown; what others sent may be anything."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e12 else None
+
+
+def _state_int(event: Event, name: str) -> int | None:
+    value = _finite((event.state or {}).get(name))
+    return None if value is None else int(value)
+
+
+def _pid_words(event: Event) -> str:
+    pid = _state_int(event, "pid")
+    return f"pid {pid}" if pid else ""
+
+
+def _extra_time(event: Event, name: str, clock: Clock) -> str:
+    text = event.extra.get(name)
+    return clock(text) if isinstance(text, str) and text else ""
+
+
+def _last_log_line(event: Event) -> str:
+    """Return the last line that a crashed process logged; a probe's kill is told in words already."""
+    if event.type != EventType.CRASHED or event.reason == "probe":
+        return ""
+    lines = (_COLOUR_SEQUENCE.sub("", line).strip() for line in reversed(event.log_tail or []))
+    last = next((line for line in lines if line), "")
+    return f": {last}" if last else ""

@@ -1,0 +1,1 @@
+"""The verb `top`: a live screen in the terminal."""

@@ -1,0 +1,188 @@
+"""The table of processes in `top`: which columns fit a width, and the cells of a row.
+Pure; a cell is made of spans of text that name their paint.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from ..reader.board import condition_of, history_of
+from ..reader.states import DAY, ProcessRow
+from ..text.output import Style, cut_text, printable, text_width
+from ..text.tables import age_words
+from ..text.words import detail
+from ..times import format_time, parse_time
+from .view import View
+
+#: a process's name is not given less than this, while there is another column that can go
+NAME_MIN = 16
+#: what every row begins with: the cursor, a mark for what is wrong, a space
+PREFIX = 3
+#: columns stand closer on a screen that is narrower than this
+NARROW = 60
+#: titles are written out from this width on
+WIDE = 110
+#: an hour in so many cells, the most that fit
+HISTORY_CELLS = (60, 30, 20, 12)
+
+#: per word of `CELLS`: how a cell of a history looks, where there is UTF-8 and where there is only ASCII
+GLYPHS = {"crashed": "█", "unhealthy": "▄", "blind": "?", "down": "·", "up": "▁", "": " "}
+PLAIN_GLYPHS = {"crashed": "X", "unhealthy": "!", "blind": "?", "down": ".", "up": "_", "": " "}
+#: per word of `CONDITIONS` and `CELLS`: its paint
+PAINTS = {"crashed": "red", "unhealthy": "yellow", "stale": "dim", "up": "green", "done": "cyan"}
+PAINTS |= dict.fromkeys(("down", "idle", "gone", "blind"), "dim")
+#: per word of `CONDITIONS`: what stands before the name, so that colour is not needed
+MARKS = {"crashed": "×", "unhealthy": "!", "stale": "?"}
+
+
+class Span(NamedTuple):
+    """A text, all of it printable, and its paint: words out of bold, dim, reverse and colours."""
+
+    text: str
+    paint: str = ""
+
+
+Line = tuple[Span, ...]
+
+
+class Column(NamedTuple):
+    """One column of the table; the lowest ranks are wanted most."""
+
+    title: str
+    rank: int
+    least: int  #: its least width
+    right: bool = False
+    short: str = ""  #: its title on a narrow screen
+
+    def title_on(self, screen: int) -> str:
+        """Return the title for a screen that wide."""
+        return self.title if screen >= WIDE else self.short or self.title
+
+
+#: in the order in which they stand
+COLUMNS = {
+    "stack": Column("STACK", 3, 8),
+    "process": Column("PROCESS", 0, NAME_MIN),
+    "status": Column("STATUS", 1, 11),
+    "health": Column("HEALTH", 4, 9),
+    "pid": Column("PID", 9, 7, right=True),
+    "since": Column("SINCE", 10, 14, right=True),
+    "up": Column("UP", 2, 7, right=True),
+    "restarts": Column("RESTARTS", 7, 4, right=True, short="RST"),
+    "crashes": Column("CRASHES/24H", 6, 6, right=True, short="CR/24H"),
+    "history": Column("LAST HOUR", 5, HISTORY_CELLS[-1]),
+    "last": Column("LAST EVENT", 8, 24),
+}
+
+
+def column_widths(view: View, screen: int) -> dict[str, int]:
+    """Return which columns fit a screen that wide, and how wide they are to be drawn."""
+    gap, widths, left = gap_of(screen), {"process": NAME_MIN}, screen - PREFIX - NAME_MIN
+    for name, column in sorted(COLUMNS.items(), key=lambda item: item[1].rank)[1:]:
+        least = max(column.least, len(column.title_on(screen)))
+        if least + gap <= left and (name != "stack" or len(view.states.stacks) > 1):
+            widths[name] = least
+            left -= least + gap
+    wishes = {"process": view.listing.name_width, "history": HISTORY_CELLS[0]}
+    wishes |= {"stack": max(map(text_width, view.states.stacks), default=0), "last": screen}
+    for name, wish in wishes.items():
+        if name in widths:
+            width = widths[name] + min(max(0, wish - widths[name]), max(0, left))
+            if name == "history":
+                width = next(cells for cells in HISTORY_CELLS if cells <= width)
+            left -= width - widths[name]
+            widths[name] = width
+    widths["process"] = max(0, min(widths["process"], screen - PREFIX))
+    return {name: widths[name] for name in COLUMNS if name in widths}
+
+
+def heading_line(widths: Mapping[str, int], screen: int) -> Line:
+    """Return the titles."""
+    titles = {name: [Span(COLUMNS[name].title_on(screen), "bold dim")] for name in widths}
+    return (Span(" " * PREFIX), *_laid_out(titles, widths, screen))
+
+
+def row_line(
+    view: View, row: ProcessRow, style: Style, widths: Mapping[str, int], screen: int, selected: bool
+) -> Line:
+    """Return a row, padded to the screen's width so that the cursor is a bar."""
+    condition = condition_of(row, view.listing.silences.get(row.place.stack))
+    mark = MARKS.get(condition, " ")
+    mark = "x" if view.ascii and mark == "×" else mark
+    prefix = Span(f"{'>' if selected else ' '}{mark} ", PAINTS.get(condition, ""))
+    line = [prefix, *_laid_out(_cells(view, row, style, widths.get("history", 0)), widths, screen)]
+    used = sum(text_width(span.text) for span in line)
+    line.append(Span(" " * max(0, screen - used)))
+    return (Span("".join(span.text for span in line), "reverse"),) if selected else tuple(line)
+
+
+def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str, Sequence[Span]]:
+    """Return the cells of a row; of one that may no longer hold only what is past."""
+    silence = view.listing.silences.get(row.place.stack)
+    condition, crashes = condition_of(row, silence), row.crashes_since(view.now - DAY)
+    status, health = ("stale", "-") if silence else (row.status or "-", row.health)
+    if condition == "crashed" and row.status == "Completed" and row.exit_code is not None:
+        status = f"exit {row.exit_code}"
+    since = None if silence else row.since
+    return {
+        "stack": [Span(row.place.stack)],
+        "process": [Span(str(row.place))],
+        "status": [Span(status, PAINTS.get(condition, ""))],
+        "health": [Span(health, {"Ready": "green", "Not Ready": "yellow"}.get(health, "dim"))],
+        "pid": [Span("-" if silence else str(row.pid or "-"))],
+        "since": [Span(style.clock(format_time(since)) if since else "-")],
+        "up": [Span(age_words(since, view.now))],
+        "restarts": [Span(str(row.restarts), "" if row.restarts else "dim")],
+        "crashes": [Span(str(crashes), "red" if crashes else "dim")],
+        "history": _history(view, row, history) if history else (),
+        "last": _last_event(row, view, style),
+    }
+
+
+def _last_event(row: ProcessRow, view: View, style: Style) -> list[Span]:
+    if row.last is None:
+        return [Span("-", "dim")]
+    words = f"{row.last.type} {age_words(parse_time(row.last.timestamp), view.now)} ago"
+    more = detail(row.last, style.clock)
+    return [Span(words), *([Span(f": {more}", "dim")] if more else [])]
+
+
+def _laid_out(cells: Mapping[str, Sequence[Span]], widths: Mapping[str, int], screen: int) -> list[Span]:
+    """Return the cells beside each other, each exactly as wide as its column."""
+    line = list[Span]()
+    for name, width in widths.items():
+        spans, used = list[Span](), 0
+        for text, paint in cells[name]:
+            text = cut_text(printable(text), width - used)
+            used += text_width(text)
+            spans.append(Span(text, paint))
+        blank = Span(" " * max(0, width - used))
+        line += [Span(" " * gap_of(screen))] if line else []
+        line += [blank, *spans] if COLUMNS[name].right else [*spans, blank]
+    return line
+
+
+def history_line(view: View, row: ProcessRow, screen: int) -> Line:
+    """Return a line with a process's last hour, as fine as the screen's width allows."""
+    title = "  last hour "
+    cells = next((one for one in HISTORY_CELLS if one <= screen - len(title)), HISTORY_CELLS[-1])
+    return (Span(title, "dim"), *_history(view, row, cells))
+
+
+def _history(view: View, row: ProcessRow, cells: int) -> list[Span]:
+    silence = view.listing.silences.get(row.place.stack)
+    return history_spans(history_of(view.board, row, view.now, cells, silence), view.ascii)
+
+
+def history_spans(cells: Iterable[str], plain: bool) -> list[Span]:
+    """Return a history as glyphs, neighbours of one kind in one span."""
+    glyphs = PLAIN_GLYPHS if plain else GLYPHS
+    return [
+        Span("".join(glyphs[cell] for cell in same), paint)
+        for paint, same in groupby(cells, key=lambda cell: PAINTS.get(cell, ""))
+    ]
+
+
+def gap_of(screen: int) -> int:
+    """Return how far apart columns stand."""
+    return 1 if screen < NARROW else 2

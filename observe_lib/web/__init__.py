@@ -1,0 +1,1 @@
+"""The verb `web`: a live page, JSON and metrics."""

@@ -1,0 +1,295 @@
+"""What `web` streams: one hello with all that is known, then what changes, the same bytes for every listener.
+Its thread "observe-web" looks at the states and folds events; it waits for no listener and never for NATS.
+"""
+
+import hashlib
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from ..events import Event, EventType, dump_json
+from ..log import log
+from ..reader.board import Board, condition_of, figures_of, note_events, silences_of
+from ..reader.states import DAY, Place, ProcessRow, States
+from ..text.tables import row_json
+from ..text.words import detail
+from ..times import format_time, now_utc
+from .lines import WebLines
+from .metrics import metrics_text
+
+#: so many events can be resumed after; a page that comes anew gets this many
+RING = 2000
+LATEST_SENT = 200
+#: as much of an event's words as a line or two can show: a log line may be endless
+WORDS = 1000
+#: so many streams at most, and so many bytes waiting for one of them
+STREAMS = 100
+WAITING_BYTES = 8 * 1024 * 1024
+#: how long events are gathered before they are sent, and how often there is a look without any
+GATHER_S = 0.05
+LIVE_LOOK_S = 0.5
+#: crashes of a day grow fewer without an event
+RECOUNT_S = 60.0
+#: around each time in an event's words: the page prints them in its own zone
+TIME_MARK = "\u2063"
+
+
+class Source(Protocol):
+    """Where the states are from: a `Consumer`."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def states(self) -> States: ...
+
+
+class Listener:
+    """What waits for one stream. One that takes too little is ended; it comes again and goes on there."""
+
+    def __init__(self, first: bytes) -> None:
+        self._chunks, self._size = deque([first]), 0
+        self._changed = threading.Condition()
+        self._ended = False
+
+    def offer(self, chunk: bytes) -> bool:
+        """Add a chunk, and return whether it goes on; never waits."""
+        with self._changed:
+            if self._size and self._size + len(chunk) > WAITING_BYTES:
+                self._ended = True
+                self._chunks.clear()
+            elif not self._ended:
+                self._chunks.append(chunk)
+                self._size += len(chunk)
+            self._changed.notify_all()
+            return not self._ended
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> bytes | None:
+        """Return what waits, b"" if nothing came in time, None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks or self._ended, timeout_s)
+            if self._ended:
+                return None
+            found = b"".join(self._chunks)
+            self._chunks.clear()
+            self._size = 0
+            return found
+
+
+class LiveStates:
+    """The states as a stream of updates; `hear` is to be given every event once, in stream order."""
+
+    def __init__(self, source: Source, since: datetime) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._inbox: deque[Event] = deque()
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="observe-web", daemon=True)
+        # from here on under the lock
+        self._shown, self._board = States(), Board()
+        self._base = source.states()
+        self._crashes: Counter[Place] = Counter()
+        self._lines = WebLines(since.timestamp())
+        self._ring: deque[dict[str, Any]] = deque(maxlen=RING)
+        self._listeners: set[Listener] = set()
+        self._head: dict[str, Any] = {}
+        self._hello_rows: bytes | None = None
+        self._recount_at = 0.0
+
+    def start(self, history: Iterable[Event] = ()) -> "LiveStates":
+        """Take over the latest stored events, and begin; `hear` may have been called already."""
+        now = now_utc()
+        for row in self._base.rows.values():
+            self._crashes[row.place] = row.crashes_since(now - DAY)
+        with self._lock:
+            self._take_over(list(history))
+            self._look(now, [])
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the thread and all streams."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.ident:
+            self._thread.join(5.0)
+        with self._lock:
+            for listener in self._listeners:
+                listener.end()
+
+    def hear(self, event: Event) -> None:
+        """Take one more event, in any thread."""
+        self._inbox.append(event)
+        self._wake.set()
+
+    def listen(self, last_id: str = "") -> Listener | None:
+        """Return a new listener that goes on after the event of that id; None if there are too many."""
+        with self._lock:
+            if len(self._listeners) >= STREAMS or self._stop.is_set():
+                return None
+            listener = Listener(self._hello(last_id))
+            self._listeners.add(listener)
+            return listener
+
+    def leave(self, listener: Listener) -> None:
+        """Forget a listener."""
+        with self._lock:
+            self._listeners.discard(listener)
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there just now."""
+        return self._source.connected
+
+    def states_json(self) -> dict[str, Any]:
+        """Return all processes and stacks, for programs."""
+        with self._lock:
+            states, board, now = self._source.states(), self._board, now_utc()
+        silences = silences_of(states, now)
+        rows = [row_json(row, silences.get(row.place.stack), now) for row in states.select()]
+        return {"now": format_time(now), **_head_of(states, board, now), "processes": rows}
+
+    def metrics(self) -> str:
+        """Return the OpenMetrics page."""
+        with self._lock:
+            crashes = dict(self._crashes)
+        return metrics_text(self._source.states(), crashes, now_utc())
+
+    # --- in its thread ---
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(LIVE_LOOK_S)
+            self._stop.wait(GATHER_S)
+            self._wake.clear()
+            events = [self._inbox.popleft() for _ in range(len(self._inbox))]
+            try:
+                with self._lock:
+                    self._take_over(events)
+                    self._look(now_utc(), events)
+            except Exception:  # the top of this thread
+                log.exception("web cannot show what is new")
+
+    def _take_over(self, events: Sequence[Event]) -> None:
+        self._board = note_events(self._board, events)
+        for event in events:
+            self._lines.note(event)
+            if event.type == EventType.CRASHED and not event.of_observer:
+                self._count_crash(event)
+            if not event.companion:
+                self._ring.append(page_event(event))
+
+    def _count_crash(self, event: Event) -> None:
+        place = Place(event.stack or "-", event.namespace, event.process)
+        row = self._base.rows.get(place)
+        if row is None or not row.counted.has(event):
+            self._crashes[place] += event.count
+
+    def _look(self, now: datetime, events: Sequence[Event]) -> None:
+        """Send what changed since the last look; silence changes the head without any event."""
+        states, update = self._source.states(), dict[str, Any]()
+        if states is not self._shown:
+            self._lines.assume(states.rows.values())
+            if gone := [list(place) for place in self._shown.rows.keys() - states.rows.keys()]:
+                update["gone"] = gone
+                self._lines.forget(states)
+        if changed := self._changed_rows(states, now):
+            update["rows"] = [self._row_json(row, now, self._lines.take_fresh(row.place)) for row in changed]
+        if fresh := [page_event(event) for event in events if not event.companion]:
+            update["events"] = fresh
+        head = self._head_json(states, now)
+        if head != self._head:
+            self._head = update["head"] = head
+        self._shown = states
+        if update:
+            self._hello_rows = None
+            self._broadcast({"now": now.timestamp(), **update}, fresh[-1]["id"] if fresh else "")
+
+    def _changed_rows(self, states: States, now: datetime) -> list[ProcessRow]:
+        recount = now.timestamp() >= self._recount_at
+        if recount:
+            self._recount_at = now.timestamp() + RECOUNT_S
+        before = self._shown.rows
+        return [
+            row
+            for place, row in states.rows.items()
+            if before.get(place) is not row or self._lines.has_fresh(place) or (recount and row.crashes)
+        ]
+
+    def _broadcast(self, update: Mapping[str, Any], last_id: str) -> None:
+        chunk = _sse("update", dump_json(update), last_id)
+        self._listeners = {listener for listener in self._listeners if listener.offer(chunk)}
+
+    def _hello(self, last_id: str) -> bytes:
+        now = now_utc()
+        if self._hello_rows is None:
+            rows = self._shown.rows.values()
+            self._hello_rows = dump_json(
+                [self._row_json(row, now, self._lines.points(row.place)) for row in rows if not row.gone]
+            )
+        missed = self._missed(last_id)
+        rest = {
+            "now": now.timestamp(),
+            "since": self._lines.since,
+            "head": self._head,
+            "resumed": missed is not None,
+            "events": list(self._ring)[-LATEST_SENT:] if missed is None else missed,
+        }
+        data = dump_json(rest)[:-1] + b',"rows":' + self._hello_rows + b"}"
+        return b"retry: 1000\n" + _sse("hello", data, self._ring[-1]["id"] if self._ring else "")
+
+    def _missed(self, last_id: str) -> list[dict[str, Any]] | None:
+        """Return the events after the one of that id; None if it is not known any more."""
+        missed = list[dict[str, Any]]()
+        for found in reversed(self._ring) if last_id else ():
+            if found["id"] == last_id:
+                return missed[::-1]
+            missed.append(found)
+        return None
+
+    def _head_json(self, states: States, now: datetime) -> dict[str, Any]:
+        blind = self._lines.blind(silences_of(states, now), now.timestamp())
+        spans = {
+            name: [[start, end if end < now.timestamp() else None] for start, end in found]
+            for name, found in blind.items()
+        }
+        return {"nats": self._source.connected, **_head_of(states, self._board, now), "blind": spans}
+
+    def _row_json(self, row: ProcessRow, now: datetime, points: Sequence[object]) -> dict[str, Any]:
+        found = row_json(row, None, now)
+        return {**found, "condition": condition_of(row), "points": points}
+
+
+def page_event(event: Event) -> dict[str, Any]:
+    """Return an event as the page shows it, its detail in words; `TIME_MARK` is around the times in them."""
+    words = detail(event, lambda rfc3339: f"{TIME_MARK}{rfc3339}{TIME_MARK}")
+    return {
+        "id": hashlib.sha256(event.to_json()).hexdigest()[:32],  # before and after a restart of ours
+        "type": event.type,
+        "stack": event.stack or "-",
+        "namespace": event.namespace,
+        "process": event.process,
+        "timestamp": event.timestamp,
+        "words": words[:WORDS],
+    }
+
+
+def _head_of(states: States, board: Board, now: datetime) -> dict[str, Any]:
+    stacks: dict[str, dict[str, Any]] = {name: {"name": name} for name in sorted(states.stacks)}
+    for name, silence in silences_of(states, now).items():
+        since = format_time(silence.since) if silence.since else None
+        told = {"about": silence.about, "kind": silence.kind, "since": since, "error": silence.error}
+        stacks[name]["silence"] = {key: text for key, text in told.items() if text}
+    return {"figures": figures_of(states, board, now)._asdict(), "stacks": list(stacks.values())}
+
+
+def _sse(name: str, data: bytes, last_id: str) -> bytes:
+    head = f"event: {name}\n" + (f"id: {last_id}\n" if last_id else "")
+    return head.encode("ascii", "replace") + b"data: " + data + b"\n\n"

@@ -1,0 +1,61 @@
+"""Plain tables, as `ps` prints them: what is cut and what gives way where a terminal is narrow."""
+
+from datetime import timedelta
+
+import pytest
+
+from observe_lib.commands.ps import HEADERS, NARROWED, cells_of
+from observe_lib.reader.states import Place, ProcessRow, States
+from observe_lib.text.output import text_width
+from observe_lib.text.tables import plain_table
+from tests.reader.test_states import T0
+
+
+def ps_lines(columns: int | None, *names: str, stack: str = "host-a") -> list[str]:
+    rows = [
+        ProcessRow(
+            Place(stack, "shop", name), "Completed", alive=True, pid=29401, since=T0 - timedelta(seconds=43)
+        )
+        for name in names
+    ]
+    cells = [dict(zip(HEADERS, cells_of(row, States(), T0), strict=True)) for row in rows]
+    return plain_table(cells, columns, NARROWED)
+
+
+def test_nothing_is_cut_and_nothing_left_out_when_piped():
+    titles, row = ps_lines(None, "x" * 300)
+    assert titles.split() == " ".join(HEADERS).split() and "x" * 300 in row
+
+
+def test_control_characters_are_spelled_out_before_widths_are_measured():
+    titles, row = ps_lines(None, "a\x1b[2J")
+    assert "a\\x1b[2J" in row and titles.index("STATUS") == row.index("Completed")
+
+
+@pytest.mark.parametrize("stack", ["host-a", "h" * 300])
+@pytest.mark.parametrize("name", ["x" * 300, "日" * 300])
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_one_long_name_hides_no_status(columns, name, stack):
+    titles, *rows, said = ps_lines(columns, name, "api", stack=stack)
+    assert all("Completed" in row for row in rows)
+    assert all(text_width(line) <= columns for line in [titles, *rows])
+    assert f"(no room for {', '.join(NARROWED[: said.count(',') + 1])})" == said
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (100, HEADERS),
+        (80, (*HEADERS[:6], *HEADERS[7:])),
+        (60, ("STACK", "PROCESS", "STATUS", "HEALTH", "UP", "LAST EVENT")),
+        (40, ("STACK", "PROCESS", "STATUS", "HEALTH", "UP")),
+        (39, ("STACK", "PROCESS", "STATUS", "UP")),
+        (30, ("PROCESS", "STATUS", "UP")),
+        (20, ("PROCESS", "STATUS")),
+    ],
+)
+def test_columns_give_way_one_after_the_other(columns, shown):
+    titles, row, *_ = ps_lines(columns, "api")
+    assert titles.split() == " ".join(shown).split()
+    assert len(titles) <= columns and len(row) <= columns
+    assert row.startswith("host-a" if "STACK" in shown else "shop/api")
