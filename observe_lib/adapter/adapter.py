@@ -18,7 +18,7 @@ from ..compose.client import ComposeClient, Reply, other_answers
 from ..compose.logs import LOGS_AT_ONCE, Tails
 from ..compose.push import Doorbell
 from ..detect.changes import Change
-from ..detect.runs import Known
+from ..detect.known import Known
 from ..errors import EXIT_OK, ComposeError, NatsError, ObserveError
 from ..events import EventType, Key
 from ..log import log

@@ -9,10 +9,12 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Protocol
 
-from ..compose.client import ComposeClient, ProcessState, Reply, fingerprint
+from ..compose.client import ComposeClient, Reply
+from ..compose.state import ProcessState, fingerprint
 from ..detect.changes import Change, detect, end_unseen, overlay
 from ..detect.ends import hides_end
-from ..detect.runs import Known, Words, hear, lives, words_for, words_left
+from ..detect.known import Known, lives
+from ..detect.runs import Words, hear, words_for, words_left
 from ..errors import ComposeError
 from ..events import Event, EventType, Key
 from ..log import log

@@ -18,7 +18,7 @@ from ..broker.loop import Bridge, ignore
 from ..broker.stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream
 from ..compose.logs import Tails
 from ..detect.changes import Change, settle
-from ..detect.runs import Known, from_record, to_record
+from ..detect.known import Known, from_record, to_record
 from ..errors import ObserveError
 from ..events import OBSERVE, SCHEMA, Event, Key, dump_json
 from ..log import log

@@ -15,7 +15,8 @@ from urllib.parse import quote
 from ..log import log
 from ..settings import ComposeSettings
 from ..times import now_utc
-from .client import TOKEN_HEADER, ProcessState
+from .client import TOKEN_HEADER
+from .state import ProcessState
 
 #: the stream's first burst breaks above 256 processes; so many names at most share a connection
 NAMES_AT_ONCE = 200
