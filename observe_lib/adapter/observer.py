@@ -1,23 +1,25 @@
 """The observer observed: the events about process-compose itself and about the adapter, in `_observe`.
-Pure; the poller and the adapter ask, the publisher sends.
+Pure; the poller and the adapter ask, the comparison commits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ..detect.changes import Change
 from ..detect.known import Known
-from ..events import OBSERVE, Event, EventType, Key, observer_subject
+from ..events import OBSERVE, Event, EventType, observer_subject
 from ..times import format_time, seconds_between
 
 SOURCE = "process-compose"
 ADAPTER = "adapter"
 
+#: what to tell: the type, and the fields beyond it
+Told = tuple[EventType, Mapping[str, Any]]
 
-def observer_change(process: str, event_type: EventType, now: datetime, **extra: Any) -> Change:
-    """Return an event of the observer itself as a change; its fields beyond the type are `extra`."""
-    event = Event(
+
+def observer_event(process: str, event_type: EventType, now: datetime, **extra: Any) -> Event:
+    """Return an event of the observer itself; its fields beyond the type are `extra`, None is left out."""
+    return Event(
         type=event_type,
         process=process,
         namespace=OBSERVE,
@@ -26,26 +28,25 @@ def observer_change(process: str, event_type: EventType, now: datetime, **extra:
         observed_at=format_time(now),
         extra={name: value for name, value in extra.items() if value is not None},
     )
-    return Change(Key(OBSERVE, process), (event,), None)
 
 
-def source_answers(last: str | None, now: datetime, last_good: datetime | None) -> Change | None:
+def source_answers(last: str | None, last_good: datetime | None, now: datetime) -> Told | None:
     """Return what to tell when process-compose answers and the `last` told was another thing."""
     if last in (None, EventType.STOPPED):
-        return observer_change(SOURCE, EventType.STARTED, now)
+        return EventType.STARTED, {}
     if last != EventType.UNHEALTHY:
         return None
-    blind_s = round(seconds_between(last_good, now), 3) if last_good else None
-    return observer_change(SOURCE, EventType.HEALTHY, now, blind_seconds=blind_s)
+    return EventType.HEALTHY, {
+        "blind_seconds": round(seconds_between(last_good, now), 3) if last_good else None
+    }
 
 
 def source_silent(
-    last: str | None, now: datetime, error: str, last_good: datetime | None, known: Iterable[Known]
-) -> Change | None:
+    last: str | None, error: str, last_good: datetime | None, known: Iterable[Known]
+) -> Told | None:
     """Return what to tell when it stops answering: stopped where all in it had ended, else unhealthy."""
     if last in (None, EventType.STOPPED, EventType.UNHEALTHY):
         return None
-    since = format_time(last_good) if last_good else None
     over = all(not found.alive or found.terminating for found in known)
-    event_type = EventType.STOPPED if over else EventType.UNHEALTHY
-    return observer_change(SOURCE, event_type, now, error=error, since=since)
+    since = format_time(last_good) if last_good else None
+    return EventType.STOPPED if over else EventType.UNHEALTHY, {"error": error, "since": since}

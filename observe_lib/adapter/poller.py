@@ -1,27 +1,24 @@
-"""The poller thread: asks process-compose, compares with what is known, offers the changes.
-It never waits for NATS: what the publisher does not take is compared again with the next reply.
+"""The poller thread: asks process-compose, has each reply compared, and tells when it stops answering.
+It waits for nobody but process-compose: neither for NATS nor for a log.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, Protocol
 
 from ..compose.client import ComposeClient, Reply
 from ..compose.state import ProcessState, fingerprint
-from ..detect.changes import Change, detect, end_unseen, overlay
-from ..detect.ends import hides_end
-from ..detect.known import Known, lives
-from ..detect.runs import Words, hear, words_for, words_left
+from ..detect.changes import Change
 from ..errors import ComposeError
-from ..events import Event, EventType, Key
+from ..events import EventType, Key
 from ..log import log
-from ..times import earlier, now_utc, parse_time, seconds_between
+from ..times import now_utc, parse_time, seconds_between
+from .comparison import Comparison
 from .observer import SOURCE, source_answers, source_silent
 
-#: two polls are never closer than this, however often the bell rings
+#: two polls are never closer than this, however often it is rung
 MIN_GAP_S = 0.05
 #: waits after a request that failed; the last one goes on for ever
 ASK_AGAIN_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -29,81 +26,52 @@ ASK_AGAIN_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 FAILURES = {"refused": 2, "timeout": 1, "garbage": 3, "status": 5}
 #: process-compose's clock counts where its Date is further than this from ours (it has whole seconds)
 SKEW_S = 2.0
+#: the skew is that of the quickest of so many replies that took less than so long
+SKEW_REPLIES, QUICK_S = 10, 1.0
 #: a thread that has not turned for so much longer than its interval hangs
 STILL_S = 30.0
-#: how long to wait for the last words of a run that a reply shows ended
-WORDS_WITHIN_S = 0.25
-#: changes that are not taken are said once, until they have all been taken for so long
-QUIET_S = 60.0
-#: so many states are kept of what is seen before the records can be read; then only the latest reply
-KEPT_STATES = 100_000
-#: so many runs' last words are kept for replies that cannot be compared yet
-KEPT_WORDS = 10_000
 #: a process's fingerprint (None: nobody can read it), its key, and what was last read of it
 ReadState = tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]
 
 
-class Outbox(Protocol):
-    """Where changes go, and where what is known comes from: a `Publisher`."""
-
-    recovered: threading.Event
-    whole: bool
-    known: dict[Key, Known]
-    observed: dict[str, Event]
-    last_reply: str | None
-    known_at: datetime | None
-
-    def offer(self, changes: Sequence[Change]) -> bool: ...
-
-
-class Witness(Protocol):
+class Listener(Protocol):
     """Who tells people how process-compose itself is; called in the poller's thread."""
 
     def answered(self, reply: Reply, blind_s: float | None) -> None: ...
 
     def silent(self, error: ComposeError, since: datetime | None) -> None: ...
 
-    def compared(self, known: Mapping[Key, Known], changes: Sequence[Change]) -> None: ...
+    def compared(self, changes: Sequence[Change]) -> None: ...
 
 
 class Poller:
     """One thread, from `start()` until `stop()` and `join()`; `poll()` is one round of it.
 
-    `born`: when the adapter began. `interval_s`: seconds from one poll's start to the next one's. While
-    `pushed`, words are expected: `hear` takes them, `ring` asks for a poll at once.
+    `interval_s`: seconds from one poll's start to the next one's; `ring()` asks for one at once.
     """
 
     def __init__(
         self,
         client: ComposeClient,
-        outbox: Outbox,
-        witness: Witness,
+        comparison: Comparison,
+        listener: Listener,
         *,
         interval_s: float,
-        born: datetime,
         clock: Callable[[], datetime] = now_utc,
     ) -> None:
-        self._client, self._outbox, self._witness, self._clock = client, outbox, witness, clock
-        self._interval_s, self._born = interval_s, born
-        self._known: dict[Key, Known] | None = None
-        self._first_look = self._forgetful = False
-        self._kept: list[tuple[Mapping[Key, ProcessState], datetime, datetime]] = []
+        self._client, self._comparison, self._listener, self._clock = client, comparison, listener, clock
+        self._interval_s = interval_s
         self._cache: dict[str, ReadState] = {}
-        self._unsettled: set[Key] = set()
-        self._words: Words = {}
-        self._spoken = threading.Condition()
         self._failures = 0
-        self._silent = False
+        self._silent = self._met = False
         self._told: set[tuple[str, int]] = set()
-        self._source: str | None = None
-        self._skew_s = 0.0
-        self._refused_at: datetime | None = None
+        self._skews: list[tuple[float, float]] = []
         self._turned_at = time.monotonic()
-        self._stop = threading.Event()
-        self._bell = threading.Event()
+        self._stop, self._bell = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="observe-poller", daemon=True)
-        self.last_good: datetime | None = None
-        self.pushed = False
+        last = comparison.observed(SOURCE)
+        self._source = last.type if last else None
+        self.last_good = comparison.last_good
 
     def start(self) -> None:
         """Start polling."""
@@ -128,14 +96,6 @@ class Poller:
         """Have it poll at once; rings closer together than 50 ms are one."""
         self._bell.set()
 
-    def hear(self, state: ProcessState, at: datetime) -> None:
-        """Keep what a push message says, until polling has caught up with it."""
-        with self._spoken:
-            words = hear(self._words, state, at)
-            late = len(words) - KEPT_WORDS
-            self._words = dict(islice(words.items(), late, None)) if late > 0 else words
-            self._spoken.notify_all()
-
     def _run(self) -> None:
         while not self._stop.is_set():
             begun = self._turned_at = time.monotonic()
@@ -147,13 +107,11 @@ class Poller:
             self._pause(begun)
 
     def _pause(self, begun: float) -> None:
-        """Wait for the next poll's time, or the bell; never less than the gap."""
+        """Wait for the next poll's time, or to be rung; never less than the gap."""
         if self._failures:
             due = time.monotonic() + ASK_AGAIN_S[min(self._failures, len(ASK_AGAIN_S)) - 1]
         else:
-            known = self._known or {}
-            waits = [known[key].look_again_s or self._interval_s for key in self._unsettled if key in known]
-            due = begun + min([self._interval_s, *waits])
+            due = begun + min(self._interval_s, self._comparison.look_again_s or self._interval_s)
         self._stop.wait(max(0.0, min(due, begun + MIN_GAP_S) - time.monotonic()))
         self._bell.wait(max(0.0, due - time.monotonic()))
 
@@ -167,16 +125,24 @@ class Poller:
                 self._fail(error)
             return
         now = self._clock()
-        self._skew_s = seconds_between(now, reply.date) if reply.date else 0.0
-        if abs(self._skew_s) <= SKEW_S:
-            self._skew_s = 0.0
-        if self._failures or self.last_good is None:
+        skew_s = self._skew(reply, asked_at, now)
+        if self._failures or not self._met:
             blind_s = seconds_between(self.last_good, now) if self._silent and self.last_good else None
-            self._failures, self._silent = 0, False
-            self._witness.answered(reply, blind_s)
-        if self._compare(self._read(reply), now, asked_at):
-            self._tell_source(source_answers(self._source, now, self.last_good))
+            self._failures, self._silent, self._met = 0, False, True
+            self._listener.answered(reply, blind_s)
+        changes = self._comparison.compare(self._read(reply), asked_at, skew_s)
+        self._tell_source(source_answers(self._source, self.last_good, now))
         self.last_good = now
+        self._comparison.note_good(now)
+        self._listener.compared(changes)
+
+    def _skew(self, reply: Reply, asked_at: datetime, now: datetime) -> float:
+        """Return how far process-compose's clock is ahead, 0 where that could be the whole seconds of its Date."""
+        took_s = seconds_between(asked_at, now)
+        if reply.date is not None and 0 <= took_s < QUICK_S:
+            self._skews = [*self._skews[1 - SKEW_REPLIES :], (took_s, seconds_between(now, reply.date))]
+        skew_s = min(self._skews, default=(0.0, 0.0))[1]
+        return skew_s if abs(skew_s) > SKEW_S else 0.0
 
     def _read(self, reply: Reply) -> dict[Key, ProcessState]:
         """Return the states by key; one that did not change is the very object it was before."""
@@ -187,145 +153,23 @@ class Poller:
             self._cache[name] = seen if seen and seen[0] == mark else _read_anew(raw, mark, seen)
         return {key: state for _, key, state in self._cache.values() if key and state}
 
-    def _recall(self) -> bool:
-        """Take over what the records hold as soon as they have been read; comparing waits for that."""
-        if self._known is None and self._outbox.recovered.is_set():
-            self._known = dict(self._outbox.known)
-            self._first_look = not (self._known and self._outbox.whole)
-            self._unsettled = {key for key, found in self._known.items() if found.look_again_s}
-            if SOURCE in self._outbox.observed:
-                event = self._outbox.observed[SOURCE]
-                self._source = event.type
-                told = event.extra.get("since") if event.type == EventType.UNHEALTHY else None
-                seen = told or self._outbox.last_reply or event.seen_at
-                self.last_good = self.last_good or parse_time(seen)
-            self._catch_up()
-        return self._known is not None
-
-    def _keep(self, after: Mapping[Key, ProcessState], now: datetime, asked_at: datetime) -> None:
-        """Keep what nobody can compare yet, unless it is what was kept last."""
-        if self._kept:
-            last = self._kept[-1][0]
-            if len(last) == len(after) and all(last.get(key) is state for key, state in after.items()):
-                return
-            if sum(len(kept[0]) for kept in self._kept) > KEPT_STATES:
-                if not self._forgetful:
-                    log.warning(
-                        "NATS is away for so long that only the latest reply of process-compose is kept"
-                    )
-                self._forgetful = True
-                self._kept.pop()
-        self._kept.append((after, now, asked_at))
-
-    def _catch_up(self) -> None:
-        """Compare what was seen before the records could be read, one reply after the other."""
-        kept, self._kept = self._kept, []
-        since = None
-        for after, now, asked_at in kept:
-            self._compare(after, now, asked_at, since)
-            since = now
-
-    def _compare(
-        self,
-        after: Mapping[Key, ProcessState],
-        now: datetime,
-        asked_at: datetime,
-        since: datetime | None = None,
-    ) -> bool:
-        """Detect and offer; what is known moves on only if the offer is taken."""
-        if not self._recall() or self._known is None:
-            self._keep(after, now, asked_at)
-            return False
-        if self._outbox.known_at is not None and asked_at < self._outbox.known_at:
-            return False  # what is known may be newer than this reply
-        known = self._known
-        words = self._last_words(known, after, now)
-        changes = detect(
-            known,
-            after,
-            now,
-            words_for(words, asked_at) if self.pushed or words else None,
-            born=earlier(self._born, -self._skew_s) if self._first_look else None,
-            interval_s=self._interval_s,
-            skew_s=self._skew_s,
-            since=since or self.last_good,
-        )
-        if not self._outbox.offer(changes):
-            if self._refused_at is None or seconds_between(self._refused_at, now) > QUIET_S:
-                log.warning(
-                    "too many events wait for NATS: what happens meanwhile is told as one, with a count"
-                )
-            self._refused_at = now
-            return False
-        self._first_look = False
-        for change in changes:
-            self._take(known, change)
-        with self._spoken:
-            self._words = words_left(self._words, asked_at)
-        self._witness.compared(known, changes)
-        return True
-
-    def _take(self, known: dict[Key, Known], change: Change) -> None:
-        if change.known is None:
-            known.pop(change.key, None)
-        else:
-            known[change.key] = change.known
-        if change.known is not None and change.known.look_again_s:
-            self._unsettled.add(change.key)
-        else:
-            self._unsettled.discard(change.key)
-
-    def _last_words(
-        self, known: Mapping[Key, Known], after: Mapping[Key, ProcessState], now: datetime
-    ) -> Words:
-        """Return the words, once those of the runs that this reply shows ended are there (push is behind)."""
-        over = [
-            found.run.pid
-            for key, found in known.items()
-            if self.pushed and found.run and found.alive and not _still_lives(found, after.get(key))
-        ]
-        with self._spoken:
-            if over:
-                spoken = lambda: all(_has_end(self._words, pid) for pid in over)  # noqa: E731
-                late_s = seconds_between(now, self._clock())
-                self._spoken.wait_for(spoken, max(0.0, WORDS_WITHIN_S - late_s))
-            return self._words
-
     def _fail(self, error: ComposeError) -> None:
-        """Count a failure; from the outage on, the last words stand in for what cannot be polled."""
+        """Count a failure; an outage is told once, and said again where its kind is another."""
         self._failures += 1
         if self._failures < FAILURES.get(error.kind, 2) and not self._silent:
             return
-        now, kind = self._clock(), (error.kind, error.status)
         if not self._silent:
             self._silent = True
             self._told.clear()
-        if kind not in self._told:  # it was not there, and now it wants a token: that is news
-            self._told.add(kind)
-            self._witness.silent(error, self.last_good)
-        if self._recall() and self._known is not None:
-            with self._spoken:
-                words = self._words
-            if words:
-                self._compare(overlay(self._known, words), now, now)
-            if error.kind == "refused" and not self.pushed:  # it has ended, and all it said has been heard
-                self._end_with_it(now)
-            why = self._client.reason(error)
-            self._tell_source(source_silent(self._source, now, why, self.last_good, self._known.values()))
+        if (error.kind, error.status) not in self._told:  # it was not there, and now it wants a token: that is news
+            self._told.add((error.kind, error.status))
+            self._listener.silent(error, self.last_good)
+        why = self._client.reason(error)
+        self._tell_source(source_silent(self._source, why, self.last_good, self._comparison.known.values()))
 
-    def _end_with_it(self, now: datetime) -> None:
-        """End what was being stopped, if nothing else was left: process-compose waits for that, then goes."""
-        known = self._known or {}
-        if not all(found.terminating for found in known.values() if found.alive):
-            return
-        changes = end_unseen(known, now, self._words, self._skew_s)
-        if changes and self._outbox.offer(changes):
-            for change in changes:
-                self._take(known, change)
-
-    def _tell_source(self, change: Change | None) -> None:
-        if change is not None and self._outbox.offer([change]):
-            self._source = change.events[0].type
+    def _tell_source(self, told: tuple[EventType, Mapping[str, Any]] | None) -> None:
+        if told is not None and self._comparison.tell(SOURCE, told[0], **told[1]):
+            self._source = told[0]
 
 
 def _read_anew(raw: Mapping[str, Any], mark: tuple[Any, ...], before: ReadState | None) -> ReadState:
@@ -338,15 +182,3 @@ def _read_anew(raw: Mapping[str, Any], mark: tuple[Any, ...], before: ReadState 
         if before is None or before[0] is not None:
             log.warning("a process in the reply cannot be read: %s", error)
         return None, key, state_before
-
-
-def _still_lives(found: Known, state: ProcessState | None) -> bool:
-    if state is None or state is found.state:
-        return True  # a name that is gone waits for its own reasons
-    if found.run is not None and found.terminating and hides_end(found.run, state):
-        return True
-    return found.run is not None and found.run.shows_in(state) and lives(state)
-
-
-def _has_end(words: Words, pid: int) -> bool:
-    return pid in words and words[pid].ended_at is not None

@@ -1,401 +1,384 @@
-"""From changes to the stream: record first, then publish until acknowledged, in order per process.
-Any thread may call its methods; what waits runs on the loop thread, nothing here blocks the poller.
+"""Sends what waits in the outbox, per process in order, each event until it is acknowledged; and the rows.
+Runs on the loop thread; the file is touched only by its one worker thread. It knows nothing of processes.
 """
 
 import asyncio
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
-from functools import partial
-from itertools import count
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from nats.js import JetStreamContext, api
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import Header
 
-from ..broker.link import DENIED_AFTER_S, DeniedError, Link, SkippedError, TooLargeError, WrongLastError
-from ..broker.loop import Bridge, ignore
-from ..broker.stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream
-from ..compose.logs import Tails
-from ..detect.changes import Change, settle
-from ..detect.known import Known, from_record, to_record
-from ..errors import ObserveError
-from ..events import OBSERVE, SCHEMA, Event, Key, dump_json
-from ..log import log
-from ..settings import NatsSettings
-from ..times import format_duration, now_utc, parse_time, seconds_between
-from .lanes import SMALLER, Batch, ProcessLane, lane_key
-from .ledger import LEASE_KEY, Entry, Ledger
-from .tenure import HEARTBEAT_S, Tenure
+from ..broker.loop import Bridge
+from ..broker.session import Session
+from ..broker.stream import BUCKET, has_message
+from ..events import ROOT
+from .outbox import Outbox, OutboxError, OutboxEvent
+from .refusals import HELD, MISSING, PASSING, TOO_LARGE, Refusal, Troubles, read_answer
+from .seal import shrink
 
-#: so many events may be offered and not acknowledged; then the poller keeps what it knows and compares again
-LIMIT = 10_000
-#: so many processes are in flight at once
-IN_FLIGHT = 256
-#: so often a new record is fenced by the lease; the bucket's leader may be older than the server we talk to
-FENCED_TRIES = 5
+T = TypeVar("T")
+
+#: so many messages, and so many bytes, are in flight at the most; a larger one goes alone
+WINDOW = 1000
+WINDOW_BYTES = 256 * 1024
+#: rows have this part of the window while events wait
+ROW_SHARE = 10
+#: an unanswered message is sent again after so long; the last one goes on for ever
+UNANSWERED_S = (5.0, 10.0, 20.0, 30.0)
+#: after a refusal that passes
+REFUSED_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
+#: after a refusal that somebody has to mend
+HELD_S = 30.0
+#: after a file that took no deletion
+FILE_AGAIN_S = 1.0
+#: how often to look for what is unanswered
+LOOK_S = 1.0
+#: what the headers of a message take beside its id
+HEADER_BYTES = 64
+
+_ID = Header.MSG_ID.value
+_DELETED = {"KV-Operation": "DEL"}
+_NO_ANSWER = "no answer in time, sending again"
+
+
+@dataclass(slots=True)
+class _Flight:
+    """An event on its way: taken from the outbox, not yet known to be stored."""
+
+    event: OutboxEvent
+    in_doubt: bool  # it may be in the stream already, and too long ago for the server to know its id
+    sends: int = 0
+    sent_at: float = 0.0
+    due: float = 0.0
+    refused: int = 0
+    trouble: str = ""
+
+
+@dataclass(slots=True)
+class _RowFlight:
+    process: str
+    size: int
+    due: float
 
 
 class Publisher:
-    """Takes changes with `offer`, and sees that each event is in the stream once.
+    """`run()` sends for ever, from when stream and bucket are there.
 
-    `about()` gives the fields of the heartbeat that others know; `say(topic, text)` tells people;
-    `on_connect(url, version)` is called with each new connection to NATS.
-    `recovered` is set, and `on_recovered()` called, when the records have been read: `known` is what they
-    hold, `observed` the last event of each process of the observer, `last_alive` when the last heartbeat was,
-    and `whole` whether every process that was ever announced has a record. `failure` is set, and `on_failure`
-    called, when it has to end: another adapter took the stack over, or NATS refuses us from the start.
+    `rows(process)` gives keys and payloads (b"": deleted) of what the bucket is to hold of a process.
+    `may_send()` is asked before each turn: without a fresh lease nothing goes out. `ensure()` makes stream
+    and bucket where the server says that they are missing.
     """
 
     def __init__(
         self,
-        stack: str,
-        settings: NatsSettings,
-        options: StreamOptions,
+        outbox: Outbox,
+        loop: Bridge,
+        session: Session,
         say: Callable[[str, str], None],
-        about: Callable[[], Mapping[str, Any]],
         *,
-        owner: str,
-        takeover: bool,
-        on_failure: Callable[[], None],
-        tails: Tails,
-        limit: int = LIMIT,
-        on_connect: Callable[[str, str], None] = ignore,
-        on_recovered: Callable[[], None] = ignore,
+        rows: Callable[[str], Sequence[tuple[str, bytes]]],
+        may_send: Callable[[], bool],
+        ensure: Callable[[], Awaitable[None]],
     ) -> None:
-        self._stack, self._options, self._say, self._about = stack, options, say, about
-        self._on_recovered = on_recovered
-        self._takeover, self._on_failure, self._tails, self._limit = takeover, on_failure, tails, limit
-        self._bridge = Bridge()
-        self._link = Link(settings, f"observe adapter {stack}", say, self._ensure, on_connect)
-        self._ledger = Ledger(self._link, stack, self._begin_anew)
-        self._tenure = Tenure(self._ledger, stack, owner, self._beat_fields)
-        self._lanes: dict[str, ProcessLane] = {}
-        self._ready: asyncio.Queue[ProcessLane] = asyncio.Queue()
-        self._window_s = MAX_AGE_S
-        self._hurry = asyncio.Event()
-        self._link.on_return = self._hurry.set  # what became of the bucket meanwhile?
-        self._anew = False
-        self._unwritten: set[str] = set()
-        self._awaited: set[str] = set()
-        self._on_recorded: Callable[[], object] = ignore
-        self._idle = threading.Condition()
-        self._pending = 0
+        self._outbox, self._loop, self._session, self._rows = outbox, loop, session, rows
+        self._may_send, self._ensure = may_send, ensure
+        self._troubles = Troubles(say)
+        self._worker = ThreadPoolExecutor(1, "observe-outbox")
+        self._flying: dict[int, _Flight] = {}
+        self._bytes = self._row_bytes = 0
+        self._acked: list[int] = []
+        self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
+        self._looked: set[str] = set()
+        self._due: dict[str, None] = {}
+        self._row_flights: dict[str, _RowFlight] = {}
+        self._row_number = 0
+        self._client: Client | None = None
+        self._inbox = ""
+        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._mending: asyncio.Task[Any] | None = None
+        self.window_s = 120.0  # the stream's real duplicate window
         self.published = 0
-        self.skipped = 0
-        self.known: dict[Key, Known] = {}
-        self.observed: dict[str, Event] = {}
-        self.last_alive: str | None = None
-        self.last_reply: str | None = None
-        self.known_at: datetime | None = None  # another adapter told all that was before
-        self.whole = False
-        self.recovered = threading.Event()
-        self.failure: ObserveError | None = None
 
-    def start(self) -> None:
-        """Begin to connect, to read the records, and to publish again what they say is not acknowledged."""
-        self._bridge.start()
-        self._bridge.spawn(self._guarded(self._main()))
+    # --- for any thread ---
+
+    def wake(self, processes: Iterable[str] = ()) -> None:
+        """Something waits in the outbox, and the rows of these processes are due."""
+        self._loop.call(self._note_due, list(processes))
+
+    # --- on the loop thread ---
+
+    async def run(self) -> None:
+        """Send what waits, for ever."""
+        await self.on_up()
+        self._start(self._look_after())
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._turn()
+            if self.is_idle:
+                self._idle.set()
+
+    async def on_up(self) -> None:
+        """The connection is there, or there again: what was in flight is sent again, under its own ids."""
+        client = self._session.client
+        if client is None:
+            return
+        if client is not self._client:
+            self._client, self._inbox = client, client.new_inbox()
+            inbox = f"{self._inbox}.*"
+            await client.subscribe(inbox, cb=self._take_answer, pending_msgs_limit=0, pending_bytes_limit=0)
+        for flight in list(self._flying.values()):
+            await self._send(flight)
+        self._due.update((flight.process, None) for flight in self._row_flights.values())
+        self._row_flights.clear()
+        self._row_bytes = 0
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Return when everything is acknowledged, rows too."""
+        while not self.is_idle:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def deny(self, subject: str) -> None:
+        """The server refused a publish to this subject, which it tells in lower case."""
+        for number, flight in self._flying.items():
+            if flight.event.subject.lower() == subject:
+                hint = f"grant publish on {ROOT}.>; trying every {HELD_S:g}s"
+                self._hold(number, f"may not publish to {flight.event.subject}", hint)
+                return
+        if subject.startswith(f"$kv.{BUCKET.lower()}."):
+            what = f"may not publish to $KV.{BUCKET}.>, so ps and its like show nothing new of this stack"
+            self._troubles.note(what, f"grant publish on $KV.{BUCKET}.>", self._now_s())
 
     @property
-    def pending(self) -> int:
-        """How many events are offered and not yet acknowledged."""
-        return self._pending
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not (self._outbox.waiting or self._flying or self._acked or self._due or self._row_flights)
 
-    @property
-    def remembered(self) -> int:
-        """How many of these are in the bucket: the next start sends them, whatever becomes of us."""
-        batches = [batch for lane in list(self._lanes.values()) for batch in list(lane.queue)]
-        return sum(batch.left for batch in batches if batch.recorded)
+    def close(self) -> None:
+        """Send no more; what is in flight is in the file."""
+        for task in self._tasks:
+            task.cancel()
+        self._worker.shutdown(wait=True)
 
-    def _beat_fields(self) -> Mapping[str, Any]:
-        whole = self.whole and not self._unwritten
-        return {**self._about(), "queued": self._pending, "published": self.published, "whole": whole}
+    async def in_worker(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Return what a call on the file returns; the loop goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
 
-    def offer(self, changes: Sequence[Change]) -> bool:
-        """Take all these changes, or none where too much is waiting already; never blocks.
+    def _note_due(self, processes: Iterable[str]) -> None:
+        self._due.update(dict.fromkeys(processes))
+        self._wake.set()
 
-        The observer's own events, few as they are, are always taken.
-        """
-        telling = [change for change in changes if change.events]
-        own = bool(telling) and all(change.events[0].of_observer for change in telling)
-        with self._idle:
-            if self._pending >= self._limit and not own:
-                return False
-            self._pending += sum(len(change.events) for change in telling)
-        if telling:
-            self._bridge.call(self._accept, telling)
-        return True
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    def when_recorded(self, call: Callable[[], object]) -> None:
-        """Have it called, in the loop's thread, once all that was offered until now is in the bucket.
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
-        What may not be written there, or cannot be, is not waited for: that is said.
-        """
-        self._bridge.call(self._await_records, call)
+    # --- what goes out ---
 
-    def flush(self, timeout_s: float) -> int:
-        """Wait until everything is acknowledged, `timeout_s` at most; return how many events are not."""
-        with self._idle:
-            self._idle.wait_for(lambda: self._pending == 0, timeout_s)
-            return self._pending
-
-    def stop(self, timeout_s: float = 2.0) -> None:
-        """Write the last heartbeat if NATS is there, and end the loop thread."""
-        try:
-            self._bridge.run(self._farewell(), timeout_s)
-        except (TimeoutError, ObserveError):
-            log.debug("no last heartbeat")
-        self._bridge.stop()
-        self._tails.stop()
-
-    async def _guarded(self, work: Any) -> None:
-        try:
-            await work
-        except ObserveError as error:
-            self.failure = error
-            self._on_failure()
-        except Exception:  # the loop thread's top: better loud than silently deaf
-            log.exception("the publisher failed")
-            self.failure = ObserveError("the publisher failed", "see the log above; please report it")
-            self._on_failure()
-
-    async def _main(self) -> None:
-        await self._link.open()
-        await self._tenure.claim(self._takeover, self._say)
-        self._recover(await self._read_memory())
-        if self._tenure.shared:
-            self.known_at = now_utc()
-        self.recovered.set()
-        self._on_recovered()
-        workers = [self._work() for _ in range(IN_FLIGHT)]
-        await asyncio.gather(self._heartbeat(), *workers)
-
-    async def _ensure(self, js: JetStreamContext) -> None:
-        stream = await ensure_stream(js, self._options)
-        bucket_made = await ensure_bucket(js, self._options)
-        self._window_s = stream.duplicate_window_s
-        age = "24h" if stream.max_age_s == MAX_AGE_S else format_duration(stream.max_age_s)
-        age = age if stream.max_age_s else "no limit"
-        done = "created" if stream.created else "changed" if stream.changed else "found"
-        made = "created" if bucket_made else "found"
-        self._say("stream", f"{STREAM} {done} ({stream.storage}, {age}); bucket {BUCKET} {made}")
-
-    async def _read_memory(self) -> dict[str, Entry]:
-        """Read all records; where somebody else may still write them, see that he cannot any more."""
-        while True:
-            entries = await self._ledger.read_all()
-            entries.pop(LEASE_KEY, None)
-            if not self._tenure.contested:
-                return entries
-            fenced = await self._ledger.fence(entries)
-            if fenced is not None:
-                return fenced
-
-    def _recover(self, entries: dict[str, Entry]) -> None:
-        """Take over what the bucket holds, and queue what may not have reached the stream."""
-        self.whole = bool(self._tenure.before.get("whole"))
-        acknowledged = self._tenure.before.get("acknowledged") or 0
-        self.last_alive = self._tenure.before.get("at")
-        self.last_reply = self._tenure.before.get("last_reply")
-        for key, entry in entries.items():
-            lane = self._lanes[key] = ProcessLane(key, entry.revision)
+    async def _turn(self) -> None:
+        """Delete what was acknowledged, and send what comes next, as long as there is either."""
+        while self._acked or self._may_begin():
+            room = WINDOW - len(self._flying) if self._may_begin() else 0
+            done, self._acked = self._acked, []
             try:
-                if entry.found is not None:
-                    self._take_over(lane, entry.found, entry.revision > acknowledged)
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                self._say("bucket", f"the record {key} cannot be read and is begun anew: {error}")
-
-    def _take_over(self, lane: ProcessLane, record: Mapping[str, Any], owed: bool) -> None:
-        sealed = [(one["id"], Event.from_dict(one["event"])) for one in record["events"]]
-        gone = bool(record.get("gone"))
-        if lane.key.startswith(f"{OBSERVE}.") and sealed:
-            self.observed[sealed[-1][1].process] = sealed[-1][1]
-        elif not gone and not lane.key.startswith(f"{OBSERVE}."):
-            known = from_record(record)
-            self.known[Key(known.state.namespace, known.state.name)] = known
-        lane.seq, lane.last, lane.record = (
-            int(record["seq"]),
-            dict(record.get("last") or {}),
-            dump_json(record),
-        )
-        if owed or gone:
-            sealed = sealed if owed else []
-            self._ledger.owe(lane.key, lane.revision)
-            with self._idle:
-                self._pending += len(sealed)
-            self._queue(lane, Batch(None, sealed, gone, recorded=True, tried=True))
-
-    def _accept(self, changes: Sequence[Change]) -> None:
-        if not self.whole and not all(change.events[0].of_observer for change in changes):
-            self.whole = True  # as soon as these are written
-            self._unwritten.update(lane_key(change) for change in changes)
-        for change in changes:
-            key = lane_key(change)
-            lane = self._lanes.setdefault(key, ProcessLane(key))
-            gone = change.known is None and not key.startswith(f"{OBSERVE}.")
-            logged = asyncio.create_task(self._tails.settled(change)) if self._tails.wants(change) else None
-            self._queue(lane, Batch(change, gone=gone, logged=logged))
-
-    def _queue(self, lane: ProcessLane, batch: Batch) -> None:
-        lane.queue.append(batch)
-        self._wake(lane)
-
-    def _wake(self, lane: ProcessLane, _: object = None) -> None:
-        """Have a worker take the lane, as soon as the log that its first batch waits for is there."""
-        if lane.busy or not lane.queue:
-            return
-        logged = lane.queue[0].logged
-        if logged is not None and not logged.done():
-            logged.add_done_callback(partial(self._wake, lane))
-            return
-        lane.busy = True
-        self._ready.put_nowait(lane)
-
-    async def _work(self) -> None:
-        while True:
-            lane = await self._ready.get()
-            batch = lane.queue[0]
-            try:
-                await self._deliver(lane, batch)
-            except DeniedError:  # the lane waits, others go on
-                batch.tried = True
-                self._await_no_more(lane.key)
-                asyncio.get_running_loop().call_later(DENIED_AFTER_S, self._ready.put_nowait, lane)
-                continue
-            except ObserveError:
-                raise
-            except Exception:  # one process's trouble must not end the watching of all
-                log.exception("events of %s are skipped", lane.key)
-                self._await_no_more(lane.key)
-                self.skipped += batch.left
-                self._done(batch.left)
-            lane.queue.popleft()
-            lane.busy = False
-            self._wake(lane)
-
-    async def _deliver(self, lane: ProcessLane, batch: Batch) -> None:
-        """Bring one batch into the bucket, then into the stream; go on where an earlier try got to."""
-        if not batch.recorded:
-            if batch.change is not None:
-                change = batch.logged.result() if batch.logged else settle(batch.change, [])
-                batch.sealed = batch.sealed or lane.seal(change, self._stack)
-                await self._remember(lane, change, batch)
-            elif lane.record is not None:
-                await self._write(lane, lane.record)
-            batch.recorded = True
-        while batch.sealed:
-            await self._publish(*batch.sealed[0], batch.tried)
-            batch.sealed.pop(0)
-            self._done()
-        if lane.removed:
-            lane.seq, lane.record = 0, None
-            await self._write(lane, None)
-        self._ledger.settled(lane.key)
-
-    async def _remember(self, lane: ProcessLane, change: Change, batch: Batch) -> None:
-        """Write the process's record, with the events of this batch as they will be published."""
-        memory = to_record(change.known) if change.known else {}
-        record = {"schema": SCHEMA, **memory, "gone": batch.gone, "seq": lane.seq, "last": lane.last}
-        for shrink in SMALLER:
-            events = [{"id": name, "event": shrink(event).to_dict()} for name, event in batch.sealed]
-            with suppress(TooLargeError, SkippedError):
-                await self._write(lane, dump_json({**record, "events": events}))
+                events = await self.in_worker(self._outbox.take, done, room, WINDOW_BYTES - self._bytes)
+            except OutboxError as error:
+                self._acked += done
+                self._troubles.note(str(error), error.hint, self._now_s())
+                asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
-        self._say("nats", f"the record of {lane.key} is too large for the bucket: its events go without it")
-        self._written(lane.key)
-
-    async def _write(self, lane: ProcessLane, record: bytes | None) -> None:
-        """Write (None: delete) over the revision we know; where it is not ours, go on from what is there."""
-        for tried in count():
-            await self._tenure.confirm()
-            lease = self._tenure.revision if tried < FENCED_TRIES else 0
-            try:
-                if record is None:
-                    lane.revision = await self._ledger.delete(lane.key, lane.revision)
-                else:
-                    lane.revision = await self._ledger.write(lane.key, record, lane.revision, lease)
-                    lane.record = record
-                self._written(lane.key)
+            for event in events:
+                await self._send_new(event)
+            rows = await self._send_rows()
+            if not (events or rows or self._acked):
                 return
-            except WrongLastError:
-                await self._tenure.check()
-                lane.revision, _ = await self._ledger.revision_of(lane.key)
 
-    def _await_records(self, call: Callable[[], object]) -> None:
-        lanes = [lane for lane in self._lanes.values() if lane.queue and not lane.queue[-1].recorded]
-        self._awaited, self._on_recorded = {lane.key for lane in lanes}, call
-        self._await_no_more("")
+    def _may_begin(self) -> bool:
+        room = len(self._flying) < WINDOW and self._bytes < WINDOW_BYTES
+        return room and self._session.is_up and self._may_send()
 
-    def _await_no_more(self, key: str) -> None:
-        self._awaited.discard(key)
-        if not self._awaited:
-            call, self._on_recorded = self._on_recorded, ignore
-            call()
+    async def _send_new(self, event: OutboxEvent) -> None:
+        first = event.id <= self._doubts and event.process not in self._looked
+        if first:
+            self._looked.add(event.process)
+        flight = self._flying[event.id] = _Flight(event, in_doubt=first)
+        self._bytes += len(event.payload)
+        await self._send(flight)
 
-    def _written(self, key: str) -> None:
-        self._await_no_more(key)
-        if key in self._unwritten:
-            self._unwritten.remove(key)
-            if not self._unwritten:  # whoever comes after us shall know
-                self._hurry.set()
-
-    async def _publish(self, message_id: str, event: Event, again: bool) -> None:
-        """Publish until it is acknowledged; look for it first where the server may have forgotten."""
-        begun = parse_time(event.seen_at) if again else now_utc()
-
-        async def is_stored() -> bool:
-            old = seconds_between(begun, now_utc()) > self._window_s / 2
-            return old and await self._ledger.has_event(event, message_id)
-
-        if again and await is_stored():
-            return
-        headers = {api.Header.MSG_ID.value: message_id}
-        for step in SMALLER:
-            try:
-                await self._link.send(event.subject, step(event).to_json(), headers, is_stored)
-                self.published += 1
-                return
-            except TooLargeError:
-                continue
-            except SkippedError as error:
-                self._say("nats", f"{event.subject} was refused and is skipped: {error}")
-                break
+    async def _send(self, flight: _Flight) -> None:
+        """Publish, or look for it first where the server may no longer know its id."""
+        now_s = self._now_s()
+        if flight.sends and now_s - flight.sent_at > self.window_s / 2:
+            flight.in_doubt = True
+        flight.due = now_s + UNANSWERED_S[min(flight.sends, len(UNANSWERED_S) - 1)]
+        if flight.in_doubt:
+            self._start(self._look_for(flight))
+        elif not self._may_send():
+            flight.due = now_s
+        elif len(flight.event.payload) + len(flight.event.message_id) + HEADER_BYTES > self._session.max_payload:
+            self._start(self._cut(flight, Refusal(TOO_LARGE, "larger than NATS takes")))
         else:
-            self._say("nats", f"{event.subject} is larger than the server takes, and is skipped")
-        self.skipped += 1
+            event, client = flight.event, self._client
+            flight.sends, flight.sent_at = flight.sends + 1, now_s
+            with suppress(nats.errors.Error, OSError):  # not connected: on_up sends it again
+                assert client is not None
+                reply = f"{self._inbox}.{event.id}"
+                await client.publish(event.subject, event.payload, reply=reply, headers={_ID: event.message_id})
 
-    def _done(self, number: int = 1) -> None:
-        with self._idle:
-            self._pending -= number
-            if self._pending == 0:
-                self._idle.notify_all()
+    async def _look_for(self, flight: _Flight) -> None:
+        """Send it only if it is not in the stream; where that cannot be asked, its id has to do."""
+        event = flight.event
+        try:
+            stored = await has_message(self._session.js, event.subject, event.message_id)
+        except (nats.errors.Error, OSError, ValueError) as error:
+            stored = False
+            if not self._session.is_up:
+                return
+            self._troubles.note(f"cannot look for what may be stored already: {error}", "", self._now_s())
+        if event.id not in self._flying:
+            return
+        flight.in_doubt, flight.sends = False, 0
+        if stored:
+            self._stored(event.id)
+        else:
+            await self._send(flight)
 
-    async def _heartbeat(self) -> None:
+    async def _send_rows(self) -> int:
+        """Send rows that are due, in their part of the window, or in all of it while no event waits."""
+        sent, share = 0, 1 if not (self._flying or self._outbox.waiting) else ROW_SHARE
+        while (
+            self._due
+            and len(self._row_flights) < WINDOW // share
+            and self._row_bytes < WINDOW_BYTES // share
+            and self._session.is_up
+            and self._may_send()
+        ):
+            process = next(iter(self._due))
+            del self._due[process]
+            for key, payload in self._rows(process):
+                await self._send_row(process, key, payload)
+            sent += 1
+        return sent
+
+    async def _send_row(self, process: str, key: str, payload: bytes) -> None:
+        self._row_number += 1
+        tag, client = f"r{self._row_number}", self._client
+        if client is None or len(payload) + HEADER_BYTES > self._session.max_payload:
+            return
+        self._row_flights[tag] = _RowFlight(process, len(payload), self._now_s() + UNANSWERED_S[0])
+        self._row_bytes += len(payload)
+        with suppress(nats.errors.Error, OSError):
+            subject, headers = f"$KV.{BUCKET}.{key}", None if payload else _DELETED
+            await client.publish(subject, payload, reply=f"{self._inbox}.{tag}", headers=headers)
+
+    # --- what comes back ---
+
+    async def _take_answer(self, message: Msg) -> None:
+        tag = message.subject.rpartition(".")[2]
+        refusal = read_answer(message.data, message.headers)
+        if tag.startswith("r"):
+            self._take_row_answer(tag, refusal)
+        elif refusal is None:
+            self._stored(int(tag))
+        elif int(tag) in self._flying:
+            await self._refused(int(tag), refusal)
+        if len(self._flying) < WINDOW * 3 // 4:
+            self._wake.set()
+
+    def _stored(self, number: int) -> None:
+        flight = self._flying.pop(number, None)
+        if flight is not None:
+            self._bytes -= len(flight.event.payload)
+            self._acked.append(number)
+            self.published += 1
+            if len(self._flying) < WINDOW * 3 // 4:
+                self._wake.set()
+
+    def _take_row_answer(self, tag: str, refusal: Refusal | None) -> None:
+        flight = self._row_flights.pop(tag, None)
+        if flight is None:
+            return
+        self._row_bytes -= flight.size
+        if refusal is not None and refusal.kind != HELD:
+            asyncio.get_running_loop().call_later(UNANSWERED_S[0], self._note_due, [flight.process])
+            if refusal.kind == MISSING:
+                self._mend()
+
+    async def _refused(self, number: int, refusal: Refusal) -> None:
+        flight = self._flying[number]
+        if refusal.kind == TOO_LARGE:
+            await self._cut(flight, refusal)
+        elif refusal.kind == HELD:
+            self._hold(number, f"refuses events: {refusal.text}", "see the stream's settings: nats stream info")
+        else:
+            wait_s = REFUSED_S[min(flight.refused, len(REFUSED_S) - 1)]
+            flight.refused += 1
+            flight.trouble = f"takes no events: {refusal.text}"
+            flight.due = self._now_s() + wait_s
+            self._troubles.note(flight.trouble, "", self._now_s())
+            asyncio.get_running_loop().call_later(wait_s, self._send_due, number)
+            if refusal.kind == MISSING:
+                self._mend()
+
+    def _hold(self, number: int, text: str, hint: str) -> None:
+        flight = self._flying[number]
+        flight.trouble, flight.due = text, self._now_s() + HELD_S
+        self._troubles.note(text, hint, self._now_s())
+
+    async def _cut(self, flight: _Flight, refusal: Refusal) -> None:
+        """Make it smaller, for good; what cannot be smaller is held, nothing is skipped."""
+        event = flight.event
+        limit = min(self._session.max_payload, len(event.payload)) - len(event.message_id) - HEADER_BYTES - 1
+        payload = shrink(event.payload, limit)
+        if payload is None:
+            self._hold(event.id, f"{event.subject}: {refusal.text}", "raise max_payload, max_msg_size")
+            return
+        await self.in_worker(self._outbox.cut, event.id, payload)
+        self._bytes += len(payload) - len(event.payload)
+        flight.event = event._replace(payload=payload)
+        await self._send(flight)
+
+    def _mend(self) -> None:
+        """Have stream and bucket made, once for all who found them missing."""
+        if self._mending is None or self._mending.done():
+            self._mending = self._start(_awaited(self._ensure()))
+
+    def _send_due(self, number: int) -> None:
+        flight = self._flying.get(number)
+        if flight is not None and flight.due <= self._now_s() + 0.01 and self._session.is_up:
+            self._start(self._send(flight))
+
+    async def _look_after(self) -> None:
+        """Send again what is unanswered, and say when troubles are over."""
         while True:
-            await self._tenure.beat()
-            if self._anew:
-                self._write_anew()
-                continue  # say at once that the memory is not whole
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), HEARTBEAT_S)
-            self._hurry.clear()
+            await asyncio.sleep(LOOK_S)
+            now_s = self._now_s()
+            late = [flight for flight in self._flying.values() if flight.due <= now_s]
+            if late and self._session.is_up and self._may_send():
+                for flight in late:
+                    if flight.sends and not flight.trouble:
+                        flight.trouble = _NO_ANSWER
+                        self._troubles.note(_NO_ANSWER, "", now_s)
+                    await self._send(flight)
+            for tag in [tag for tag, flight in self._row_flights.items() if flight.due <= now_s]:
+                self._take_row_answer(tag, Refusal(PASSING, ""))
+            self._troubles.look({flight.trouble for flight in self._flying.values()}, now_s)
+            if self._session.is_up:
+                self._wake.set()
 
-    def _begin_anew(self) -> None:
-        self._anew = True
-        self._hurry.set()
 
-    def _write_anew(self) -> None:
-        """Somebody changed the bucket under us (wiped, restored): every record is written again."""
-        self._anew = False
-        self._say("bucket", f"{BUCKET} was changed by somebody else (wiped or restored?), written anew")
-        for lane in self._lanes.values():
-            lane.revision = 0
-            if lane.record is not None:
-                self._unwritten.add(lane.key)
-                self._queue(lane, Batch())
-
-    async def _farewell(self) -> None:
-        if self.recovered.is_set() and self.failure is None:
-            await self._tenure.beat(stopped=True)
-        await self._link.close()
+async def _awaited(work: Awaitable[None]) -> None:
+    await work

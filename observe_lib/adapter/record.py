@@ -1,0 +1,169 @@
+"""What is kept of one process: what detection knows of it, and what its row tells of its past.
+Pure; the outbox stores a record's body, the bucket shows its row.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..detect.known import Known, from_record, to_record
+from ..events import Event, EventType, encode_namespace, encode_token
+from ..rows import ROW_SCHEMA
+from ..times import format_time, parse_time
+
+#: crashes are counted over so many hours, the present one among them
+CRASH_HOURS = 25
+#: so many crashes within this time are flapping
+FLAPPING_CRASHES = 3
+FLAPPING_WITHIN = timedelta(minutes=10)
+#: what a row leaves out of an event: what the row says itself, and what is large
+_NOT_IN_ROW = frozenset("process namespace namespaces subject severity schema stack state log_tail".split())
+#: the status of what process-compose shows of a run that is over
+_OVER = frozenset(("Completed", "Restarting"))
+
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was told of a process: how often, when last, and what its row needs of that."""
+
+    events: Mapping[str, tuple[int, str]] = field(default_factory=dict)  #: by type: how many, when the last
+    crash_hours: Mapping[str, int] = field(default_factory=dict)  #: by hour, `2025-10-16T16`, UTC
+    crash_times: tuple[str, ...] = ()  #: of the last crashes, as many as are needed to see flapping
+    ended: Mapping[str, Any] | None = None  #: how the last run ended: `ended_at`, `exit_code`, `reason`
+    last: Mapping[str, Any] | None = None  #: the last event that is no companion
+    last_crash: Mapping[str, Any] | None = None
+
+    def after(self, events: Iterable[Event]) -> "History":
+        """Return the history with these events added, in their order."""
+        history = self
+        for event in events:
+            history = _add(history, event)
+        return history
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One process: `seq` is that of its last event; the history's JSON goes with it."""
+
+    known: Known
+    history: History = History()
+    seq: int = 0
+
+    def body(self) -> bytes:
+        """Return what the outbox's file keeps."""
+        history = {name: getattr(self.history, name) for name in _HISTORY}
+        return encode({"known": to_record(self.known), "history": history}).encode("utf-8", "replace")
+
+    @classmethod
+    def from_body(cls, body: bytes, seq: int) -> "Record":
+        """Read what `body` wrote; ValueError, LookupError, TypeError or AttributeError where it did not."""
+        found = json.loads(body)
+        told = found["history"]
+        events = {name: (int(count), str(last)) for name, (count, last) in told["events"].items()}
+        history = replace(History(**told), events=events, crash_times=tuple(told["crash_times"]))
+        return cls(from_record(found["known"]), history, seq)
+
+    def row(self, stack: str) -> dict[str, Any]:
+        """Return the row that readers show, without what does not apply."""
+        known, history = self.known, self.history
+        state, alive = known.state, known.alive
+        ended = {} if alive else history.ended or _shown_end(known)
+        row = {
+            "stack": stack,
+            "namespace": state.namespace,
+            "process": state.name,
+            "namespaces": list(state.namespaces) or None,
+            "status": state.status,
+            "health": known.health if known.health != "-" else None,
+            "starting": (alive and known.health == "Not Ready" and not known.was_ready) or None,
+            "has_ready_probe": known.may_be_ready or None,
+            "was_healthy": EventType.HEALTHY in history.events or None,
+            "alive": alive,
+            "pid": (state.pid or None) if alive else None,
+            "since": _since(known) if alive else None,
+            **ended,
+            "ended_well": (not alive and _ended_well(known, ended)) or None,
+            "restarts": known.restarts,
+            "crash_hours": history.crash_hours or None,
+            "flapping_until": _flapping_until(history.crash_times),
+            "last_event": history.last,
+            "last_crash": history.last_crash,
+            "events": {name: {"count": n, "last": at} for name, (n, at) in history.events.items()} or None,
+        }
+        return {name: value for name, value in row.items() if value is not None}
+
+    def row_json(self, stack: str, now: datetime) -> bytes:
+        """Return the row as the bucket holds it: DESIGN section 5, "The rows"."""
+        told = {"schema": ROW_SCHEMA, "row": self.row(stack), "seq": self.seq, "at": format_time(now)}
+        return encode(told).encode("utf-8", "replace")
+
+
+_HISTORY = tuple(History.__dataclass_fields__)
+
+
+def process_token(namespace: str, process: str) -> str:
+    """Return `{namespace}.{name}` in the token encoding: the key of a process in the file, and in the bucket."""
+    return f"{encode_namespace(namespace)}.{encode_token(process)}"
+
+
+def _add(history: History, event: Event) -> History:
+    count, _ = history.events.get(event.type, (0, ""))
+    changes: dict[str, Any] = {"events": {**history.events, event.type: (count + event.count, event.timestamp)}}
+    told = None if event.companion else _brief(event)
+    if told is not None:
+        changes["last"] = told
+    if event.type in (EventType.STARTED, EventType.RESTARTED):
+        changes["ended"] = None
+    elif event.type in (EventType.STOPPED, EventType.CRASHED):
+        ended = {"ended_at": event.timestamp, "exit_code": event.exit_code, "reason": event.reason}
+        changes["ended"] = {name: value for name, value in ended.items() if value is not None}
+    if event.type == EventType.CRASHED:
+        changes["last_crash"] = told
+        changes["crash_hours"] = _with_crashes(history.crash_hours, event)
+        times = (*history.crash_times, *[event.timestamp] * min(event.count, FLAPPING_CRASHES))
+        changes["crash_times"] = times[-FLAPPING_CRASHES:]
+    return replace(history, **changes)
+
+
+def _brief(event: Event) -> dict[str, Any]:
+    return {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
+
+
+def _with_crashes(hours: Mapping[str, int], event: Event) -> dict[str, int]:
+    """Return the crashes by hour with the event's, without those of more than a day before it."""
+    hour = event.timestamp[:13]
+    oldest = format_time(parse_time(event.timestamp) - timedelta(hours=CRASH_HOURS))[:13]
+    kept = {name: count for name, count in hours.items() if name > oldest}
+    return {**kept, hour: kept.get(hour, 0) + event.count}
+
+
+def _flapping_until(times: tuple[str, ...]) -> str | None:
+    if len(times) < FLAPPING_CRASHES or parse_time(times[-1]) - parse_time(times[0]) > FLAPPING_WITHIN:
+        return None
+    return format_time(parse_time(times[0]) + FLAPPING_WITHIN)
+
+
+def _since(known: Known) -> str | None:
+    run = known.run
+    if run is None:
+        return None
+    return format_time(run.began) if run.began else run.start or None
+
+
+def _shown_end(known: Known) -> dict[str, Any]:
+    """Return how a run ended that was over when it was first seen."""
+    return {"exit_code": known.state.exit_code} if known.state.status in _OVER else {}
+
+
+def _ended_well(known: Known, ended: Mapping[str, Any]) -> bool:
+    """Whether the last run ended by itself as it should."""
+    if known.state.status not in ("Completed", "Scheduled", "Watching"):
+        return False
+    if "reason" in ended:
+        return bool(ended["reason"] == "completed")
+    code = ended.get("exit_code", known.state.exit_code)
+    return code == 0 or code in known.state.success_exit_codes

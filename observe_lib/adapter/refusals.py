@@ -1,0 +1,70 @@
+"""What a server's answer to a publish means, and what is said of it: each trouble once, and its end once.
+Pure but for saying; the publisher asks, on the loop thread.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+#: a trouble is over when nothing was refused for so long, and nothing is held back by it
+QUIET_S = 5.0
+
+#: what is to be done about an event that was not stored
+PASSING, MISSING, TOO_LARGE, HELD = "passing", "missing", "too large", "held"
+
+_PASSING_CODES = frozenset((408, 409, 429))
+#: no room for the account now; the id is in process; a limit of the moment
+_PASSING_ERRORS = frozenset((10002, 10071, 10158, 10164))
+_MISSING_ERRORS = frozenset((10059,))
+_TOO_LARGE_ERRORS = frozenset((10054, 10097))
+
+
+class Refusal(NamedTuple):
+    """Why an event was not stored: `kind` says what is to be done, `text` is the server's own."""
+
+    kind: str
+    text: str
+
+
+def read_answer(payload: bytes, headers: Mapping[str, str] | None) -> Refusal | None:
+    """Return why the server did not store what this answers; None: it is stored."""
+    if not payload and headers and headers.get("Status") == "503":
+        return Refusal(MISSING, "no stream takes events")
+    if b'"error"' not in payload:
+        return None if payload else Refusal(PASSING, "an empty answer")
+    try:
+        error = json.loads(payload)["error"]
+        code, number = int(error.get("code") or 0), int(error.get("err_code") or 0)
+        text = f"{error.get('description') or 'refused'} ({number or code})"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return Refusal(PASSING, "an answer that makes no sense")
+    if number in _MISSING_ERRORS:
+        return Refusal(MISSING, text)
+    if number in _TOO_LARGE_ERRORS:
+        return Refusal(TOO_LARGE, text)
+    passing = code >= 500 or code in _PASSING_CODES or number in _PASSING_ERRORS
+    return Refusal(PASSING if passing else HELD, text)
+
+
+class Troubles:
+    """What is wrong just now, for the connection as a whole: each text is said once, its end once."""
+
+    def __init__(self, say: Callable[[str, str], None], topic: str = "nats") -> None:
+        self._say, self._topic = say, topic
+        self._last: dict[str, float] = {}
+
+    def note(self, text: str, hint: str, now_s: float) -> None:
+        """Something is refused, or not answered; it is said where it is news."""
+        if text not in self._last:
+            self._say(self._topic, text)
+            if hint:
+                self._say("", hint)
+        self._last[text] = now_s
+
+    def look(self, present: Iterable[str], now_s: float) -> None:
+        """Say once that all is well again; `present`: the troubles of what is still held back."""
+        if not self._last or any(text in self._last for text in present):
+            return
+        if now_s - max(self._last.values()) >= QUIET_S:
+            self._last.clear()
+            self._say(self._topic, "takes events again")
