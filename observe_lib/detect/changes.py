@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from ..compose.client import ProcessState
+from ..compose.state import ProcessState
 from ..events import Event, EventType, Key
 from ..times import earlier, format_time, seconds_between
 from .ends import End, Look, asked_at, end_of_known, find_ends, lay_over, state_time, unmask

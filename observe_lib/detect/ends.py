@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..compose.client import ProcessState
+from ..compose.state import ProcessState
 from ..events import EventType
 from ..times import parse_time
 from .runs import NOT_READY, Known, LastWord, Run, Step, Words, is_fresh

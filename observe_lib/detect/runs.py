@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..compose.client import ProcessState
+from ..compose.state import ProcessState
 from ..times import format_time, parse_time
 
 #: a launch in progress (pid 0, or still the last run's pid) is looked at again this soon, at most so often

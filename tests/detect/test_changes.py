@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from observe_lib.compose.client import ProcessState
+from observe_lib.compose.state import ProcessState
 from observe_lib.detect.changes import Change, detect, end_unseen, overlay, settle
 from observe_lib.detect.runs import GONE_AFTER_S, LAUNCH_POLLS, Known, Words, hear
 from observe_lib.events import Event, Key

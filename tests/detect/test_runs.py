@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from observe_lib.compose.client import ProcessState
+from observe_lib.compose.state import ProcessState
 from observe_lib.detect.runs import (
     GONE_AFTER_S,
     LAUNCH_POLL_S,

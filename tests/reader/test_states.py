@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from observe_lib.compose.client import ProcessState
+from observe_lib.compose.state import ProcessState
 from observe_lib.detect.runs import Known, Run, to_record
 from observe_lib.events import OBSERVE, Event, observer_subject
 from observe_lib.reader.records import recall
