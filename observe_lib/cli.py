@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import NamedTuple, NoReturn
 
-from .commands.adapter import adapter_options, add_adapter_flags
+from .commands.adapter import adapter_options, adapter_parts, add_adapter_flags
 from .errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ObserveError, UsageError
 from .settings import VERSION, is_container_id, whole_number
 from .signals import stopped_by_signals
@@ -318,7 +318,7 @@ def _run_adapter(args: argparse.Namespace) -> int:
     if options.stack == hostname and is_container_id(hostname):
         say("stack", f"{hostname} is a container's id, another one after every start: name it with --stack")
     with stopped_by_signals() as stop:
-        return run_adapter(options, say, stop)
+        return run_adapter(options, say, stop, adapter_parts(args, options, say))
 
 
 def _add_demo_flags(parser: argparse.ArgumentParser) -> None:

@@ -202,23 +202,24 @@ def adapter_with(monkeypatch, run):
 
 def test_adapter_gets_its_options(monkeypatch):
     seen = []
-    adapter_with(monkeypatch, lambda options, say, stop: seen.append(options) or 0)
+    adapter_with(monkeypatch, lambda options, say, stop, parts: seen.append((options, parts)) or 0)
     assert cli.main(["adapter", "--stack", "s"]) == 0
     words = "--poll-interval 200ms --log-lines 0 --no-push --max-age 1h -p 8080 --stack s"
     assert cli.main(["adapter", *words.split()]) == 0
-    first, second = seen
-    assert (first.poll_interval_s, first.log_lines, first.drain_timeout_s, first.push) == (2, 20, 5, True)
+    (first, parts), (second, polling) = seen
+    assert (first.poll_interval_s, first.log_lines, first.drain_timeout_s) == (2, 20, 5)
+    assert parts.push and parts.server and parts.logs
     assert (first.stream.max_age_s, first.stream.duplicate_window_s, first.stream.replicas) == (
         None,
         None,
         None,
     )
-    assert (second.poll_interval_s, second.log_lines, second.push) == (0.2, 0, False)
+    assert (second.poll_interval_s, second.log_lines, polling.push) == (0.2, 0, None)
     assert (second.stream.max_age_s, second.compose.port, second.stack) == (3600, 8080, "s")
 
 
 def test_adapter_in_a_container_asks_for_a_stack(monkeypatch, capsys):
-    adapter_with(monkeypatch, lambda options, say, stop: 0)
+    adapter_with(monkeypatch, lambda *_: 0)
     monkeypatch.setattr(cli.socket, "gethostname", lambda: "3f2a9c01de45")
     assert cli.main(["adapter"]) == 0
     assert "name it with --stack" in capsys.readouterr().err
@@ -230,7 +231,7 @@ def test_adapter_in_a_container_asks_for_a_stack(monkeypatch, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_adapter_and_its_lines_survive_a_closed_stderr(monkeypatch, number):
-    def run(options, say, stop):
+    def run(options, say, stop, parts):
         monkeypatch.setattr(sys, "stderr", closed)
         say("nats", "up")
         os.kill(os.getpid(), number)
@@ -245,7 +246,7 @@ def test_a_signal_stops_the_adapter_and_its_lines_survive_a_closed_stderr(monkey
 
 
 def test_a_second_ctrl_c_interrupts(monkeypatch):
-    def run(options, say, stop):
+    def run(options, say, stop, parts):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         return 0 if stop.wait(5) else 1

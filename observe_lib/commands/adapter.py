@@ -1,13 +1,14 @@
-"""The flags of the verb `adapter`, and what they ask for. Runs in the main thread.
+"""The flags of the verb `adapter`, what they ask for, and the parts it is given. Runs in the main thread.
 Apart from `adapter` itself, so that its help needs no package.
 """
 
 import argparse
 import os
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import NatsError, UsageError
 from ..settings import (
     VERSION,
     Flags,
@@ -22,6 +23,9 @@ from ..settings import (
 
 if TYPE_CHECKING:
     from ..adapter.adapter import AdapterOptions
+    from ..adapter.parts import AdapterParts
+    from ..broker.embedded import EmbeddedServer
+    from ..log import Say
 
 #: no stream keeps events for longer
 TEN_YEARS_S = 10 * 365 * 86400.0
@@ -89,11 +93,36 @@ def adapter_options(args: argparse.Namespace, hostname: str, born: datetime) -> 
         compose=compose,
         nats=nats,
         stack=stack,
-        push=not args.no_push,
-        embedded=not args.no_embedded,
         takeover=args.takeover,
         stream=StreamOptions(**limits),
         version=VERSION,
         born=born,
         **numbers,
     )
+
+
+def adapter_parts(args: argparse.Namespace, options: "AdapterOptions", say: "Say") -> "AdapterParts":
+    """Return the parts that an adapter can do without, as the flags ask for them; says what cannot be."""
+    from ..adapter.parts import AdapterParts
+    from ..adapter.systemd import stay, tell_systemd
+    from ..compose.logs import log_fetcher
+    from ..compose.push import open_push_stream
+
+    return AdapterParts(
+        push=None if args.no_push else partial(open_push_stream, options.compose, say),
+        logs=log_fetcher(options.compose),
+        server=None if args.no_embedded or options.nats.url_given else _own_server(options.nats.url, say),
+        notify=tell_systemd,
+        stay=stay,
+    )
+
+
+def _own_server(url: str, say: "Say") -> "EmbeddedServer | None":
+    from ..broker.embedded import EmbeddedServer, store_directory
+
+    try:
+        return EmbeddedServer(url, store_directory(os.environ), say)
+    except NatsError as error:
+        say("nats", str(error))
+        say("", error.hint)
+        return None

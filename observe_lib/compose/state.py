@@ -1,4 +1,6 @@
-"""`ProcessState`: one process of one reply, read and checked. Pure; runs in whichever thread calls it."""
+"""`ProcessState`: one process as process-compose shows it, and what tells two looks at it apart.
+Pure; used by any thread, never asks anybody.
+"""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -18,16 +18,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..adapter.adapter import AdapterOptions, run_adapter
 from ..adapter.observer import ADAPTER
-from ..broker.embedded import NatsServer, Say, find_nats_server
+from ..adapter.parts import AdapterParts
+from ..broker.embedded import NatsServer, find_nats_server
 from ..broker.stream import SUBJECTS
 from ..compose.client import ComposeClient
+from ..compose.logs import log_fetcher
+from ..compose.push import open_push_stream
 from ..errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError, ObserveError, UsageError
 from ..events import Event, EventType, Severity
+from ..log import Say
 from ..reader.consumer import Consumer
 from ..reader.past import Past
 from ..settings import VERSION, ComposeSettings, NatsSettings
@@ -247,12 +252,14 @@ class _Demo:
 
     def _adapt(self) -> None:
         compose = ComposeSettings(port=self._compose.port)
-        push = isinstance(self._compose, _RealCompose)
-        options = AdapterOptions(
-            compose, self._nats, "demo", DEMO_POLL_S, push=push, embedded=False, version=VERSION
+        options = AdapterOptions(compose, self._nats, "demo", DEMO_POLL_S, version=VERSION)
+        has_push = isinstance(self._compose, _RealCompose)
+        parts = AdapterParts(
+            push=partial(open_push_stream, compose, self._hear) if has_push else None,
+            logs=log_fetcher(compose),
         )
         try:
-            run_adapter(options, self._hear, self._adapter_over)
+            run_adapter(options, self._hear, self._adapter_over, parts)
         except BaseException as error:  # the thread's top: the main thread raises it
             self._failure = error
 

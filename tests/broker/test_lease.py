@@ -204,7 +204,7 @@ def test_a_container_id_as_host_name_is_said(monkeypatch, capsys, hostname, flag
     stacks = []
     monkeypatch.delenv("OBSERVE_STACK", raising=False)
     monkeypatch.setattr(cli.socket, "gethostname", lambda: hostname)
-    monkeypatch.setattr(adapter, "run_adapter", lambda options, say, stop: stacks.append(options.stack) or 0)
+    monkeypatch.setattr(adapter, "run_adapter", lambda options, *_: stacks.append(options.stack) or 0)
     assert cli.main(["adapter", *flags]) == 0
     assert stacks == [flags[1] if flags else hostname]
     assert ("name it with --stack" in capsys.readouterr().err) == told
