@@ -1,28 +1,31 @@
-"""The adapter: wires poller, publisher and what it is handed together, says what they do, ends them in order.
+"""The adapter: wires outbox, comparison, poller and publisher with what it is handed, and ends them in order.
 Runs in the thread that calls `run_adapter`; signals are the caller's business.
 """
 
-import threading
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ..broker.lease import identity
 from ..broker.stream import StreamOptions
 from ..compose.client import ComposeClient, Reply, other_answers
+from ..compose.state import ProcessState
 from ..detect.changes import Change
-from ..detect.known import Known
 from ..errors import EXIT_OK, ComposeError, ObserveError
-from ..events import EventType, Key
+from ..events import EventType
 from ..log import Say, log
 from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings
+from ..signals import Stop
 from ..times import format_duration, format_time, now_utc
-from .observer import ADAPTER, observer_change
+from .comparison import Comparison
+from .delivery import Delivery
+from .observer import ADAPTER
+from .outbox import Outbox
 from .parts import AdapterParts, PushListener
 from .poller import ASK_AGAIN_S, Poller
-from .publisher import Publisher
 
 #: the last poll at the end takes no longer, nor does asking for the project's name
 SHORT_S = 1.0
@@ -30,11 +33,12 @@ SHORT_S = 1.0
 
 @dataclass(frozen=True)
 class AdapterOptions:
-    """What the adapter is to do; times in seconds."""
+    """What the adapter is to do; times in seconds. `state_dir`: where the outbox is, None: nowhere."""
 
     compose: ComposeSettings
     nats: NatsSettings
     stack: str
+    state_dir: Path | None = None
     poll_interval_s: float = 2.0
     log_lines: int = 20
     drain_timeout_s: float = 5.0
@@ -44,63 +48,83 @@ class AdapterOptions:
     born: datetime | None = None  # when the program began: what began later is news (None: now)
 
 
-def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event, parts: AdapterParts) -> int:
+def run_adapter(options: AdapterOptions, say: Say, stop: Stop, parts: AdapterParts) -> int:
     """Watch process-compose until `stop` is set; return the exit code. StackHeldError: another one does."""
-    adapter = _Adapter(options, say, stop, parts)
+    say(f"observe {options.version}", f"stack {options.stack}")
+    outbox = Outbox.open(options.state_dir, options.stack, takeover=options.takeover, say=say)
     try:
-        adapter.start()
-        parts.notify("READY=1")
+        adapter = _Adapter(options, outbox, say, stop, parts)
         try:
-            parts.stay(stop, adapter.works)
+            adapter.start()
+            parts.notify("READY=1")
+            try:
+                parts.stay(stop, adapter.works)
+            finally:
+                parts.notify("STOPPING=1")
+                left = adapter.end()
         finally:
-            parts.notify("STOPPING=1")
-            left = adapter.end()
+            if parts.server is not None:  # the last to go: until then there may be something to send
+                parts.server.stop()
     finally:
-        if parts.server is not None:  # the last to go: until then there may be something to send
-            parts.server.stop()
-    if adapter.publisher.failure is not None:
-        raise adapter.publisher.failure
-    say("stopped", f"{adapter.publisher.published} events published{adapter.left_text(left)}")
+        outbox.close()
+    if adapter.delivery.failure is not None:
+        raise adapter.delivery.failure
+    kept = f", {left} not yet: they are kept, and sent by the next start" if left else ""
+    say("stopped", f"{adapter.delivery.published} events published{kept}")
     return EXIT_OK
 
 
 class _Adapter:
     """One adapter's parts; `answered`, `silent` and `compared` are called in the poller's thread."""
 
-    def __init__(self, options: AdapterOptions, say: Say, stop: threading.Event, parts: AdapterParts) -> None:
-        compose = options.compose
-        self._parts, self._server = parts, parts.server
-        self._options, self._say, self._born = options, say, options.born or now_utc()
-        self._identity = identity()
+    def __init__(
+        self, options: AdapterOptions, outbox: Outbox, say: Say, stop: Stop, parts: AdapterParts
+    ) -> None:
+        compose, interval_s = options.compose, options.poll_interval_s
+        self._options, self._outbox, self._say, self._parts = options, outbox, say, parts
+        self._server, self._identity = parts.server, identity()
+        self._born = options.born or now_utc()
         self._met = self._ready = self._connected = False
         self._blind_s: float | None = None  # until what changed meanwhile can be said too
         self._client = ComposeClient(compose.address, compose.port, compose.socket, compose.token)
-        self.publisher = Publisher(
+        self._comparison = Comparison(
+            outbox,
             options.stack,
-            options.nats,
-            options.stream,
-            self._say_for_publisher,
-            self._about,
-            owner=uuid.uuid4().hex,
-            takeover=options.takeover,
-            on_failure=stop.set,
+            say,
+            born=self._born,
+            interval_s=interval_s,
             logs=parts.logs,
             log_lines=options.log_lines,
-            on_connect=self._say_connected,
-            on_recovered=self._recovered,
+            committed=lambda processes: self.delivery.wake(processes),
+            ring=lambda: self._poller.ring(),
         )
-        interval_s = options.poll_interval_s
-        self._poller = Poller(self._client, self.publisher, self, interval_s=interval_s, born=self._born)
+        self.delivery = Delivery(
+            outbox,
+            self._comparison,
+            options.nats,
+            options.stream,
+            options.stack,
+            self._say_for_delivery,
+            about=self._about,
+            takeover=options.takeover,
+            on_failure=stop.set,
+            on_connect=self._say_connected,
+        )
+        self._poller = Poller(self._client, self._comparison, self, interval_s=interval_s)
         self._push: PushListener | None = None
 
     def start(self) -> None:
-        """Say who we are, and start publisher and poller; neither waits for the other."""
-        self._say(f"observe {self._options.version}", f"stack {self._options.stack}")
+        """Say what there is, and start everything; nothing waits for anything else."""
+        known, waiting = len(self._comparison.known), self._outbox.waiting()
+        where = _short(self._outbox.path) if self._outbox.path else "in memory"
+        waits = f", {_how_many(waiting, 'event')} wait{'s' if waiting == 1 else ''}"
+        self._say("outbox", f"{where}, {_how_many(known, 'process', 'es')} known{waits}")
+        self._tell_start()
         if self._parts.push is not None:
-            self._push = self._parts.push(self._poller.hear, self._poller.ring, self._on_push)
+            self._push = self._parts.push(self._hear, self._poller.ring, self._on_push)
         if self._server is not None:
             self._server.start()
-        self.publisher.start()
+        self.delivery.start()
         self._listen(())
         self._poller.start()
 
@@ -110,16 +134,15 @@ class _Adapter:
         if self._push is not None:
             self._push.stop()
         self._poller.join(SHORT_S)
-        left = 0
-        if self.publisher.failure is None:
+        if self.delivery.failure is None:
             self._poller.poll(SHORT_S)
-            if self.publisher.recovered.is_set():
-                self.publisher.offer([observer_change(ADAPTER, EventType.STOPPED, now_utc())])
-            timeout_s = self._options.drain_timeout_s
-            if left := self.publisher.flush(min(SHORT_S, timeout_s)):
-                self._say("nats", f"{left} events on their way, waiting {timeout_s:g}s at most")
-                left = self.publisher.flush(max(0.0, timeout_s - SHORT_S))
-        self.publisher.stop()
+        self._comparison.settle()
+        self._comparison.tell(ADAPTER, EventType.STOPPED)
+        left, timeout_s = 0, self._options.drain_timeout_s
+        if self.delivery.failure is None and (left := self.delivery.flush(min(SHORT_S, timeout_s))):
+            self._say("nats", f"{left} events on their way, waiting {timeout_s:g}s at most")
+            left = self.delivery.flush(max(0.0, timeout_s - SHORT_S))
+        self.delivery.stop()
         if self._parts.logs is not None:
             self._parts.logs.stop()
         self._client.close()
@@ -129,31 +152,19 @@ class _Adapter:
         """Whether the threads still turn: what systemd's watchdog wants to know."""
         return self._poller.works()
 
-    def left_text(self, left: int) -> str:
-        """Return what becomes of the events that are left; the records keep some of them."""
-        if not left:
-            return ""
-        remembered = min(left, self.publisher.remembered)
-        rest = left - remembered
-        kept = f"{remembered} are remembered and sent by the next start" if remembered else ""
-        again = f"{rest} are compared again by the next start" if rest else ""
-        return f", {left} not yet: {' and '.join(filter(None, (kept, again)))}"
-
-    def _recovered(self) -> None:
-        """The records have been read: tell that there is an adapter, and whether the last one was killed."""
-        last = self.publisher.observed.get(ADAPTER)
+    def _tell_start(self) -> None:
+        """Tell that there is an adapter, and when the last one was alive if that was killed."""
+        last = self._comparison.observed(ADAPTER)
         killed = last is not None and last.type != EventType.STOPPED
-        alive = self.publisher.last_alive if killed else None
-        self.publisher.offer([observer_change(ADAPTER, EventType.STARTED, self._born, last_alive=alive)])
-        self._poller.ring()
+        good = self._outbox.last_good
+        alive = format_time(good) if killed and good else None
+        self._comparison.tell(ADAPTER, EventType.STARTED, last_alive=alive)
 
     # --- called by the poller ---
 
     def answered(self, reply: Reply, blind_s: float | None) -> None:
         """The first good reply, or the first one after an outage."""
         self._blind_s = blind_s
-        if not self.publisher.recovered.is_set():
-            self._say_seeing(())
         if not self._met:
             self._met = True
             how = f"poll {self._options.poll_interval_s:g}s" + (" and push" if self._push else "")
@@ -163,6 +174,7 @@ class _Adapter:
         if self._server is not None:
             self._server.answered(names)
         self._listen(names)
+        self.delivery.renew_lease()
 
     def silent(self, error: ComposeError, since: datetime | None) -> None:
         """It stopped answering, or never did; or it does so in another way than before."""
@@ -176,22 +188,21 @@ class _Adapter:
         hint = error.hint if error.kind != "refused" else "" if self._met else self._other_port()
         if hint and (error.status == 401 or not self._met):
             self._say("", hint)
+        self.delivery.renew_lease()
 
-    def compared(self, known: Mapping[Key, Known], changes: Sequence[Change]) -> None:
-        """A reply was compared, and what it told is on its way."""
+    def compared(self, changes: Sequence[Change]) -> None:
+        """A reply was compared, and what it told is in the outbox."""
         self._say_seeing(changes)
         if not self._ready:
             self._ready = True
             if self._options.log_lines and self._parts.logs is not None:
-                sent = (
-                    f"last {self._options.log_lines} lines go to NATS with each crash (--log-lines 0: none)"
-                )
-                self._say("crash logs", sent)
-            told = _how_many(len(known), "process", "es")
-            ready = f"{told} announced. Now: python observe.py watch"
-            self.publisher.when_recorded(lambda: self._say("ready", ready))
+                lines = f"last {self._options.log_lines} lines"
+                self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
+            followed = _how_many(len(self._comparison.known), "process", "es")
+            ready = f"{followed} followed. Now: python observe.py watch"
+            self.delivery.first_compared(lambda: self._say("ready", ready))
         if changes:
-            self._listen(key.process for key in known)
+            self._listen(key.process for key in self._comparison.known)
 
     def _say_seeing(self, changes: Sequence[Change]) -> None:
         """Say that it answers again, and what that brought, unless that was said."""
@@ -218,21 +229,26 @@ class _Adapter:
 
     # --- the parts' needs ---
 
+    def _hear(self, state: ProcessState, at: datetime) -> None:
+        self._comparison.hear(state, at)
+
     def _say_connected(self, url: str, version: str) -> None:
+        if self._connected:
+            return
         self._connected = True
         if self._server is not None:
             self._server.connected(url, version)
         else:
             self._say("nats", f"{url}, version {version}")
 
-    def _say_for_publisher(self, topic: str, text: str) -> None:
+    def _say_for_delivery(self, topic: str, text: str) -> None:
         """Pass it on; that there is no NATS is no news before it is clear who will start one."""
         if topic == "nats" and self._server and not (self._connected or self._server.settled.is_set()):
             return
         self._say(topic, text)
 
     def _on_push(self, pushed: bool) -> None:
-        self._poller.pushed = pushed
+        self._comparison.listening_since = now_utc() if pushed else None
         log.info("push: %s", "connected" if pushed else "not connected")
 
     def _listen(self, names: Iterable[str]) -> None:
@@ -240,14 +256,14 @@ class _Adapter:
             self._push.listen(names)
 
     def _about(self) -> Mapping[str, Any]:
-        """Return what the heartbeat tells of this adapter."""
+        """Return what the lease tells of this adapter."""
         last_good = self._poller.last_good
         return {
             **self._identity,
             "version": self._options.version,
             "watches": self._options.compose.url.removeprefix("http://"),
             "interval_s": self._options.poll_interval_s,
-            "push": self._poller.pushed,
+            "push": self._comparison.listening_since is not None,
             "last_reply": format_time(last_good) if last_good else None,
         }
 
@@ -257,6 +273,13 @@ class _Adapter:
         except ObserveError:
             return []
         return [f"project {name}"] if name else []
+
+
+def _short(path: Path) -> str:
+    """Return a path as people write it, with ~ for their home."""
+    with suppress(RuntimeError, ValueError):
+        return f"~/{path.relative_to(Path.home())}"
+    return str(path)
 
 
 def _how_many(number: int, noun: str, plural: str = "s") -> str:

@@ -19,7 +19,7 @@ from ..broker.session import Session
 from ..broker.stream import BUCKET, has_message
 from ..events import ROOT
 from .outbox import Outbox, OutboxError, OutboxEvent
-from .refusals import HELD, MISSING, PASSING, TOO_LARGE, Refusal, Troubles, read_answer
+from .refusals import HELD, MISSING, PASSING, TOO_LARGE, Refusal, read_answer
 from .seal import shrink
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class _Flight:
     sent_at: float = 0.0
     due: float = 0.0
     refused: int = 0
-    trouble: str = ""
+    troubled: bool = False
 
 
 @dataclass(slots=True)
@@ -80,7 +80,6 @@ class Publisher:
         outbox: Outbox,
         loop: Bridge,
         session: Session,
-        say: Callable[[str, str], None],
         *,
         rows: Callable[[str], Sequence[tuple[str, bytes]]],
         may_send: Callable[[], bool],
@@ -88,10 +87,9 @@ class Publisher:
     ) -> None:
         self._outbox, self._loop, self._session, self._rows = outbox, loop, session, rows
         self._may_send, self._ensure = may_send, ensure
-        self._troubles = Troubles(say)
         self._worker = ThreadPoolExecutor(1, "observe-outbox")
         self._flying: dict[int, _Flight] = {}
-        self._bytes = self._row_bytes = 0
+        self._bytes = self._row_bytes = self._troubled = 0
         self._acked: list[int] = []
         self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
         self._looked: set[str] = set()
@@ -151,17 +149,27 @@ class Publisher:
         """The server refused a publish to this subject, which it tells in lower case."""
         for number, flight in self._flying.items():
             if flight.event.subject.lower() == subject:
-                hint = f"grant publish on {ROOT}.>; trying every {HELD_S:g}s"
-                self._hold(number, f"may not publish to {flight.event.subject}", hint)
+                self._hold(number, f"may not publish to {flight.event.subject}", f"grant publish on {ROOT}.>")
                 return
         if subject.startswith(f"$kv.{BUCKET.lower()}."):
             what = f"may not publish to $KV.{BUCKET}.>, so ps and its like show nothing new of this stack"
-            self._troubles.note(what, f"grant publish on $KV.{BUCKET}.>", self._now_s())
+            self._session.trouble("rows", f"{what}: grant publish on $KV.{BUCKET}.>")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it sends: stream and bucket were there, and the lease was ours."""
+        return self._client is not None
+
+    def forget(self) -> None:
+        """What was taken is no more."""
+        self._flying.clear()
+        self._acked.clear()
+        self._bytes = self._troubled = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in flight."""
-        return not (self._outbox.waiting or self._flying or self._acked or self._due or self._row_flights)
+        return not (self._outbox.waiting() or self._flying or self._acked or self._due or self._row_flights)
 
     def close(self) -> None:
         """Send no more; what is in flight is in the file."""
@@ -197,7 +205,7 @@ class Publisher:
                 events = await self.in_worker(self._outbox.take, done, room, WINDOW_BYTES - self._bytes)
             except OutboxError as error:
                 self._acked += done
-                self._troubles.note(str(error), error.hint, self._now_s())
+                self._session.trouble("outbox", f"{error}; {error.hint}")
                 asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
             for event in events:
@@ -247,7 +255,7 @@ class Publisher:
             stored = False
             if not self._session.is_up:
                 return
-            self._troubles.note(f"cannot look for what may be stored already: {error}", "", self._now_s())
+            self._session.trouble("events", f"cannot look for what may be stored already: {error}")
         if event.id not in self._flying:
             return
         flight.in_doubt, flight.sends = False, 0
@@ -258,7 +266,7 @@ class Publisher:
 
     async def _send_rows(self) -> int:
         """Send rows that are due, in their part of the window, or in all of it while no event waits."""
-        sent, share = 0, 1 if not (self._flying or self._outbox.waiting) else ROW_SHARE
+        sent, share = 0, 1 if not (self._flying or self._outbox.waiting()) else ROW_SHARE
         while (
             self._due
             and len(self._row_flights) < WINDOW // share
@@ -304,6 +312,9 @@ class Publisher:
             self._bytes -= len(flight.event.payload)
             self._acked.append(number)
             self.published += 1
+            self._troubled -= flight.troubled
+            if not self._troubled:
+                self._session.well("events")
             if len(self._flying) < WINDOW * 3 // 4:
                 self._wake.set()
 
@@ -326,17 +337,22 @@ class Publisher:
         else:
             wait_s = REFUSED_S[min(flight.refused, len(REFUSED_S) - 1)]
             flight.refused += 1
-            flight.trouble = f"takes no events: {refusal.text}"
             flight.due = self._now_s() + wait_s
-            self._troubles.note(flight.trouble, "", self._now_s())
+            self._note(flight, f"takes no events: {refusal.text}")
             asyncio.get_running_loop().call_later(wait_s, self._send_due, number)
             if refusal.kind == MISSING:
                 self._mend()
 
     def _hold(self, number: int, text: str, hint: str) -> None:
         flight = self._flying[number]
-        flight.trouble, flight.due = text, self._now_s() + HELD_S
-        self._troubles.note(text, hint, self._now_s())
+        flight.due = self._now_s() + HELD_S
+        self._note(flight, f"{text}: {hint}; trying every {HELD_S:g}s")
+
+    def _note(self, flight: _Flight, text: str) -> None:
+        """Have the trouble said, once for all that have it; it is over when none has any."""
+        self._troubled += not flight.troubled
+        flight.troubled = True
+        self._session.trouble("events", text)
 
     async def _cut(self, flight: _Flight, refusal: Refusal) -> None:
         """Make it smaller, for good; what cannot be smaller is held, nothing is skipped."""
@@ -369,13 +385,11 @@ class Publisher:
             late = [flight for flight in self._flying.values() if flight.due <= now_s]
             if late and self._session.is_up and self._may_send():
                 for flight in late:
-                    if flight.sends and not flight.trouble:
-                        flight.trouble = _NO_ANSWER
-                        self._troubles.note(_NO_ANSWER, "", now_s)
+                    if flight.sends and not flight.troubled:
+                        self._note(flight, _NO_ANSWER)
                     await self._send(flight)
             for tag in [tag for tag, flight in self._row_flights.items() if flight.due <= now_s]:
                 self._take_row_answer(tag, Refusal(PASSING, ""))
-            self._troubles.look({flight.trouble for flight in self._flying.values()}, now_s)
             if self._session.is_up:
                 self._wake.set()
 

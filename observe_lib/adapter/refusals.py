@@ -1,13 +1,8 @@
-"""What a server's answer to a publish means, and what is said of it: each trouble once, and its end once.
-Pure but for saying; the publisher asks, on the loop thread.
-"""
+"""What a server's answer to a publish means, and what is to be done about it. Pure."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
-
-#: a trouble is over when nothing was refused for so long, and nothing is held back by it
-QUIET_S = 5.0
 
 #: what is to be done about an event that was not stored
 PASSING, MISSING, TOO_LARGE, HELD = "passing", "missing", "too large", "held"
@@ -44,27 +39,3 @@ def read_answer(payload: bytes, headers: Mapping[str, str] | None) -> Refusal | 
         return Refusal(TOO_LARGE, text)
     passing = code >= 500 or code in _PASSING_CODES or number in _PASSING_ERRORS
     return Refusal(PASSING if passing else HELD, text)
-
-
-class Troubles:
-    """What is wrong just now, for the connection as a whole: each text is said once, its end once."""
-
-    def __init__(self, say: Callable[[str, str], None], topic: str = "nats") -> None:
-        self._say, self._topic = say, topic
-        self._last: dict[str, float] = {}
-
-    def note(self, text: str, hint: str, now_s: float) -> None:
-        """Something is refused, or not answered; it is said where it is news."""
-        if text not in self._last:
-            self._say(self._topic, text)
-            if hint:
-                self._say("", hint)
-        self._last[text] = now_s
-
-    def look(self, present: Iterable[str], now_s: float) -> None:
-        """Say once that all is well again; `present`: the troubles of what is still held back."""
-        if not self._last or any(text in self._last for text in present):
-            return
-        if now_s - max(self._last.values()) >= QUIET_S:
-            self._last.clear()
-            self._say(self._topic, "takes events again")
