@@ -141,6 +141,7 @@ class Event:
     inferred: bool = False
     initial: bool = False
     companion: bool = False
+    starting: bool = False
     namespaces: list[str] | None = None
     renamed_to: str | None = None
     renamed_from: str | None = None
@@ -226,7 +227,7 @@ _TEXT_FIELDS = (
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(_TEXT_FIELDS.split(), str),
     **dict.fromkeys(("exit_code", "restarts", "schema", "seq", "count"), int),
-    **dict.fromkeys(("inferred", "initial", "companion"), bool),
+    **dict.fromkeys(("inferred", "initial", "companion", "starting"), bool),
     **dict.fromkeys(("log_tail", "namespaces"), list),
     "state": dict,
     "run_seconds": (int, float),

@@ -70,6 +70,7 @@ class History:
     logged: list[tuple[float, str]] = field(default_factory=list)
     gone_at: float = float("inf")
     gone: str = ""
+    stale_s = 0.0
 
     def __post_init__(self) -> None:
         self.policy = self.rng.choice(("no", "on_failure", "always"))

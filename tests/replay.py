@@ -8,17 +8,16 @@ import bisect
 import gzip
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from observe_lib.adapter.poller import WORDS_WITHIN_S
 from observe_lib.compose.state import ProcessState
-from observe_lib.detect.changes import Change, detect, overlay, settle
-from observe_lib.detect.known import Known, lives
-from observe_lib.detect.runs import Words, hear, words_for, words_left
+from observe_lib.detect.changes import Change, detect, settle
+from observe_lib.detect.known import Known, leave_out
+from observe_lib.detect.messages import state_heard
 from observe_lib.events import Event, Key
 
 #: a recorded reply may be this much older than the moment it stands for
@@ -44,6 +43,7 @@ class Replay:
 
     directory: Path
     log_lines: dict[str, list[str]] = field(default_factory=dict)
+    stale_s = RECORDED_EVERY_S
 
     def __post_init__(self) -> None:
         trace = next(self.directory.glob("trace.jsonl*"))
@@ -53,7 +53,8 @@ class Replay:
         self.push = [line for line in read_lines(self.directory / "push.jsonl") if line["t"] < shutdown]
         self.truth = [line for line in read_lines(self.directory / "truth.jsonl") if line["t"] < shutdown]
         self.times = [line["t"] for line in self.trace]
-        self.end = min(shutdown, max([self.times[-1], *(m["t"] for m in self.push)]) + 1.0)
+        last = max([self.times[-1], *(m["t"] for m in self.push)]) + 1.0
+        self.end = last if shutdown == float("inf") else shutdown  # the last reply stands until then
 
     def log_of(self, name: str, moment: float) -> list[str]:
         return self.log_lines.get(name, [])
@@ -77,10 +78,12 @@ class Replay:
         else:
             count = int((self.end - self.times[0]) / interval_s) + 2
             moments = [self.times[0] + phase_s + i * interval_s for i in range(count)]
-        if push:  # the doorbell rings
-            moments = sorted({*moments, *(message["t"] + 0.01 for message in self.push)})
+        if push:  # each message has it poll
+            woken = (message["t"] + self.stale_s + 0.01 for message in self.push)
+            moments = sorted({*moments, *woken})
         for moment in moments:
             poller.poll(min(moment, self.end))
+        poller.poll(self.end + 0.3)  # what it wanted to look at again
         return poller.told
 
 
@@ -89,17 +92,18 @@ def aged(raw: dict[str, Any], age_ns: int) -> dict[str, Any]:
 
 
 class FakePoller:
-    """The pure half of a poller: looks again where `detect` asks for it, lets words stand in for a dead API.
+    """The pure half of a poller: compares messages as replies, and looks again where `detect` asks for it.
 
-    `replay` is a `Replay`, or whatever has its times, push, reply and log_of.
+    `replay` is a `Replay`, or whatever has its times, push, stale_s, reply and log_of.
     """
 
     def __init__(self, replay: Any, interval_s: float, push: bool) -> None:
         self.replay, self.interval_s, self.push = replay, interval_s, push
         self.known: dict[Key, Known] = {}
-        self.words: Words = {}
         self.heard = 0
+        self.heard_at: dict[Key, float] = {}
         self.born: datetime | None = at(replay.times[0] - 1)
+        self.looked = False
         self.told: list[Event] = []
         self.again: float | None = None
 
@@ -108,46 +112,43 @@ class FakePoller:
             self.look(self.again)
         self.look(moment)
 
-    def listen(self, moment: float, awaited: Collection[int] | None = None) -> None:
-        """Hear what arrived until then; or only until the ends of the awaited pids are heard."""
+    def listen(self, moment: float) -> None:
+        """Hear what arrived until then."""
         messages = self.replay.push if self.push else []
         while self.heard < len(messages) and messages[self.heard]["t"] <= moment:
-            if awaited is not None and all(pid in self.words and self.words[pid].ended_at for pid in awaited):
-                return
             message = messages[self.heard]
             self.heard += 1
-            self.words = hear(self.words, ProcessState.from_raw(message["state"]), at(message["t"]))
+            state = ProcessState.from_raw(message["state"])
+            key = Key(state.namespace, state.name)
+            self.heard_at[key] = message["t"]
+            before = self.known.get(key)
+            told = state_heard(before, state)
+            if self.looked and before and told:
+                self.compare({key: before}, {key: told}, message["t"])
 
     def look(self, moment: float) -> None:
         self.listen(moment)
-        after, asked_at = self.replay.reply(moment), at(moment - RECORDED_EVERY_S)
+        after, asked_at = self.replay.reply(moment), moment - self.replay.stale_s
+        self.again = None
         if after is None:
-            if self.born is not None:
-                return
-            after, asked_at = overlay(self.known, self.words), at(moment)
-        else:
-            self.listen(moment + WORDS_WITHIN_S, [*self.over(after)])
-        changes = detect(
-            self.known,
-            after,
-            at(moment),
-            words_for(self.words, asked_at) if self.push else None,
-            born=self.born,
-            interval_s=self.interval_s,
-        )
-        self.born = None
-        for change in changes:
-            self.take(settle(change, self.replay.log_of(change.key.process, moment)))
-        self.words = words_left(self.words, asked_at)
+            return
+        late = [key for key, heard_at in self.heard_at.items() if heard_at > asked_at]
+        self.compare(*leave_out(self.known, after, late), moment)
+        self.born, self.looked = None, True
         waits = [known.look_again_s for known in self.known.values() if known.look_again_s]
         self.again = moment + min(waits) + 0.001 if waits else None
 
-    def over(self, after: dict[Key, ProcessState]) -> Iterator[int]:
-        """Yield the pids of the runs that a reply shows ended: push may be a little behind."""
-        for key, found in self.known.items():
-            state = after.get(key)
-            if found.alive and found.run and state and not (found.run.shows_in(state) and lives(state)):
-                yield found.run.pid
+    def compare(self, known: Mapping[Key, Known], after: Mapping[Key, ProcessState], moment: float) -> None:
+        changes = detect(
+            known,
+            after,
+            at(moment),
+            born=self.born,
+            interval_s=self.interval_s,
+            listening_since=at(self.replay.times[0] - 1) if self.push else None,
+        )
+        for change in changes:
+            self.take(settle(change, self.replay.log_of(change.key.process, moment)))
 
     def take(self, change: Change) -> None:
         self.told += change.events

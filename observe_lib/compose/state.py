@@ -1,20 +1,22 @@
-"""`ProcessState`: one process as process-compose shows it, and what tells two looks at it apart.
-Pure; used by any thread, never asks anybody.
+"""`ProcessState`: one process of one reply or message, read and checked. Pure; runs in any thread.
+Every number and time is bounded here, so that nothing behind it can overflow.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from math import isfinite
 from typing import Any
 
-from ..times import parse_time
+from ..times import parse_stamp
 
 #: fields that change without anything having happened
 VOLATILE = ("age", "system_time", "mem", "cpu", "last_activity_time")
 
 _MASK = dict.fromkeys(VOLATILE)
 _CENTURY_NS = 100 * 365 * 86400 * 10**9
-_ABSENT = {
+_WHOLE = range(-(2**63), 2**63)
+_ABSENT: dict[str, Any] = {
     "is_running": False,
     "is_ready": "-",
     "has_ready_probe": False,
@@ -28,8 +30,8 @@ _ABSENT = {
 class ProcessState:
     """One process as process-compose shows it: `raw` holds every field it sent, unknown ones too.
 
-    `namespaces` is () unless several were sent. Times are RFC 3339 texts, "" where there is none; `age_ns`
-    is 0 where it says nothing.
+    `namespaces` is () unless several were sent. `start`: the time as it was sent, "" where there is none;
+    the moments are None there. `age_ns` is 0 where it says nothing. `heard`: push said it, no reply.
     """
 
     raw: Mapping[str, Any] = field(repr=False)
@@ -46,12 +48,18 @@ class ProcessState:
     success_exit_codes: tuple[int, ...]
     age_ns: int
     start: str
-    end: str
-    ready: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    ready_at: datetime | None
+    due_at: datetime | None  # a schedule's next tick
+    heard: bool = False
 
     @classmethod
-    def from_raw(cls, raw: Mapping[str, Any]) -> "ProcessState":
-        """Read one object of a reply's `data`; ValueError if name or status is missing, or a type wrong."""
+    def from_raw(cls, raw: Mapping[str, Any], heard: bool = False) -> "ProcessState":
+        """Read one object of a reply's `data`; ValueError if a field is missing or not sane."""
+        for name, value in raw.items():
+            if not _is_sane(value):
+                raise ValueError(f"{name} is {value!r}"[:200])
         sent = raw.get("namespace")  # since 1.122 it may be a list: the first one counts
         namespaces = tuple(
             _typed("namespace", one, str) for one in (sent if isinstance(sent, list) else [sent or ""])
@@ -61,6 +69,10 @@ class ProcessState:
         age_ns = int(_typed("age", raw.get("age") or 0, (int, float)))
         if not raw.get("name"):
             raise ValueError("a process has no name")
+        started_at = _moment(raw, "process_start_time")
+        given = {name: _typed(name, raw.get(name, absent), type(absent)) for name, absent in _ABSENT.items()}
+        if given["restarts"] < 0 or given["pid"] < 0:
+            raise ValueError(f"restarts is {given['restarts']}, pid is {given['pid']}")
         return cls(
             raw=raw if sent == namespace else {**raw, "namespace": namespace},
             name=_typed("name", raw["name"], str),
@@ -69,16 +81,37 @@ class ProcessState:
             status=_typed("status", raw.get("status"), str),
             success_exit_codes=tuple(_typed("success_exit_codes", code, int) for code in codes),
             age_ns=age_ns if 0 < age_ns < _CENTURY_NS else 0,
-            start=_moment(raw, "process_start_time"),
-            end=_moment(raw, "process_end_time"),
-            ready=_moment(raw, "process_ready_time"),
-            **{name: _typed(name, raw.get(name, absent), type(absent)) for name, absent in _ABSENT.items()},
+            start=raw["process_start_time"] if started_at else "",
+            started_at=started_at,
+            ended_at=_moment(raw, "process_end_time"),
+            ready_at=_moment(raw, "process_ready_time"),
+            due_at=_moment(raw, "next_run_time"),
+            heard=heard,
+            **given,
         )
+
+    @property
+    def never_ready(self) -> bool:
+        """Whether readiness cannot come: it has only a liveness probe, for which it is ready as it starts."""
+        at_once = self.ready_at is not None and self.ready_at == self.started_at
+        return self.has_ready_probe and self.is_ready == "-" and at_once
 
 
 def fingerprint(raw: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what differs between two looks at a process if anything happened to it: all but `VOLATILE`."""
     return tuple({**raw, **_MASK}.values())
+
+
+def _is_sane(value: Any) -> bool:
+    """Whether every number in it is one of 64 bits, and finite."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return value in _WHOLE
+    if kind is float:
+        return isfinite(value)
+    return all(map(_is_sane, value.values() if kind is dict else value))
 
 
 def _typed(name: str, value: Any, kinds: Any) -> Any:
@@ -87,9 +120,12 @@ def _typed(name: str, value: Any, kinds: Any) -> Any:
     return value
 
 
-def _moment(raw: Mapping[str, Any], name: str) -> str:
-    """Return the time's text as it came; "" for none, for Go's zero time, and for what is no time."""
+def _moment(raw: Mapping[str, Any], name: str) -> datetime | None:
+    """Return the time; None where there is none, for Go's zero time, and for what is no time."""
     text: str = _typed(name, raw.get(name) or "", str)
-    with suppress(ValueError):
-        return text if parse_time(text).year > 1 else ""
-    return ""
+    if not text:
+        return None
+    try:
+        return parse_stamp(text)
+    except ValueError:
+        return None

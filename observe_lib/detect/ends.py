@@ -1,43 +1,49 @@
 """How runs ended: the contract's table of classes, and when each end was. Pure.
-`Look` is one comparison of a reply with what is known; `find_ends` gives the ends in the order they were.
+`Look` is one comparison with what is known; `find_ends` gives the ends in the order they were.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from ..compose.state import ProcessState
 from ..events import EventType
-from ..times import parse_time
+from ..times import earlier
 from .known import NOT_READY, Known, Run
-from .runs import LastWord, Step, Words, is_fresh
+from .runs import Step, is_fresh
 
-_NO_WORD = LastWord()
+_STOPPED, _CRASHED = EventType.STOPPED, EventType.CRASHED
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One comparison: its moment on our clock and on process-compose's, and what else there is to know."""
+    """One comparison: its moment on our clock, on process-compose's, and what else there is to know.
+
+    `not_before`: the last good reply as events name it. `heard_from`: since when push listens.
+    """
 
     now: datetime
     at: datetime
-    words: Words
-    pushed: bool
+    now_text: str
+    at_text: str
     born: datetime | None
     restart_within_s: float
-    since: datetime | None
+    heard_from: datetime | None
+    not_before: str | None
 
-    def word(self, run: Run | None) -> LastWord:
-        return self.words.get(run.pid, _NO_WORD) if run else _NO_WORD
-
-    def speaks_of(self, before: Known) -> bool:
-        return bool(self.words) and before.run is not None and before.run.pid in self.words
+    def heard(self, state: ProcessState | None, ended_at: datetime | None) -> bool:
+        """Whether push listened when a run ended so, and would have said that somebody asked for it."""
+        if state is not None and state.heard:
+            return True
+        return ended_at is not None and self.heard_from is not None and self.heard_from < ended_at
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end: its row in the contract's table of classes, when it was, and how sure that is."""
+    """One end: its row in the contract's table of classes, when it was, and how sure that is.
+
+    `count`: of so many runs, one after the other.
+    """
 
     type: EventType
     reason: str
@@ -47,6 +53,7 @@ class End:
     exact: bool = False
     inferred: bool = False
     needs_log: bool = False
+    count: int = 1
 
 
 def find_ends(
@@ -62,13 +69,13 @@ def find_ends(
     shown = shown and step.ends > len(ends)
     between = step.ends - len(ends) - shown
     if between > 0:
-        event_type, reason, _ = _class_of(state.exit_code, state, look)
+        event_type, reason = _class_of(state.exit_code, state)
         at = min(look.at, limit or look.at)
-        ends += [End(event_type, reason, at, state.exit_code, inferred=True)] * between
+        ends.append(End(event_type, reason, at, state.exit_code, inferred=True, count=between))
     if shown:
-        ends.append(_end_shown(state, look, run))
+        ends.append(_end_shown(state, step, look, run))
     if step.launch_failed:
-        ends.append(End(EventType.CRASHED, "launch_failed", state_time(state.end) or look.at))
+        ends.append(End(_CRASHED, "launch_failed", state.ended_at or look.at))
     return ends
 
 
@@ -76,91 +83,82 @@ def end_of_known(
     before: Known, state: ProcessState | None, step: Step | None, look: Look, limit: datetime | None
 ) -> End:
     """Return how the known run ended, by the first row that fits; a state of None: its name is gone."""
-    word = look.word(before.run)
-    seen = state if step and step.same else word.final
+    seen = state if step and step.same else None
     policy = step is not None and step.rise > 0 and state is not None and not is_fresh(before, state)
     code = seen.exit_code if seen else state.exit_code if state and policy else None
-    unready = before.health == NOT_READY or word.not_ready_at is not None
-    needs_log = unsure = False
-    if before.terminating or word.terminating_at:
-        event_type, reason = (EventType.CRASHED, "probe") if policy else (EventType.STOPPED, "requested")
-        needs_log = unready and not policy
-    elif code is None:
-        event_type, reason = EventType.STOPPED, "replaced" if state else "removed"
-    else:
-        event_type, reason, unsure = _class_of(code, seen or before.state, look)
     began = before.run.began if before.run else None
-    at, exact = _ended_at(began, seen, word, look, limit)
-    inferred = unsure or (seen is None and word.ended_at is None)
-    return End(event_type, reason, at, code, began, exact, inferred, needs_log)
+    at, exact = _ended_at(began, seen, look, limit)
+    heard = look.heard(seen, at if exact else None)
+    needs_log, unsure = False, seen is None
+    if before.terminating and policy:
+        event_type, reason = _CRASHED, "probe"
+    elif before.terminating:
+        event_type, reason, needs_log = _STOPPED, "requested", before.health == NOT_READY
+    elif before.state.status == "Launched" and policy:  # a daemon's code is that of its launcher
+        event_type, reason, code = _CRASHED, "probe", None
+    elif before.state.status == "Launched" and code is not None:
+        event_type, reason, needs_log, unsure = _STOPPED, "requested", True, not heard
+    elif code is None:
+        event_type, reason = _STOPPED, "replaced" if state else "removed"
+    else:
+        event_type, reason = _class_of(code, seen or before.state)
+        unsure = unsure or (reason == "killed" and not heard)
+    return End(event_type, reason, at, code, began, exact, unsure, needs_log)
 
 
-def _end_shown(state: ProcessState, look: Look, run: Run | None) -> End:
-    """Return how the run in the state ended, which was never seen alive."""
-    word = look.word(run)
-    event_type, reason, unsure = _class_of(state.exit_code, state, look)
-    if word.terminating_at:
-        policy = state.status == "Restarting"
-        event_type, reason = (EventType.CRASHED, "probe") if policy else (EventType.STOPPED, "requested")
+def _end_shown(state: ProcessState, step: Step, look: Look, run: Run | None) -> End:
+    """Return how the run in the state ended, which was never seen alive.
+
+    After a rise there may be no such run, where nobody listened: the last one stopped in its back-off.
+    """
+    event_type, reason = _class_of(state.exit_code, state)
     began = run.began if run else None
-    at, exact = _ended_at(began, state, word, look, None)
-    needs_log = reason == "requested" and word.not_ready_at is not None
-    return End(
-        event_type, reason, at, state.exit_code, began, exact, unsure and reason == "killed", needs_log
-    )
+    at, exact = _ended_at(began, state, look, None)
+    rose = step.rise if step.rise >= 0 else step.restarts
+    doubtful = reason == "killed" or (rose > 0 and state.status != "Restarting")
+    unsure = doubtful and not look.heard(state, at if exact else None)
+    return End(event_type, reason, at, state.exit_code, began, exact, unsure)
 
 
-def _class_of(code: int, state: ProcessState, look: Look) -> tuple[EventType, str, bool]:
-    """Return event type and reason of an end by its exit code, and whether a stop could look the same."""
+def _class_of(code: int, state: ProcessState) -> tuple[EventType, str]:
+    """Return event type and reason of an end by its exit code."""
     if code == 0 or code in state.success_exit_codes:
-        return EventType.STOPPED, "completed", False
+        return _STOPPED, "completed"
     if code in (129, 130, 143):  # SIGHUP, SIGINT, SIGTERM
-        return EventType.STOPPED, "terminated", False
+        return _STOPPED, "terminated"
     if code == -1 or 128 < code <= 128 + 64:
-        return EventType.CRASHED, "killed", not look.pushed
-    return EventType.CRASHED, "exit", False
+        return _CRASHED, "killed"
+    return _CRASHED, "exit"
 
 
 def _ended_at(
-    began: datetime | None, seen: ProcessState | None, word: LastWord, look: Look, limit: datetime | None
+    began: datetime | None, seen: ProcessState | None, look: Look, limit: datetime | None
 ) -> tuple[datetime, bool]:
     """Return when a run ended, and whether that is known: not before its begin, nor after the next one's."""
-    final = state_time(seen.end) if seen and seen.status != "Restarting" else None
+    final = seen.ended_at if seen and seen.status != "Restarting" else None
     if final is not None and began is not None and final < began:
         final = None  # of an earlier run
-    at = final or word.ended_at or look.at
+    at = final or look.at
     at = min(at, limit) if limit else at
-    return (max(at, began) if began else at), bool(final or word.ended_at)
+    return (max(at, began) if began else at), bool(final or (seen and seen.heard))
 
 
-def lay_over(state: ProcessState, word: LastWord) -> ProcessState:
-    """Return the state of a living run as the last word of it has it."""
-    laid: dict[str, Any] = {}
-    if word.terminating_at and state.status != "Terminating":
-        laid = {"status": "Terminating", "is_running": False}
-    elif word.not_ready_at and state.is_running and state.is_ready != NOT_READY:
-        laid = {"is_ready": NOT_READY}
-    return word.final or (ProcessState.from_raw({**state.raw, **laid}) if laid else state)
-
-
-def unmask(before: Known | None, state: ProcessState, look: Look) -> ProcessState:
+def unmask(before: Known | None, state: ProcessState) -> ProcessState:
     """Return what a Scheduled state hides: a run that was asked to end, and has not, is Terminating."""
-    if before is None or before.run is None or not hides_end(before.run, state):
+    run = before.run if before else None
+    if state.status != "Scheduled" or before is None or run is None or not run.shows_in(state):
         return state
-    word = look.word(before.run)
-    if not (before.alive and (before.terminating or word.terminating_at)):
+    over = state.ended_at is not None and (run.began is None or state.ended_at >= run.began)
+    if over or not before.alive or not before.terminating:
         return state
-    if word.ended_at:  # it was heard since this reply
-        return word.final or state
     return ProcessState.from_raw({**state.raw, "status": "Terminating"})
 
 
-def hides_end(run: Run, state: ProcessState) -> bool:
-    """Whether the state is Scheduled, shows the run, and no end of it: Scheduled replaces Terminating too."""
-    if state.status != "Scheduled" or not run.shows_in(state):
+def waits_for_word(before: Known, state: ProcessState, step: Step, look: Look) -> bool:
+    """Whether push should have said how the known run ended, but a reply came first."""
+    if look.heard_from is None or state.heard or not step.was_alive or not step.ends or before.terminating:
         return False
-    end = state_time(state.end)
-    return end is None or (run.began is not None and end < run.began)
+    return not (step.same and state.ended_at is not None and state.ended_at <= look.heard_from)
 
 
 def asked_at(ends: Sequence[End]) -> datetime | None:
@@ -168,8 +166,6 @@ def asked_at(ends: Sequence[End]) -> datetime | None:
     return ends[-1].at if ends and ends[-1].reason in ("requested", "replaced") else None
 
 
-def state_time(text: str) -> datetime | None:
-    try:
-        return parse_time(text) if text else None
-    except ValueError:
-        return None
+def moved(moment: datetime | None, skew_s: float) -> datetime | None:
+    """Return the moment on process-compose's clock, which is `skew_s` ahead of ours."""
+    return earlier(moment, -skew_s) if moment and skew_s else moment

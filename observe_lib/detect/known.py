@@ -1,17 +1,18 @@
 """What is known of one process, and the record it is kept as. Pure: no clock, no event, no wire."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..compose.state import ProcessState
+from ..events import Key
 from ..times import format_time, parse_time
 
 #: a launch in progress (pid 0, or still the last run's pid) is looked at again this soon, at most so often
 LAUNCH_POLL_S = 0.05
 LAUNCH_POLLS = 20
-#: a name that is gone is looked for again after this long: a scale or a reload may have hidden it
+#: a name that is gone, and was not alive, is looked for again after this long: a scale may have hidden it
 GONE_AFTER_S = 0.25
 
 READY, NOT_READY, NO_HEALTH = "Ready", "Not Ready", "-"
@@ -43,9 +44,11 @@ class Known:
     terminating: bool = False
     health: str = NO_HEALTH
     health_since: datetime | None = None
+    was_ready: bool = False  # this run, once
     requested_at: datetime | None = None  # when a run last ended on request
     launch_polls: int = 0
-    missing_since: datetime | None = None
+    unheard_since: datetime | None = None  # a reply shows its end, and push has not said so yet
+    missing_since: datetime | None = None  # its name is gone
 
     @property
     def has_run(self) -> bool:
@@ -60,11 +63,16 @@ class Known:
         return self.has_run and not self.ended and lives(self.state)
 
     @property
+    def settled(self) -> bool:
+        """Whether the same state once more would tell nothing."""
+        return not (self.launch_polls or self.unheard_since or self.missing_since)
+
+    @property
     def look_again_s(self) -> float | None:
         """In how many seconds to look again because this is not settled; None: whenever the next poll is."""
         if self.missing_since is not None:
-            return GONE_AFTER_S
-        return LAUNCH_POLL_S if 0 < self.launch_polls < LAUNCH_POLLS else None
+            return None if self.alive else GONE_AFTER_S
+        return LAUNCH_POLL_S if self.unheard_since or 0 < self.launch_polls < LAUNCH_POLLS else None
 
 
 def lives(state: ProcessState) -> bool:
@@ -72,8 +80,23 @@ def lives(state: ProcessState) -> bool:
     return state.is_running or state.status == "Terminating"
 
 
+def leave_out(
+    known: Mapping[Key, Known], after: Mapping[Key, ProcessState], keys: Collection[Key]
+) -> tuple[Mapping[Key, Known], Mapping[Key, ProcessState]]:
+    """Return both without these processes, and without new names that show their runs."""
+    if not keys:
+        return known, after
+    runs = {(run.pid, run.start) for key in keys if key in known and (run := known[key].run)}
+    rest = {
+        key: state
+        for key, state in after.items()
+        if key not in keys and (key in known or (state.pid, state.start) not in runs)
+    }
+    return {key: found for key, found in known.items() if key not in keys}, rest
+
+
 def to_record(known: Known) -> dict[str, Any]:
-    """Return what the bucket keeps of a Known: DESIGN section 5, "A record", without seq and events."""
+    """Return what is kept of a Known, as JSON."""
     run = known.run
     record: dict[str, Any] = {
         "state": dict(known.state.raw),
@@ -93,7 +116,9 @@ def to_record(known: Known) -> dict[str, Any]:
         **record,
         "restarts": known.restarts,
         "health_since": _stored_text(known.health_since),
+        "was_ready": known.was_ready,
         "ended_on_request_at": _stored_text(known.requested_at),
+        "missing_since": _stored_text(known.missing_since),
     }
 
 
@@ -117,7 +142,9 @@ def from_record(record: Mapping[str, Any]) -> Known:
         terminating=bool(record.get("terminating")),
         health=str(record.get("health") or NO_HEALTH),
         health_since=_stored_moment(record.get("health_since")),
+        was_ready=bool(record.get("was_ready")),
         requested_at=_stored_moment(record.get("ended_on_request_at")),
+        missing_since=_stored_moment(record.get("missing_since")),
     )
 
 

@@ -1,26 +1,9 @@
 """How many runs lie between what is known and a new state: DESIGN section 4, "Runs". Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 
 from ..compose.state import ProcessState
-from .known import LAUNCH_POLLS, LAUNCHING, NOT_READY, Known, lives
-
-
-@dataclass(frozen=True, slots=True)
-class LastWord:
-    """What the push stream said of one run: when it was Terminating or Not Ready, when and how it ended."""
-
-    terminating_at: datetime | None = None
-    not_ready_at: datetime | None = None
-    ended_at: datetime | None = None
-    final: ProcessState | None = None
-    heard_at: datetime | None = None
-
-
-#: by pid; by name where a launch failed and there is none
-Words = Mapping[int | str, LastWord]
+from .known import LAUNCH_POLLS, LAUNCHING, Known, lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,49 +86,11 @@ def _count_restarts(before: Known | None, state: ProcessState, same: bool) -> in
     return max(state.restarts, at_begin + 1)
 
 
-def hear(words: Words, state: ProcessState, at: datetime) -> Words:
-    """Return the words with one more push message, which arrived `at`; most messages say nothing to keep."""
-    spoken: int | str = state.pid or state.name
-    word = words.get(spoken, LastWord())
-    if state.status == "Terminating":
-        word = replace(word, terminating_at=word.terminating_at or at, heard_at=at)
-    elif state.status in ("Completed", "Error"):
-        word = replace(word, ended_at=at, final=state, heard_at=at)
-    elif state.status == "Restarting":
-        word = replace(word, ended_at=at, heard_at=at)
-    elif state.is_ready == NOT_READY:  # is_running is of the last GET
-        word = replace(word, not_ready_at=word.not_ready_at or at, heard_at=at)
-    else:
-        return words
-    return {**words, spoken: word}
-
-
-def words_for(words: Words, asked_at: datetime) -> Words:
-    """Return the words to compare a reply with: a Not Ready newer than the request would come too early."""
-    return {
-        spoken: word if word.not_ready_at is None or word.not_ready_at <= asked_at else _ready_again(word)
-        for spoken, word in words.items()
-    }
-
-
-def words_left(words: Words, asked_at: datetime) -> Words:
-    """Return the words that polling has not caught up with: those newer than the last compared request."""
-    return {
-        spoken: word if word.not_ready_at is None or word.not_ready_at > asked_at else _ready_again(word)
-        for spoken, word in words.items()
-        if word.heard_at is not None and word.heard_at > asked_at
-    }
-
-
-def _ready_again(word: LastWord) -> LastWord:
-    return replace(word, not_ready_at=None)
-
-
 def launch_failed(state: ProcessState) -> bool:
     """Whether the state is that of a failed launch; Scheduled hides Error (and Skipped, with exit code 1)."""
-    hidden = state.status == "Scheduled" and state.end != "" and not (state.pid or state.exit_code)
+    hidden = state.status == "Scheduled" and state.ended_at is not None and not (state.pid or state.exit_code)
     return state.status == "Error" or hidden
 
 
 def _same_error(before: ProcessState, state: ProcessState) -> bool:
-    return launch_failed(before) and before.end == state.end
+    return launch_failed(before) and before.ended_at == state.ended_at

@@ -101,8 +101,6 @@ def test_with_push_every_run_is_told_apart_with_its_class_its_times_and_its_heal
         assert Counter(e.type for e in told if e.type in HEALTH) == Counter(history.turns), f"seed {seed}"
         for event, run in zip(begins, history.runs, strict=True):
             assert abs(moment_of(event) - run.began) < 0.05, f"seed {seed}, {event.process} {event.timestamp}"
-        if history.gone == "away":  # told as soon as its name is gone for good, though it lived on
-            ends, ended = ends[:-1], ended[:-1]
         for event, run in zip(ends, ended, strict=True):
             assert abs(moment_of(event) - run.ended) < 0.05, f"seed {seed}, {event.process} {event.timestamp}"
             assert event.run_seconds is None or abs(event.run_seconds - (run.ended - run.began)) < 0.05

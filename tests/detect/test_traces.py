@@ -149,8 +149,7 @@ def test_without_push_this_is_missed_and_no_more(name, interval_s, phase_s, miss
 def test_with_every_reply_and_message_nothing_is_guessed_and_the_times_are_right():
     replay = recording("zoo", ("web", "probekill"))
     events = replay.events(push=True)
-    # scaled away, its name is gone at once, and it lives on for a second that nobody waits for
-    assert [event.process for event in events if event.inferred] == ["slowpool-1"]
+    assert not any(event.inferred for event in events)
     exits = {line["pid"]: line["t"] for line in replay.truth if line["what"] == "exit"}
     off = {
         f"{event.process} {event.timestamp}": parse_time(event.timestamp).timestamp()
