@@ -4,7 +4,6 @@ Runs in the thread that calls `run_adapter`; signals are the caller's business.
 
 import os
 import sys
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from ..errors import EXIT_OK, ComposeError, NatsError, ObserveError
 from ..events import EventType, Key
 from ..log import log
 from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings
+from ..signals import Stop
 from ..times import format_duration, format_time, now_utc
 from .observer import ADAPTER, observer_change
 from .poller import ASK_AGAIN_S, Poller
@@ -51,7 +51,7 @@ class AdapterOptions:
     born: datetime | None = None  # when the program began: what began later is news (None: now)
 
 
-def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int:
+def run_adapter(options: AdapterOptions, say: Say, stop: Stop) -> int:
     """Watch process-compose until `stop` is set; return the exit code. StackHeldError: another one does."""
     adapter = _Adapter(options, say, stop)
     try:
@@ -74,7 +74,7 @@ def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int
 class _Adapter:
     """One adapter's parts; `answered`, `silent` and `compared` are called in the poller's thread."""
 
-    def __init__(self, options: AdapterOptions, say: Say, stop: threading.Event) -> None:
+    def __init__(self, options: AdapterOptions, say: Say, stop: Stop) -> None:
         compose = options.compose
         self._options, self._say, self._born = options, say, options.born or now_utc()
         self._identity = identity()
