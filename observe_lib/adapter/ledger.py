@@ -12,10 +12,10 @@ from typing import Any
 from nats.js import api
 from nats.js.errors import NotFoundError
 
-from ..broker.link import Link, WrongLastError
 from ..broker.stream import BUCKET, PAGE, STREAM, read_stored
 from ..events import OBSERVE, Event, dump_json, encode_token
 from ..times import earlier, parse_time
+from .link import Link, WrongLastError
 
 _PREFIX = f"$KV.{BUCKET}."
 _OPERATION = "KV-Operation"

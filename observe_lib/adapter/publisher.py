@@ -13,9 +13,9 @@ from typing import Any
 
 from nats.js import JetStreamContext, api
 
-from ..broker.link import DENIED_AFTER_S, DeniedError, Link, SkippedError, TooLargeError, WrongLastError
 from ..broker.loop import Bridge, ignore
-from ..broker.stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream
+from ..broker.session import DeniedError
+from ..broker.stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure
 from ..compose.logs import Tails
 from ..detect.changes import Change, settle
 from ..detect.runs import Known, from_record, to_record
@@ -26,6 +26,7 @@ from ..settings import NatsSettings
 from ..times import format_duration, now_utc, parse_time, seconds_between
 from .lanes import SMALLER, Batch, ProcessLane, lane_key
 from .ledger import LEASE_KEY, Entry, Ledger
+from .link import DENIED_AFTER_S, Link, SkippedError, TooLargeError, WrongLastError
 from .tenure import HEARTBEAT_S, Tenure
 
 #: so many events may be offered and not acknowledged; then the poller keeps what it knows and compares again
@@ -172,14 +173,12 @@ class Publisher:
         await asyncio.gather(self._heartbeat(), *workers)
 
     async def _ensure(self, js: JetStreamContext) -> None:
-        stream = await ensure_stream(js, self._options)
-        bucket_made = await ensure_bucket(js, self._options)
+        stream, bucket = await ensure(js, self._options)
         self._window_s = stream.duplicate_window_s
         age = "24h" if stream.max_age_s == MAX_AGE_S else format_duration(stream.max_age_s)
         age = age if stream.max_age_s else "no limit"
-        done = "created" if stream.created else "changed" if stream.changed else "found"
-        made = "created" if bucket_made else "found"
-        self._say("stream", f"{STREAM} {done} ({stream.storage}, {age}); bucket {BUCKET} {made}")
+        kept = f"{STREAM} {stream.done} ({stream.storage}, {age})"
+        self._say("stream", f"{kept}; bucket {BUCKET} {bucket.done}")
 
     async def _read_memory(self) -> dict[str, Entry]:
         """Read all records; where somebody else may still write them, see that he cannot any more."""

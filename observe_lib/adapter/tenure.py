@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from ..broker.lease import LEASE_S, is_dead
-from ..broker.link import DENIED_AFTER_S, DeniedError, WrongLastError
+from ..broker.session import DeniedError
 from ..errors import StackHeldError
 from ..events import SCHEMA, dump_json
 from ..times import format_time, now_utc, parse_time, seconds_between
 from .ledger import LEASE_KEY, Entry, Ledger
+from .link import DENIED_AFTER_S, WrongLastError
 
 #: the lease is renewed this often
 HEARTBEAT_S = 10.0

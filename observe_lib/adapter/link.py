@@ -3,7 +3,6 @@ Coroutines for the loop thread only; never gives up, and says each trouble, and 
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -11,11 +10,11 @@ import nats.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from ..errors import NatsError
+from ..broker.credentials import grant_for
+from ..broker.loop import ignore
+from ..broker.session import BrokenError, DeniedError, Session
+from ..errors import NatsError, NatsRefusedError
 from ..settings import NatsSettings
-from .client import BrokenError, Lifeline
-from .loop import ignore
-from .stream import NatsRefusedError, server_address
 
 #: a message not acknowledged by then is sent again, under its own id
 ACK_WAIT_S = 2.0
@@ -30,7 +29,6 @@ _WRONG_LAST = frozenset((10071, 10164))
 _TOO_LARGE = frozenset((10054, 10097))
 #: "resource limits exceeded for account": a 400 that passes as soon as there is room again
 _NO_ROOM = 10002
-_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 
 
 #: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
@@ -49,10 +47,6 @@ class SkippedError(NatsError):
     """The server will never take this message."""
 
 
-class DeniedError(NatsError):
-    """Permissions refuse this subject: to be tried again DENIED_AFTER_S later, others go on meanwhile."""
-
-
 class Link:
     """One connection for one adapter.
 
@@ -69,13 +63,7 @@ class Link:
         on_connect: Callable[[str, str], None] = ignore,
     ) -> None:
         self._settings, self._say, self._ensure, self._on_connect = settings, say, ensure, on_connect
-        self._line = Lifeline(
-            settings,
-            name,
-            on_link=self._on_link,
-            on_error=self._on_error,
-            on_state=self._note_absence,
-        )
+        self.session = Session(settings, name, say=say, on_up=self._on_up, on_denied=self._hear_denied)
         self._mending = asyncio.Lock()
         self._met = self._opened = False
         self.on_return: Callable[[], None] = ignore  # a broken connection works again
@@ -85,26 +73,25 @@ class Link:
     @property
     def js(self) -> JetStreamContext:
         """JetStream over the present connection."""
-        assert self._line.client is not None, "open() comes first"
-        return self._line.client.jetstream(timeout=ACK_WAIT_S)
+        return self.session.js
 
     @property
     def server(self) -> tuple[int, ...]:
         """The server's version, as numbers."""
-        return tuple(int(part) for part in re.findall(r"\d+", self._version)[:2])
+        return self.session.server_version
 
     async def open(self) -> None:
         """Connect, however long it takes, and see that stream and bucket are there.
 
         NatsRefusedError: this server will not have us, or not as it is; later on that is only said.
         """
-        await self._line.live(NatsRefusedError)
+        await self.session.open()
         await self.until_done(self._see_to_it)
         self._opened = True
 
     async def close(self) -> None:
         """Close for good."""
-        await self._line.close()
+        await self.session.close()
 
     async def send(
         self,
@@ -118,8 +105,7 @@ class Link:
         WrongLastError, TooLargeError and SkippedError are for good; DeniedError until somebody grants it.
         """
         tried = False
-        limit = self._line.client.max_payload if self._line.client else 2**20
-        if len(payload) + _header_bytes(headers) > limit:
+        if len(payload) + _header_bytes(headers) > self.session.max_payload:
             raise TooLargeError(f"{len(payload)} bytes for {subject}: more than NATS takes")
 
         async def publish() -> api.PubAck | None:
@@ -137,8 +123,9 @@ class Link:
         about, tries = _about(subject), 0
         while True:
             try:
-                result = await self._line.hold(lambda _: attempt(), subject)
+                result = await self.session.ask(lambda _: attempt(), subject)
             except DeniedError:
+                self._deny(subject)
                 raise
             except BrokenError:
                 continue
@@ -157,7 +144,7 @@ class Link:
             except nats.errors.MaxPayloadError as error:
                 raise TooLargeError("more than NATS takes") from error
             except _PASSING as error:
-                if self._line.is_up:  # else it was said already
+                if self.session.is_up:  # else it was said already
                     self._trouble(about, _words(error))
             else:
                 self._well(about, subject)
@@ -178,49 +165,25 @@ class Link:
             raise SkippedError(str(error.description)) from error
         self._trouble(about, f"{error.description} ({error.code})")
 
-    @property
-    def _version(self) -> str:
-        return str(self._line.client._server_info.get("version", "")) if self._line.client else ""
-
-    def _on_link(self, up: bool) -> None:
-        if not up:
-            lost = "connection lost, trying again; nothing is lost meanwhile"
-            self._say("nats", f"{self._settings.url}: {lost}")
-        elif not self._met:
-            self._met = True
-            self._on_connect(server_address(self.js), self._version or "unknown")
-        else:
-            self._say("nats", f"{server_address(self.js)}: connected again")
+    def _on_up(self) -> None:
+        if self._met:
             self.on_return()
-
-    def _note_absence(self, error: NatsError) -> None:
-        """Say why there is no connection yet, or why there may never be one again: a changed password."""
-        if not self._met:
-            self._say("nats", f"{error}, trying again")
-        elif isinstance(error, NatsRefusedError):
-            self._say("nats", f"{error}; {error.hint}")
-
-    def _on_error(self, error: Exception) -> None:
-        """Hear what the server refuses; it tells the subject in lower case, and no more."""
-        match = _DENIED.search(str(error))
-        if match is None:
             return
-        verb, refused = match.groups()
-        flying = self._line.flying.items()
-        for task, subject in [one for one in flying if one[1].lower() == refused.lower()]:
-            self._deny(subject)
-            self._line.end_early(task, DeniedError(f"may not publish to {subject}"))
-        if verb == "subscription" or refused.startswith("$js."):
-            grant = "publish on $JS.API.>" if verb == "publish" else "subscribe on _INBOX.>"
-            self._trouble(REQUESTS, f"no {verb} to {refused} is allowed: grant {grant}")
+        self._met = True
+        version = ".".join(str(part) for part in self.session.server_version)
+        self._on_connect(self.session.url, version or "unknown")
+
+    def _hear_denied(self, refused: str) -> None:
+        if refused.startswith(("$js.", "_inbox.")):
+            verb = "publish" if refused.startswith("$js.") else "subscription"
+            self._trouble(REQUESTS, f"no {verb} to {refused} is allowed: grant {grant_for(verb, refused)}")
 
     def _deny(self, subject: str) -> None:
         """Say the first one of a kind, with what to grant; it is well again when all are granted."""
         denied = self._denied.setdefault(_about(subject), set())
         if not denied:
-            grant = "$KV.PROCESS_STATES.>" if subject.startswith("$KV.") else "core.process.>"
             again = f"trying every {DENIED_AFTER_S:g}s"
-            self._say("nats", f"may not publish to {subject}: grant publish on {grant}; {again}")
+            self._say("nats", f"may not publish to {subject}: grant {grant_for('publish', subject)}; {again}")
         denied.add(subject)
 
     async def _see_to_it(self) -> None:
@@ -233,7 +196,7 @@ class Link:
                 return
         async with self._mending:
             try:
-                await self._line.hold(lambda _: self._see_to_it())
+                await self.session.ask(lambda _: self._see_to_it())
             except BrokenError:
                 pass  # whoever asked for it tries again
             except (NatsError, *_PASSING) as error:
@@ -262,6 +225,8 @@ def _about(subject: str) -> str:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, NatsError):
+        return f"{error}; {error.hint}"
     if isinstance(error, nats.errors.TimeoutError):
         return "no answer in time, asking again"
     known = isinstance(error, (nats.errors.Error, OSError))
