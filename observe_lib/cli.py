@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn
 from .commands.adapter import adapter_options, adapter_parts, add_adapter_flags
 from .errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ObserveError, UsageError
 from .settings import VERSION, is_container_id, whole_number
-from .signals import stopped_by_signals
+from .signals import interrupted_once, stopped_by_signals
 from .text.output import mute, note_line, print_note, style_of
 from .times import now_utc
 
@@ -124,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own) and return its exit code."""
     _mend_streams()
     try:
-        code = _run_verb(list(sys.argv[1:] if argv is None else argv))
+        with interrupted_once():
+            code = _run_verb(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
     except SystemExit as end:  # argparse, after --help

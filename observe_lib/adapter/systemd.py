@@ -4,9 +4,10 @@ May be called from any thread; without systemd it does nothing.
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+from ..signals import Stop
 
 
 def tell_systemd(text: str) -> bool:
@@ -22,7 +23,7 @@ def tell_systemd(text: str) -> bool:
     return False
 
 
-def stay(stop: threading.Event, works: Callable[[], bool]) -> None:
+def stay(stop: Stop, works: Callable[[], bool]) -> None:
     """Wait for `stop`; meanwhile pat systemd's watchdog, as long as `works()` says that all is well."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

@@ -3,7 +3,7 @@ Coroutines for the loop thread only; never deletes a stream or a bucket, never p
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,6 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import (
     APIError,
-    BadBucketError,
-    BucketNotFoundError,
     NotFoundError,
     ServiceUnavailableError,
 )
@@ -28,7 +26,7 @@ SUBJECTS = ["core.process.>"]
 #: how long an event is kept, where no flag and no stream says otherwise
 MAX_AGE_S = 86400.0
 #: how long the server remembers message ids; never longer than an event is kept
-DUPLICATE_WINDOW_S = 3600.0
+DUPLICATE_WINDOW_S = 600.0
 #: more filters than this become one wider one
 MAX_FILTERS = 100
 #: the server drops a reader's consumer when nothing was read for so long
@@ -36,6 +34,21 @@ FORGET_READER_S = 300.0
 #: how many messages one request for what is stored asks for, and how long it may take
 PAGE = 500
 PAGE_S = 5.0
+
+#: as the `nats` command makes them: it refuses to edit a bucket that differs in what cannot be changed
+_BUCKET_CONFIG: dict[str, Any] = {
+    "max_msgs_per_subject": 1,
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "max_msg_size": -1,
+    "max_consumers": -1,
+    "max_age": 0,
+    "duplicate_window": 120 * 10**9,
+    "discard": "new",
+    "allow_rollup_hdrs": True,
+    "deny_delete": True,
+    "allow_direct": True,
+}
 
 _BUILT_IN = "leave --nats-url out to use the built-in server"
 _SEE_STREAMS = f"nats stream info {STREAM} shows what there is"
@@ -75,49 +88,80 @@ class EnsuredStream:
         done = "created" if self.created else "changed" if self.changed else "found"
         return f"{STREAM} {done} ({self.storage}, {age})"
 
+    @property
+    def done(self) -> str:
+        """What was done to it: created, changed or found."""
+        return "created" if self.created else "changed" if self.changed else "found"
+
+
+async def ensure(js: JetStreamContext, options: StreamOptions) -> tuple[EnsuredStream, EnsuredStream]:
+    """See that stream and bucket are there, see `ensure_stream`."""
+    return await ensure_stream(js, options), await ensure_bucket(js, options)
+
 
 async def ensure_stream(js: JetStreamContext, options: StreamOptions) -> EnsuredStream:
     """See that PROCESS_EVENTS is there, changing only what the options name.
 
     NatsError when the server refuses; `nats.errors.TimeoutError` and broken connections pass through.
     """
+    max_age_s = MAX_AGE_S if options.max_age_s is None else options.max_age_s
+    window_s = options.duplicate_window_s or min(DUPLICATE_WINDOW_S, max_age_s or DUPLICATE_WINDOW_S)
+    config = {
+        "name": STREAM,
+        "subjects": SUBJECTS,
+        "retention": "limits",
+        "max_age": int(max_age_s * 1e9),
+        "duplicate_window": int(window_s * 1e9),
+    }
+    ensured, found = await _ensure(js, config, options, f"the stream {STREAM}")
+    if not any(_covers(subject, SUBJECTS[0]) for subject in found.get("subjects") or ()):
+        hint = f"nats stream edit {STREAM} --subjects {SUBJECTS[0]}"
+        raise NatsRefusedError(f"there is a stream {STREAM}, but it does not take {SUBJECTS[0]}", hint)
+    return ensured
+
+
+async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> EnsuredStream:
+    """See that PROCESS_STATES is there, as the `nats` command makes buckets: so that it can edit it.
+
+    Only its replicas are changed, where the options name them. Errors as `ensure_stream`.
+    """
+    config = {"name": f"KV_{BUCKET}", "subjects": [f"$KV.{BUCKET}.>"], **_BUCKET_CONFIG}
+    copies = StreamOptions(replicas=options.replicas)
+    ensured, found = await _ensure(js, config, copies, f"the bucket {BUCKET}")
+    if found.get("max_msgs_per_subject", -1) < 1:
+        hint = f"nats stream rm KV_{BUCKET}"
+        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint)
+    return ensured
+
+
+async def _ensure(
+    js: JetStreamContext, config: dict[str, Any], options: StreamOptions, what: str
+) -> tuple[EnsuredStream, dict[str, Any]]:
     created = changed = False
     try:
         try:
-            info = await ask_stream(js, "INFO")
+            info = await ask_stream(js, "INFO", stream=config["name"])
         except NotFoundError:
-            info, created = await _create_stream(js, options), True
+            config = {**config, "storage": "file", "num_replicas": options.replicas or 1}
+            info, created = await _create(js, config), True
         wanted = _changes(info["config"], options)
         if wanted and not created:
-            info, changed = await ask_stream(js, "UPDATE", {**info["config"], **wanted}), True
+            asked = {**info["config"], **wanted}
+            info, changed = await ask_stream(js, "UPDATE", asked, config["name"]), True
     except APIError as error:
-        raise refused(server_address(js), error, f"refuses the stream {STREAM}") from error
-    config = info["config"]
-    if not any(_covers(subject, SUBJECTS[0]) for subject in config.get("subjects") or ()):
-        hint = f"nats stream edit {STREAM} --subjects {SUBJECTS[0]}"
-        raise NatsRefusedError(f"there is a stream {STREAM}, but it does not take {SUBJECTS[0]}", hint)
-    window_s = config["duplicate_window"] / 1e9
-    return EnsuredStream(created, changed, config["max_age"] / 1e9, window_s, config["storage"])
+        raise refused(server_address(js), error, f"refuses {what}", js._nc._server_info) from error
+    found = info["config"]
+    window_s = found["duplicate_window"] / 1e9
+    return EnsuredStream(created, changed, found["max_age"] / 1e9, window_s, found["storage"]), found
 
 
-async def _create_stream(js: JetStreamContext, options: StreamOptions) -> dict[str, Any]:
-    max_age_s = MAX_AGE_S if options.max_age_s is None else options.max_age_s
-    window_s = options.duplicate_window_s or min(DUPLICATE_WINDOW_S, max_age_s or DUPLICATE_WINDOW_S)
-    config = api.StreamConfig(
-        name=STREAM,
-        subjects=SUBJECTS,
-        storage=api.StorageType.FILE,
-        retention=api.RetentionPolicy.LIMITS,
-        max_age=max_age_s,
-        duplicate_window=window_s,
-        num_replicas=options.replicas or 1,
-    )
+async def _create(js: JetStreamContext, config: dict[str, Any]) -> dict[str, Any]:
     try:
-        return await ask_stream(js, "CREATE", config.as_dict())
+        return await ask_stream(js, "CREATE", config, config["name"])
     except APIError as error:
         if error.err_code != _NAME_TAKEN:  # else somebody else was faster: use it as it is
             raise
-        return await ask_stream(js, "INFO")
+        return await ask_stream(js, "INFO", stream=config["name"])
 
 
 def _changes(config: dict[str, Any], options: StreamOptions) -> dict[str, Any]:
@@ -151,30 +195,15 @@ async def ask_stream(
     return await js._api_request(f"{js._prefix}.STREAM.{verb}.{stream}", body, timeout=js._timeout)
 
 
-async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> bool:
-    """See that PROCESS_STATES is there; return whether it was made now. Errors as `ensure_stream`."""
-    config = api.KeyValueConfig(
-        BUCKET, history=1, storage=api.StorageType.FILE, replicas=options.replicas or 1
-    )
-    try:
-        try:
-            await js.key_value(BUCKET)
-            return False
-        except BucketNotFoundError:
-            await js.create_key_value(config)
-            return True
-    except BadBucketError as error:
-        hint = f"nats stream rm KV_{BUCKET}"
-        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint) from error
-    except APIError as error:
-        if error.err_code == _NAME_TAKEN:  # somebody else was faster
-            return False
-        raise refused(server_address(js), error, f"refuses the bucket {BUCKET}") from error
+def refused(where: str, error: APIError, what: str, server: Mapping[str, Any]) -> NatsError:
+    """Return the two lines for what JetStream's API answered; `what` follows the server's address.
 
-
-def refused(where: str, error: APIError, what: str) -> NatsError:
-    """Return the two lines for what JetStream's API answered; `what` follows the server's address."""
+    `server` is what the server told of itself: whether JetStream is its own, or may be that of others.
+    """
     none = isinstance(error, ServiceUnavailableError) and error.err_code is None
+    if none and (server.get("cluster") or server.get("jetstream")):  # a leaf node is a cluster of one
+        hint = "is this leaf node's hub away, or its cluster without a leader? it is asked again"
+        return NatsError(f"{where}: JetStream does not answer", hint)
     if none or error.err_code in _NO_JETSTREAM:
         other = "name another one (--nats-url)" if where == DEFAULT_NATS_URL else _BUILT_IN
         return NatsRefusedError(f"{where} has no JetStream", f"start it with -js, or {other}")

@@ -42,7 +42,7 @@ def add_adapter_flags(parser: argparse.ArgumentParser) -> None:
     add("--log-lines", metavar="N", default="20", help="log lines sent along with a crash, 0: none [20]")
     add("--drain-timeout", metavar="TIME", default="5s", help="how long to flush when ending [5s]")
     add("--max-age", metavar="TIME", help="how long the stream keeps events [as it is, 24h for a new one]")
-    add("--duplicate-window", metavar="TIME", help="the stream's [as it is, 1h for a new one]")
+    add("--duplicate-window", metavar="TIME", help="the stream's [as it is, 10m at most for a new one]")
     add("--replicas", metavar="N", help="the stream's and the bucket's [as it is, 1 for new ones]")
     add_compose_flags(parser)
     add_nats_flags(parser)

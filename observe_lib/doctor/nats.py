@@ -13,8 +13,8 @@ import nats.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from ..broker.client import connect
 from ..broker.lease import LEASE_S, identity, is_dead
+from ..broker.session import connect
 from ..broker.stream import BUCKET, STREAM, ask_stream, refused
 from ..errors import NatsError
 from ..reader.bucket import Lease, read_leases
@@ -97,7 +97,9 @@ class _Examination:
         except NotFoundError:
             return None
         except APIError as error:
-            raise refused(self._settings.url, error, f"refuses to tell of {stream}") from error
+            raise refused(
+                self._settings.url, error, f"refuses to tell of {stream}", self._js._nc._server_info
+            ) from error
         except (nats.errors.Error, asyncio.TimeoutError) as error:
             hint = "grant publish on $JS.API.> and subscribe on _INBOX.>, see docs/many-hosts.md"
             why = self._denied[-1] if self._denied else "JetStream does not answer"

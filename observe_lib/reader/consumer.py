@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from ..broker.connection import Connection, Pace
 from ..broker.loop import SLICE_S, ignore
 from ..errors import ObserveError, UsageError
 from ..events import Event, EventType
 from ..settings import NatsSettings, choices, nats_settings
 from ..times import now_utc
 from .bucket import drop_stack
+from .connection import Connection, Pace
 from .feed import Feed
 from .past import Retained, retained
 from .states import States

@@ -20,13 +20,13 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from ..broker.client import BrokenError
-from ..broker.connection import Connection
 from ..broker.loop import SLICE_S, pause
+from ..broker.session import BrokenError
 from ..broker.stream import STREAM, ask_stream, reader_config
 from ..errors import NatsError
 from ..log import log
 from ..times import earlier
+from .connection import Connection
 
 #: how long one request to the server may take
 REQUEST_S = 3.0

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from ..broker.connection import Connection, Pace
 from ..broker.stream import ask_stream
 from ..events import OBSERVE, ROOT, Event
 from ..settings import NatsSettings
 from ..times import now_utc, parse_time
 from .bucket import read_states
+from .connection import Connection, Pace
 from .feed import Feed
 from .states import States
 

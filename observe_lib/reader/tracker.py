@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ..broker.connection import Connection
 from ..broker.loop import ignore, pause
 from ..errors import NatsError
 from ..events import Event, EventType
 from ..times import now_utc
 from .bucket import read_leases, read_states, with_leases
+from .connection import Connection
 from .feed import Feed
 from .states import DAY, States, fold_all, fold_back
 from .subscription import Subscription, Wanted

@@ -19,6 +19,7 @@ from ..events import Event
 from ..reader.board import Board, note_events
 from ..reader.states import Place
 from ..settings import add_nats_flags, nats_settings
+from ..signals import Stop
 from ..text.output import Style, wants_colour
 from ..text.tables import add_selection_flags, selected
 from ..times import UTC, now_utc
@@ -45,7 +46,7 @@ def add_top_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_top(args: argparse.Namespace, stop: Flag) -> int:
+def run_top(args: argparse.Namespace, stop: Stop) -> int:
     """Show the screen until `q`, `stop` or Ctrl-C; in every case the terminal is then what it was before."""
     flags = vars(args)
     patterns, stack = selected(flags)
@@ -64,7 +65,7 @@ def run_top(args: argparse.Namespace, stop: Flag) -> int:
 
 
 def show_view(
-    view: View, live: "Live", terminal: Terminal, words: "LastWords", zone: tzinfo | None, stop: Flag
+    view: View, live: "Live", terminal: Terminal, words: "LastWords", zone: tzinfo | None, stop: Stop
 ) -> None:
     """Keys in, lines out, until a key or `stop` ends it, or nobody looks at the terminal any more."""
     drawn, drawn_size, drawn_at = None, (0, 0), 0.0

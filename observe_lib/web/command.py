@@ -23,6 +23,7 @@ from ..events import Event, EventType
 from ..reader.states import DAY
 from ..report.figures import report_json
 from ..settings import NatsSettings, add_nats_flags, choices, nats_settings, whole_number
+from ..signals import Stop
 from ..text.output import Style, note_line
 from ..times import now_utc, parse_time
 from .live import RING, LiveStates, page_event
@@ -80,7 +81,7 @@ def run_web(args: argparse.Namespace) -> int:
     with serve_web(options, settings) as server:
         if not args.quiet:
             _say_where(replace(options, port=server.port))
-        threading.Event().wait()
+        Stop().wait()
     return EXIT_OK
 
 

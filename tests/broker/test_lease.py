@@ -12,9 +12,9 @@ import pytest
 from observe_lib import cli
 from observe_lib.adapter import adapter
 from observe_lib.adapter import tenure as tenure_module
+from observe_lib.adapter.link import WrongLastError
 from observe_lib.adapter.tenure import Tenure
 from observe_lib.broker.lease import identity, is_dead
-from observe_lib.broker.link import WrongLastError
 from observe_lib.errors import StackHeldError
 from observe_lib.times import format_time, now_utc
 

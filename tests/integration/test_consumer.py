@@ -18,11 +18,11 @@ import pytest
 from nats.js import api
 
 from observe_lib import Consumer, Event, EventType, NatsError, ObserveError, UsageError
-from observe_lib.broker.client import connect
-from observe_lib.broker.connection import Pace
 from observe_lib.broker.loop import Bridge
+from observe_lib.broker.session import connect
 from observe_lib.broker.stream import STREAM, StreamOptions, ensure_stream
 from observe_lib.events import observer_subject
+from observe_lib.reader.connection import Pace
 from observe_lib.settings import NatsSettings
 from tests.nats_server import RealNats, free_port
 
@@ -697,7 +697,7 @@ class TestDurable:
         code = f"""
             import sys, time
             from observe_lib import Consumer
-            from observe_lib.broker.connection import Pace
+            from observe_lib.reader.connection import Pace
             log = open({str(tmp_path / "log")!r}, "a", buffering=1)
             def handle(event):
                 log.write(f"{{event.seq}}\\n")

@@ -263,7 +263,7 @@ def test_disk_full(storm, tmp_path):
     ],
 )
 def test_denied_and_later_granted(configured, storm, monkeypatch, denied, grant):
-    monkeypatch.setattr("observe_lib.broker.link.DENIED_AFTER_S", 3.0)
+    monkeypatch.setattr("observe_lib.adapter.link.DENIED_AFTER_S", 3.0)
     monkeypatch.setattr("observe_lib.adapter.publisher.DENIED_AFTER_S", 3.0)
     monkeypatch.setattr("observe_lib.adapter.publisher.IN_FLIGHT", 1)
     config, server = configured

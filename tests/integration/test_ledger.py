@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from observe_lib.adapter.ledger import LEASE_KEY, Ledger
-from observe_lib.broker.link import Link, WrongLastError
+from observe_lib.adapter.link import Link, WrongLastError
 from observe_lib.broker.loop import Bridge
 from observe_lib.broker.stream import StreamOptions, ensure_bucket
 from observe_lib.settings import NatsSettings

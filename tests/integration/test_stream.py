@@ -13,8 +13,8 @@ import nkeys
 import pytest
 from nats.js import JetStreamContext, api
 
-from observe_lib.broker.client import BrokenError, Lifeline, close_broken, connect
 from observe_lib.broker.loop import Bridge
+from observe_lib.broker.session import BrokenError, Lifeline, close_broken, connect
 from observe_lib.broker.stream import (
     BUCKET,
     STREAM,
