@@ -12,7 +12,8 @@ from typing import Any
 from nats.js import api
 from nats.js.errors import NotFoundError
 
-from ..broker.link import Link, WrongLastError
+from ..broker.bucket import WrongLastError
+from ..broker.link import Link
 from ..broker.stream import BUCKET, PAGE, STREAM, read_stored
 from ..events import OBSERVE, Event, dump_json, encode_token
 from ..times import earlier, parse_time

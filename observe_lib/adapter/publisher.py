@@ -13,7 +13,8 @@ from typing import Any
 
 from nats.js import JetStreamContext, api
 
-from ..broker.link import DENIED_AFTER_S, DeniedError, Link, SkippedError, TooLargeError, WrongLastError
+from ..broker.bucket import DeniedError, WrongLastError
+from ..broker.link import DENIED_AFTER_S, Link, SkippedError, TooLargeError
 from ..broker.loop import Bridge, ignore
 from ..broker.stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream
 from ..compose.logs import Tails

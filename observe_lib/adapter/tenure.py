@@ -8,8 +8,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from ..broker.bucket import DeniedError, WrongLastError
 from ..broker.lease import LEASE_S, is_dead
-from ..broker.link import DENIED_AFTER_S, DeniedError, WrongLastError
+from ..broker.link import DENIED_AFTER_S
 from ..errors import StackHeldError
 from ..events import SCHEMA, dump_json
 from ..times import format_time, now_utc, parse_time, seconds_between

@@ -13,6 +13,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..errors import NatsError
 from ..settings import NatsSettings
+from .bucket import DeniedError, WrongLastError
 from .client import BrokenError, Lifeline
 from .loop import ignore
 from .stream import NatsRefusedError, server_address
@@ -37,20 +38,12 @@ _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"
 _PASSING = (nats.errors.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
-class WrongLastError(NatsError):
-    """The record was not at the revision that was expected: somebody else wrote it, or it is gone."""
-
-
 class TooLargeError(NatsError):
     """The message is larger than the server takes."""
 
 
 class SkippedError(NatsError):
     """The server will never take this message."""
-
-
-class DeniedError(NatsError):
-    """Permissions refuse this subject: to be tried again DENIED_AFTER_S later, others go on meanwhile."""
 
 
 class Link:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from observe_lib.adapter.ledger import LEASE_KEY, Ledger
-from observe_lib.broker.link import Link, WrongLastError
+from observe_lib.broker.bucket import WrongLastError
+from observe_lib.broker.link import Link
 from observe_lib.broker.loop import Bridge
 from observe_lib.broker.stream import StreamOptions, ensure_bucket
 from observe_lib.settings import NatsSettings
