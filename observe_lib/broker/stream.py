@@ -260,13 +260,20 @@ def reader_config(
 
 
 async def read_stored(
-    js: JetStreamContext, stream: str, subject: str, since: datetime | None = None
+    js: JetStreamContext,
+    stream: str,
+    subject: str,
+    since: datetime | None = None,
+    *,
+    headers_only: bool = False,
 ) -> list[Msg]:
     """Return the last message of each subject in stream order, or all since a time, and drop the reader.
 
     Of a subject that is written meanwhile the later message comes too.
     """
-    info = await js.add_consumer(stream, reader_config("", [subject], start_time=since))
+    config = reader_config("", [subject], start_time=since)
+    config.headers_only = headers_only or None
+    info = await js.add_consumer(stream, config)
     left, found = info.num_pending or 0, list[Msg]()
     subscription = await js.pull_subscribe_bind(info.name, stream)
     try:
