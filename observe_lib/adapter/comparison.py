@@ -2,6 +2,7 @@
 Poller, push stream and log fetcher call it from their threads; the lock is never held while one of them waits.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,10 @@ from typing import Any
 from ..broker.loop import ignore
 from ..compose.state import ProcessState
 from ..detect.changes import Change, announce, detect, settle
-from ..detect.known import Known
-from ..detect.messages import lay_message
+from ..detect.known import Known, leave_out
+from ..detect.messages import state_heard
 from ..events import OBSERVE, Event, EventType, Key, encode_token
-from ..log import Say
+from ..log import Say, log
 from ..times import now_utc, seconds_between
 from .log_tail import lay_log, lines_wanted
 from .observer import observer_event
@@ -80,11 +81,12 @@ class Comparison:
         self._heard: dict[Key, datetime] = {}
         self._unsaved: deque[Message] = deque(maxlen=KEPT_MESSAGES)
         self._first_look = outbox.made
+        self._compared = self._restating = False
         self._skew_s = 0.0
         self._unsettled: set[Key] = set()
         self._written_at = clock()
         self.last_good = outbox.last_good
-        self._said: set[str] = set()
+        self._said, self._failed = set[str](), set[str]()
         self.listening_since: datetime | None = None
         self.max_payload = MAX_PAYLOAD
         for row in outbox.records():
@@ -157,7 +159,10 @@ class Comparison:
             known, after = self._comparable(after, asked_at)
             changes = self._detect(known, after, self._clock())
             told = self._commit(self._held_back(changes))
-            self._first_look = self._first_look and told is None
+            if told is not None:
+                self._first_look, self._compared = False, True
+                if self._restating:
+                    self.restate()
             self._heard = {key: at for key, at in self._heard.items() if at > asked_at}
             return told or []
 
@@ -182,11 +187,11 @@ class Comparison:
         return True
 
     def restate(self) -> None:
-        """Announce once more what is alive, to a server that does not know this stack."""
+        """Announce once more what is alive, to a server that does not know this stack; compared first."""
         with self._lock:
-            now = self._clock()
-            alive = ((key, found) for key, found in self._known.items() if found.alive)
-            self._commit([announce(key, found, now, skew_s=self._skew_s) for key, found in alive])
+            self._restating = not self._compared
+            if self._compared:
+                self._commit(announce(self._known, self._clock(), self._skew_s))
 
     def forget(self) -> int:
         """Begin with a first look again: somebody else was the adapter meanwhile. Return how many events waited."""
@@ -212,21 +217,12 @@ class Comparison:
         for key, waiting in self._waiting.items():
             waiting.newest = after.get(key)
         out = {*self._waiting, *(key for key, at in self._heard.items() if at >= asked_at)}
-        if not out:
-            return self._known, after
-        pids = {found.run.pid for key in self._waiting if (found := self._known.get(key)) and found.run}
-        known = {key: found for key, found in self._known.items() if key not in out}
-        shown = {
-            key: state
-            for key, state in after.items()
-            if key not in out and (key in known or state.pid not in pids)
-        }
-        return known, shown
+        return leave_out(self._known, after, out)
 
     def _hear(self, state: ProcessState, at: datetime) -> None:
         key = Key(state.namespace, state.name)
         before = self._known.get(key)
-        laid = lay_message(before, state)
+        laid = state_heard(before, state)
         if laid is None:
             return
         known = {key: before} if before else {}
@@ -248,7 +244,15 @@ class Comparison:
             skew_s=self._skew_s,
             listening_since=self.listening_since,
             last_good=self.last_good,
+            on_failure=self._leave_out,
         )
+
+    def _leave_out(self, key: Key, error: Exception) -> None:
+        """A fault of ours, or a process that makes no sense: said once, and harms no other."""
+        text = f"{key} cannot be compared and is left out: {error!r}"
+        if text not in self._failed:
+            self._failed.add(text)
+            log.error("%s", text, exc_info=error if log.isEnabledFor(logging.INFO) else None)
 
     def _held_back(self, changes: Sequence[Change]) -> list[Change]:
         """Return the changes that can be committed now; have the logs fetched that others wait for."""

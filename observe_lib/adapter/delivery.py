@@ -10,7 +10,7 @@ from ..broker.bucket import Bucket
 from ..broker.lease import Lease
 from ..broker.loop import Bridge, ignore
 from ..broker.session import Session
-from ..broker.stream import StreamOptions, ensure_bucket, ensure_stream
+from ..broker.stream import BUCKET, StreamOptions, ensure
 from ..errors import ObserveError
 from ..events import OBSERVE, encode_token
 from ..log import Say, log
@@ -49,8 +49,10 @@ class Delivery:
         self._token = encode_token(stack)
         self._loop = Bridge()
         name = f"observe adapter {stack}"
-        self._session = Session(settings, name, say=say, on_up=self._on_up, on_denied=self._on_denied)
-        self._bucket = Bucket(lambda: self._session.js)
+        self._session = Session(
+            settings, name, say=say, on_up=self._on_up, on_denied=lambda subject: self._publisher.deny(subject)
+        )
+        self._bucket = Bucket(self._session)
         self._lease = Lease(
             self._bucket,
             f"{self._token}.{OBSERVE}.lease",
@@ -154,18 +156,13 @@ class Delivery:
         await self._lease.wait_fresh()
         await self._publisher.on_up()
 
-    def _on_denied(self, subject: str) -> None:
-        self._bucket.refuse(subject)
-        self._publisher.deny(subject)
-
     async def _ensure(self) -> None:
         """See that stream and bucket are there; what is wrong with them is said, and asked again."""
-        stream = await self._session.until_done(lambda _: ensure_stream(self._session.js, self._options))
-        made = await self._session.until_done(lambda _: ensure_bucket(self._session.js, self._options))
+        stream, bucket = await self._session.until_done(lambda _: ensure(self._session.js, self._options))
         self._publisher.window_s = stream.duplicate_window_s
-        self._made_anew = stream.created
-        self._say("stream", stream.text(made))
-        if made and self._held:  # it was wiped: written again, and nothing announced
+        self._made_anew = stream.done == "created"
+        self._say("stream", f"{stream.text}; bucket {BUCKET} {bucket.done}")
+        if bucket.done == "created" and self._held:  # it was wiped: written again, and nothing announced
             self._publisher.wake(self._comparison.processes())
 
     async def _claimed(self, found: Mapping[str, Any] | None) -> None:

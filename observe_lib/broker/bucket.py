@@ -3,25 +3,26 @@ Coroutines for the loop thread only; asks once, and leaves it to others to try a
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import nats.errors
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from ..errors import NatsError
+from .loop import T
+from .session import BrokenError, Session
 from .stream import BUCKET, read_stored
-
-T = TypeVar("T")
 
 #: how long an answer may take: on a slow link it waits behind what was sent before
 ANSWER_S = 5.0
 #: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
 PASSING = (
     nats.errors.Error,
+    BrokenError,
     asyncio.TimeoutError,
     OSError,
     ValueError,
@@ -35,37 +36,32 @@ _KV_SUBJECT = f"$KV.{BUCKET}."
 _DELETED = "KV-Operation"
 _EXPECTED = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 _WRONG_LAST_CODES = frozenset((10071, 10164))
-_VIOLATION = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
 class WrongLastError(NatsError):
     """The record was not at the revision that was expected: somebody else wrote it, or it is gone."""
 
 
-class DeniedError(NatsError):
-    """Permissions refuse this subject; the hint says what to grant."""
-
-
 class Bucket:
-    """Keys and values; `js` returns JetStream over the present connection.
+    """Keys and values over a session; without a connection nothing is waited for.
 
-    Whoever owns the connection passes what the server complains of to `refuse`. Beside what the methods
-    name, they raise what is in PASSING, and no answer in time is one of those.
+    Beside what the methods name they raise what is in PASSING, and no answer in time is one of those;
+    DeniedError where permissions refuse the subject.
     """
 
-    def __init__(self, js: Callable[[], JetStreamContext], answer_s: float = ANSWER_S) -> None:
-        self._js, self._answer_s = js, answer_s
-        self._asked: dict[asyncio.Future[Any], str] = {}
+    def __init__(self, session: Session, answer_s: float = ANSWER_S) -> None:
+        self._session, self._answer_s = session, answer_s
 
     async def get(self, key: str) -> tuple[int, bytes]:
         """Return the key's revision and value, b"" where it was deleted; (0, b"") where it never was.
 
-        A deleted key's revision is what the next `put` has to expect. DeniedError.
+        A deleted key's revision is what the next `put` has to expect.
         """
-        js = self._js()
-        asks = f"{js._prefix}.STREAM.MSG.GET.{_KV_STREAM_NAME}"
+        subject = f"$JS.API.STREAM.MSG.GET.{_KV_STREAM_NAME}"
         try:
-            found = await self._ask(asks, js.get_last_msg(_KV_STREAM_NAME, _KV_SUBJECT + key))
+            found = await self._ask(
+                lambda js: js.get_last_msg(_KV_STREAM_NAME, _KV_SUBJECT + key), subject
+            )
         except NotFoundError:
             return 0, b""
         return found.seq or 0, b"" if _DELETED in (found.headers or {}) else found.data or b""
@@ -73,7 +69,7 @@ class Bucket:
     async def put(self, key: str, payload: bytes, expected_revision: int | None = None) -> int:
         """Write the value, if the key is at that revision (0: it never was); return its new one.
 
-        WrongLastError: it is not, and nothing was written. DeniedError.
+        WrongLastError: it is not, and nothing was written.
         """
         return await self._write(key, payload, {}, expected_revision)
 
@@ -84,22 +80,14 @@ class Bucket:
     async def keys(self, pattern: str = ">") -> list[str]:
         """Return the keys that are not deleted, by a pattern as subjects have it; none without a bucket."""
         try:
-            found = await read_stored(self._js(), _KV_STREAM_NAME, _KV_SUBJECT + pattern, headers_only=True)
+            found = await self._ask(
+                lambda js: read_stored(js, _KV_STREAM_NAME, _KV_SUBJECT + pattern, headers_only=True)
+            )
         except NotFoundError:
             return []
         latest: dict[str, Msg] = {message.subject: message for message in found}
         left = (subject for subject, message in latest.items() if _DELETED not in (message.headers or {}))
         return [subject.removeprefix(_KV_SUBJECT) for subject in left]
-
-    def refuse(self, error: Exception) -> None:
-        """Hear what the server complains of; what asks for a subject that it refuses ends with DeniedError.
-
-        The server names the subject in lower case, and no request: all of that subject end.
-        """
-        match = _VIOLATION.search(str(error))
-        for asked, subject in list(self._asked.items()) if match else ():
-            if match and subject.lower() == match[1].lower():
-                asked.cancel()
 
     async def _write(
         self, key: str, payload: bytes, headers: dict[str, str], expected_revision: int | None
@@ -107,26 +95,22 @@ class Bucket:
         if expected_revision is not None:
             headers = {**headers, _EXPECTED: str(expected_revision)}
         subject = _KV_SUBJECT + key
-        write = self._js().publish(subject, payload, timeout=self._answer_s, headers=headers or None)
+
+        def write(js: JetStreamContext) -> Coroutine[Any, Any, api.PubAck]:
+            return js.publish(subject, payload, timeout=self._answer_s, headers=headers or None)
+
         try:
-            return (await self._ask(subject, write)).seq
+            return (await self._ask(write, subject)).seq
         except APIError as error:
             if error.err_code in _WRONG_LAST_CODES:
                 raise WrongLastError(str(error.description)) from error
             raise
 
-    async def _ask(self, subject: str, request: Coroutine[Any, Any, T]) -> T:
-        """Return the answer; DeniedError where `refuse` heard that there will be none."""
-        asked = asyncio.ensure_future(request)
-        self._asked[asked] = subject
-        try:
-            await asyncio.wait((asked,), timeout=self._answer_s + 1.0)
-        finally:
-            del self._asked[asked]
-            late = asked.cancel()
-        if late:
-            raise nats.errors.TimeoutError
-        if asked.cancelled():
-            grant = f"{_KV_SUBJECT}>" if subject.startswith(_KV_SUBJECT) else "$JS.API.>"
-            raise DeniedError(f"may not publish to {subject}", f"grant publish on {grant}")
-        return asked.result()
+    async def _ask(self, request: Callable[[JetStreamContext], Coroutine[Any, Any, T]], about: str = "") -> T:
+        if not self._session.is_up:
+            raise BrokenError
+
+        def ask(client: Client) -> Coroutine[Any, Any, T]:
+            return request(client.jetstream(timeout=self._answer_s))
+
+        return await self._session.ask(ask, about)

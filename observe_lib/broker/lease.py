@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from ..errors import NatsError, StackHeldError
 from ..events import SCHEMA, dump_json
 from ..times import format_time, now_utc, parse_time, seconds_between
-from .bucket import PASSING, DeniedError, WrongLastError
+from .bucket import PASSING, WrongLastError
 from .loop import ignore, pause
+from .session import DeniedError
 
 #: a lease whose revision does not move within this time belongs to nobody any more
 LEASE_S = 15.0
