@@ -44,4 +44,8 @@ class NatsRefusedError(NatsError):
 
 
 class StackHeldError(ObserveError):
-    """Another adapter holds the lease of this stack."""
+    """Another adapter holds this stack: the lock of its outbox on this host, or its lease."""
+
+
+class OutboxError(ObserveError):
+    """The outbox's file cannot be opened, read or written; nothing in it changed."""

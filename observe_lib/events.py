@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -172,15 +173,11 @@ class Event:
 
     def message_id(self) -> str:
         """Return the `Nats-Msg-Id`; asked for once, when stack and seq are given, then stored beside it."""
-        millis = int(parse_time(self.seen_at).timestamp() * 1000 + 0.5)
-        _, _, namespace, process, _ = self.subject.split(".")
-        return f"{encode_token(self.stack or '')}.{namespace}.{process}.{self.seq}.{millis}"
+        return message_id_of(self.stack or "", self.subject, self.seq, self.seen_at)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object, in the order of the contract, without what does not apply."""
-        found = {name: getattr(self, name) for name in _WRITTEN if name != "count" or self.count != 1}
-        given = {name: value for name, value in found.items() if value is not None and value is not False}
-        return {**given, **self.extra}
+        return written_fields(vars(self))
 
     def to_json(self) -> bytes:
         """Return what is published: one JSON object in UTF-8."""
@@ -232,7 +229,27 @@ _KINDS: dict[str, Any] = {
     "state": dict,
     "run_seconds": (int, float),
 }
-_WRITTEN = tuple(found.name for found in fields(Event) if found.name != "extra")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON object of an event's fields, all of them in their order, without what does not apply."""
+    given = {name: value for name, value in found.items() if value is not None and value is not False}
+    extra = given.pop("extra", {})
+    if given["count"] == 1:
+        del given["count"]
+    return {**given, **extra} if extra else given
+
+
+def message_id_of(stack: str, subject: str, seq: int | None, seen_at: str) -> str:
+    """Return the `Nats-Msg-Id` of an event of that subject: `{stack}.{namespace}.{name}.{seq}.{ms}`."""
+    namespace, process = subject.split(".")[2:4]
+    return f"{encode_token(stack)}.{namespace}.{process}.{seq}.{_millis_of(seen_at)}"
+
+
+@lru_cache(maxsize=64)  # the events of one comparison were all seen at once
+def _millis_of(text: str) -> int:
+    return int(parse_time(text).timestamp() * 1000 + 0.5)
 
 
 def _finite_float(text: str) -> float:
@@ -257,7 +274,7 @@ def read_json(payload: bytes | str) -> dict[str, Any]:
 
 def dump_json(found: Any) -> bytes:
     """Return compact JSON in UTF-8; the one way in which anything is written to NATS."""
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODER.encode(found).encode("utf-8", "replace")
 
 
 def process_matches(pattern: str, namespace: str, process: str) -> bool:

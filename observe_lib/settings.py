@@ -134,6 +134,24 @@ def stack_name(flags: Flags, environ: Environ, hostname: str) -> str:
     return text or hostname or "localhost"
 
 
+def state_directory(flags: Flags, environ: Environ) -> Path | None:
+    """Return where this user's observe keeps its files: --state-dir, OBSERVE_STATE_DIR, what systemd made
+    for the unit, XDG_STATE_HOME, the home directory; None where there is none of them.
+    """
+    text, _ = _setting(flags, environ, "state_dir", "OBSERVE_STATE_DIR")
+    text = text or environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if text:
+        return Path(text).absolute()
+    base = Path(environ.get("XDG_STATE_HOME", ""))
+    if base.is_absolute():
+        return base / "observe"
+    try:
+        home = Path(environ.get("HOME") or Path.home())
+    except RuntimeError:  # neither a variable nor an entry in the list of users
+        return None
+    return home / ".local/state/observe" if home.is_absolute() else None
+
+
 def is_container_id(hostname: str) -> bool:
     """Whether a host name is one that a container runtime made up: another one after every start."""
     return bool(_CONTAINER_ID.fullmatch(hostname))

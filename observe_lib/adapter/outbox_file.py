@@ -1,0 +1,248 @@
+"""The outbox's file: its place, and how it is opened: owner-only, whole, this stack's, with room.
+Any thread. What cannot be mended here is an OutboxError, or a NoFileError: then memory has to do.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from ..errors import OutboxError
+from ..events import TOKEN_CUT, TOKEN_MAX, encode_token
+from ..times import now_utc
+from .stack_lock import NoFileError, Tell
+
+try:
+    import sqlite3
+except ImportError:  # a Python that was built without it
+    sqlite3 = None  # type: ignore[assignment]
+#: whatever SQLite raises
+SqliteError: type[Exception] = sqlite3.Error if sqlite3 else OSError
+#: the version of the tables that this code makes and reads
+FILE_SCHEMA = 1
+#: so much room the file and its log are given at the start, for when the disk is full
+ROOM_BYTES = 4_000_000
+#: the log is brought into the file when it has so many pages, and cut back to so many bytes then
+LOG_PAGES = 4000
+LOG_BYTES = 16_000_000
+#: how long another program's writing in the file is waited for
+BUSY_S = 1.0
+
+_TABLES = """
+begin immediate;
+create table meta (name text primary key, value);
+create table known (process text primary key, seq integer, body blob);
+create table outbox (id integer primary key autoincrement, process text, subject text, message_id text,
+    size integer, payload blob);
+create index oldest on outbox (process, id, size);
+commit;
+"""
+
+
+def outbox_path(directory: Path, stack: str) -> Path:
+    """Return the file of a stack; a name that no file system takes is cut as a token is."""
+    name = encode_token(stack).replace("/", "=2F")
+    if len(name) > TOKEN_MAX:
+        name = f"{name[:TOKEN_CUT]}=={sha256(name.encode()).hexdigest()[:16]}"
+    return directory / f"{name}.sqlite"
+
+
+def log_of(path: Path) -> Path:
+    """Return SQLite's write-ahead log beside the file."""
+    return path.with_name(path.name + "-wal")
+
+
+def companions(path: Path) -> list[Path]:
+    """Return the file and what SQLite keeps beside it."""
+    return [path, log_of(path), path.with_name(path.name + "-shm")]
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory, the owner's alone, if it is not there; leave one that is there as it is."""
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, parents=True)
+            path.parent.chmod(0o700)
+    except (FileExistsError, NotADirectoryError) as error:
+        hint = "name another directory: --state-dir (OBSERVE_STATE_DIR)"
+        raise OutboxError(f"{path.parent} for the outbox is no directory", hint) from error
+    except OSError as error:
+        raise NoFileError(f"{path.parent} cannot be made: {error.strerror}") from error
+
+
+def open_file(path: Path, stack: str, tell: Tell) -> "tuple[sqlite3.Connection, bool]":
+    """Return a connection to the file, and whether it was made now; a corrupt one is set aside first."""
+    _make_private(path)
+    try:
+        return _open(path, stack)
+    except sqlite3.OperationalError as error:  # the disk, the file system, another program
+        raise _refusal(path, error) from error
+    except sqlite3.DatabaseError as error:
+        aside = _set_aside(path)
+        then = "all is told as found, what waited stays in there"
+        tell("outbox", f"{path} is corrupt ({error}), set aside as {aside.name}, begun anew: {then}")
+    _make_private(path)
+    try:
+        return _open(path, stack)
+    except sqlite3.Error as error:
+        raise _refusal(path, error) from error
+
+
+def open_memory(stack: str) -> "sqlite3.Connection":
+    """Return the same in memory alone."""
+    connection = _connect(":memory:")
+    _make_tables(connection, stack)
+    return connection
+
+
+def open_reader(path: Path) -> "sqlite3.Connection":
+    """Return a connection that only reads; OutboxError where this Python has no sqlite3."""
+    require_sqlite()
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+
+
+def require_sqlite() -> None:
+    """OutboxError where this Python has no sqlite3."""
+    if sqlite3 is None:
+        hint = "run observe with another one (python.org's, uv's, or your distribution's with its sqlite3)"
+        raise OutboxError("this Python was built without sqlite3, which the outbox needs", hint)
+
+
+def disk_room(path: Path) -> int | None:
+    """Return how many bytes are free on the disk; None where that is not known."""
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return None
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, its owner's alone whatever the umask, before SQLite does; or see that it is so."""
+    if path.is_dir():
+        hint = "move it away, or name another directory: --state-dir (OBSERVE_STATE_DIR)"
+        raise OutboxError(f"{path} is a directory, where the outbox should be", hint)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise NoFileError(f"{path} cannot be written: {error.strerror}") from error
+    for one in companions(path):
+        with suppress(OSError):  # not there, or another's, and yet ours to write
+            one.chmod(0o600)
+
+
+def _connect(path: Path | str) -> "sqlite3.Connection":
+    return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+def _open(path: Path, stack: str) -> "tuple[sqlite3.Connection, bool]":
+    connection = _connect(path)
+    try:
+        made = not _check(connection, path, stack)
+        if connection.execute("pragma journal_mode = wal").fetchone()[0] != "wal":
+            raise NoFileError(f"{path.parent} is on a file system on which SQLite has no write-ahead log")
+        connection.execute("pragma synchronous = normal")
+        connection.execute(f"pragma journal_size_limit = {LOG_BYTES}")
+        connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}").fetchall()
+        connection.execute("pragma temp_store = memory")
+        connection.execute("pragma secure_delete = off")  # or what becomes free is written
+        if made:
+            _make_tables(connection, stack)
+        return connection, made
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _check(connection: "sqlite3.Connection", path: Path, stack: str) -> bool:
+    """Whether there is something in the file; sqlite3.DatabaseError if it is corrupt, else OutboxError."""
+    tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    if not tables:
+        return False
+    if "meta" not in tables:
+        raise OutboxError(
+            f"{path} is another program's database", "move it away, or name another --state-dir"
+        )
+    meta = dict(connection.execute("select name, value from meta where name in ('schema', 'stack')"))
+    if meta.get("schema") != FILE_SCHEMA:
+        hint = f"use that one, or move the file away (what waits in it is not sent): mv {path} {path}.old"
+        raise OutboxError(f"{path} was written by a newer observe (schema {meta.get('schema')})", hint)
+    if meta.get("stack") != stack:
+        hint = "name that stack (--stack), or another directory for this one (--state-dir)"
+        raise OutboxError(f"{path} is the outbox of stack {meta.get('stack')}, not of {stack}", hint)
+    (found,) = connection.execute("pragma quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found.replace("\n", ": "))
+    return True
+
+
+def _make_tables(connection: "sqlite3.Connection", stack: str) -> None:
+    meta = [("schema", FILE_SCHEMA), ("stack", stack)]
+    begin, *rest, end = _TABLES.strip().split(";\n")
+    for statement in (begin, *rest):
+        connection.execute(statement)
+    connection.executemany("insert into meta values (?, ?)", meta)
+    connection.execute(end)
+
+
+def _set_aside(path: Path) -> Path:
+    stamp = f"{now_utc():%Y%m%dT%H%M%S}"
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    try:
+        for one in companions(path):
+            if one.exists():
+                one.rename(one.with_name(aside.name + one.name[len(path.name) :]))
+    except OSError as error:
+        raise NoFileError(f"{path} is corrupt and cannot be set aside: {error.strerror}") from error
+    return aside
+
+
+def _refusal(path: Path, error: "sqlite3.Error") -> Exception:
+    """Return what it means that SQLite cannot open the file."""
+    room = disk_room(path)
+    if (
+        room is not None and room < ROOM_BYTES and path.stat().st_size
+    ):  # what is in it must not be left behind
+        hint = f"free {2 * ROOM_BYTES // 1_000_000} MB on the disk of {path.parent}"
+        return OutboxError(f"the disk is full: {path} cannot be opened ({error})", hint)
+    if "locked" in str(error) and "protocol" not in str(error):
+        return OutboxError(f"{path} is locked by another program", "end what has it open")
+    return NoFileError(f"{path} cannot be used: {error}")
+
+
+def free_bytes(connection: "sqlite3.Connection") -> int:
+    """Return how much of the file holds nothing."""
+    return _pages(connection, "freelist_count")
+
+
+def file_bytes(connection: "sqlite3.Connection") -> int:
+    """Return how large the file is, without its log."""
+    return _pages(connection, "page_count")
+
+
+def _pages(connection: "sqlite3.Connection", which: str) -> int:
+    (count,), (size,) = (connection.execute(f"pragma {one}").fetchone() for one in (which, "page_size"))
+    return int(count) * int(size)
+
+
+def give_room(connection: "sqlite3.Connection", path: Path) -> bool:
+    """Have free pages in the file, and a log of that size already on the disk; False where that has no room.
+
+    What is then written while the disk is full goes where the disk was taken before: a commit into the log,
+    whose beginning is written over once all of it is in the file, and from there into the free pages.
+    """
+    try:
+        connection.execute("drop table if exists room")
+        if free_bytes(connection) >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
+            return True
+        connection.execute("begin immediate")
+        connection.execute("create table room (bytes blob)")
+        connection.execute("insert into room values (zeroblob(?))", (ROOM_BYTES,))
+        connection.execute("commit")
+        connection.execute("drop table room")
+        connection.execute("pragma wal_checkpoint(passive)").fetchall()
+        return True
+    except (sqlite3.Error, OSError):
+        with suppress(sqlite3.Error):
+            connection.execute("rollback")
+        return False
