@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-from .times import parse_stamp, parse_time
+from .times import UTC, parse_stamp, parse_time
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
@@ -233,7 +234,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON object of an event's fields, all of them in their order, without what does not apply."""
+    """Return the JSON object of an event's fields, all of them in order, without what does not apply."""
     given = {name: value for name, value in found.items() if value is not None and value is not False}
     extra = given.pop("extra", {})
     if given["count"] == 1:
@@ -245,6 +246,11 @@ def message_id_of(stack: str, subject: str, seq: int | None, seen_at: str) -> st
     """Return the `Nats-Msg-Id` of an event of that subject: `{stack}.{namespace}.{name}.{seq}.{ms}`."""
     namespace, process = subject.split(".")[2:4]
     return f"{encode_token(stack)}.{namespace}.{process}.{seq}.{_millis_of(seen_at)}"
+
+
+def message_time(message_id: str) -> datetime:
+    """Return when the event with this id was observed."""
+    return datetime.fromtimestamp(int(message_id.rpartition(".")[2]) / 1000, UTC)
 
 
 @lru_cache(maxsize=64)  # the events of one comparison were all seen at once

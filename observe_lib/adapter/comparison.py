@@ -1,5 +1,5 @@
 """What is known of every process, in one place: a reply or a message is compared with it, and committed.
-Poller, push stream and log fetcher call it from their threads; the lock is never held while one of them waits.
+Poller, push stream and log fetcher call it from their threads; the lock is never held while one waits.
 """
 
 import logging
@@ -17,14 +17,15 @@ from ..compose.state import ProcessState
 from ..detect.changes import Change, announce, detect, settle
 from ..detect.known import Known, leave_out
 from ..detect.messages import state_heard
+from ..errors import OutboxError
 from ..events import OBSERVE, Event, EventType, Key, encode_token
 from ..log import Say, log
 from ..times import now_utc, seconds_between
 from .log_tail import lay_log, lines_wanted
 from .observer import observer_event
-from .outbox import Outbox, OutboxError, OutboxRecord
+from .outbox import Outbox, Record
 from .parts import LogSource
-from .record import Record, process_token
+from .record import History, ProcessRecord, process_token
 from .seal import MAX_PAYLOAD, Sealed, seal
 
 #: so many changes of one comparison wait for their logs; the rest goes without at once
@@ -50,7 +51,8 @@ class _Waiting:
 class Comparison:
     """Compares with what the outbox's file says is known; that moves on only with a commit.
 
-    `committed(processes)` is called after each commit: these have news. `ring()` asks for a poll at once. `born`: when the adapter began.
+    `committed(processes)` is called after each commit: these have news. `ring()` asks for a poll at once.
+    `born`: when the adapter began.
     `listening_since`: since when the push stream hears everything, None where it does not.
     """
 
@@ -72,8 +74,8 @@ class Comparison:
         self._born, self._interval_s, self._clock = born, interval_s, clock
         self._logs, self._log_lines, self._ring = logs, log_lines, ring
         self._lock = threading.RLock()
-        self._records: dict[Key, Record] = {}
-        self._by_token: dict[str, Record] = {}
+        self._records: dict[Key, ProcessRecord] = {}
+        self._by_token: dict[str, ProcessRecord] = {}
         self._known: dict[Key, Known] = {}
         self._observer: dict[str, tuple[int, Event]] = {}
         self._row_keys: dict[str, tuple[str, ...]] = {}
@@ -180,7 +182,7 @@ class Comparison:
             event = observer_event(process, event_type, self._clock(), **extra)
             token, seq = f"{OBSERVE}.{encode_token(process)}", self._observer.get(process, (0, event))[0] + 1
             sealed = seal(event, self._stack, seq, self.max_payload)
-            if not self._write([OutboxRecord(token, seq, event.to_json())], [sealed]):
+            if not self._write([Record(token, seq, event.to_json())], [sealed]):
                 return False
             self._observer[process] = seq, event
         self._committed(())
@@ -194,10 +196,17 @@ class Comparison:
                 self._commit(announce(self._known, self._clock(), self._skew_s))
 
     def forget(self) -> int:
-        """Begin with a first look again: somebody else was the adapter meanwhile. Return how many events waited."""
+        """Begin anew: somebody else was the adapter meanwhile. Return how many events waited."""
         with self._lock:
             waited = self._outbox.forget()
-            for table in (self._records, self._known, self._by_token, self._observer, self._waiting, self._heard):
+            for table in (
+                self._records,
+                self._known,
+                self._by_token,
+                self._observer,
+                self._waiting,
+                self._heard,
+            ):
                 table.clear()
             self._first_look = True
             return waited
@@ -260,7 +269,9 @@ class Comparison:
         for change in changes:
             lines = lines_wanted(change, self._log_lines) if change.events else 0
             if change.events and self._outbox.is_full(process_token(*change.key)):
-                self._say_once("too many events wait for NATS: what happens meanwhile is told as one, with a count")
+                self._say_once(
+                    "too many events wait for NATS: what happens meanwhile is told as one, with a count"
+                )
             elif not lines or self._logs is None or asked >= LOGS_AT_ONCE:
                 ready.append(settle(change, ()) if change.needs_log else change)
             else:
@@ -306,15 +317,17 @@ class Comparison:
         rows, events, records = [], [], []
         for change in changes:
             process = process_token(*change.key)
-            before = self._records.get(change.key) or self._renamed(change) or Record(change.known)
-            seq = before.seq if change.key in self._records else 0
+            before = self._records.get(change.key)
+            seq = before.seq if before else 0
             for event in change.events:
                 seq += 1
                 events.append(seal(event, self._stack, seq, self.max_payload))
             record = None
             if change.known is not None:
-                record = Record(change.known, before.history.after(change.events), seq)
-            rows.append(OutboxRecord(process, seq, record.body() if record else None))
+                past = before or self._renamed(change)
+                history = past.history if past else History()
+                record = ProcessRecord(change.known, history.after(change.events), seq)
+            rows.append(Record(process, seq, record.body() if record else None))
             records.append((change.key, process, record))
         if not self._write(rows, events):
             return None
@@ -323,7 +336,7 @@ class Comparison:
         self._committed([process for _, process, _ in records])
         return list(changes)
 
-    def _write(self, rows: Sequence[OutboxRecord], events: Sequence[Sealed]) -> bool:
+    def _write(self, rows: Sequence[Record], events: Sequence[Sealed]) -> bool:
         try:
             self._outbox.commit(rows, events, self.last_good)
         except OutboxError as error:
@@ -333,7 +346,7 @@ class Comparison:
         self._written_at = self._clock()
         return True
 
-    def _take_over(self, key: Key, process: str, record: Record | None) -> None:
+    def _take_over(self, key: Key, process: str, record: ProcessRecord | None) -> None:
         if record is None:
             for table in (self._records, self._known, self._heard):
                 table.pop(key, None)
@@ -346,7 +359,7 @@ class Comparison:
         else:
             self._unsettled.discard(key)
 
-    def _renamed(self, change: Change) -> Record | None:
+    def _renamed(self, change: Change) -> ProcessRecord | None:
         """Return the record of the name that this one had before."""
         names = (event.renamed_from for event in change.events if event.renamed_from)
         for name in names:
@@ -354,15 +367,17 @@ class Comparison:
             return self._records.get(Key(space or change.key.namespace, process))
         return None
 
-    def _recall(self, row: OutboxRecord) -> None:
+    def _recall(self, row: Record) -> None:
         """Take over what the file knows of one process; what nobody can read is begun anew, and said."""
         try:
             if row.process.startswith(f"{OBSERVE}."):
                 event = Event.from_json(row.body or b"")
                 self._observer[event.process] = row.seq, event
             else:
-                record = Record.from_body(row.body or b"", row.seq)
-                self._take_over(Key(record.known.state.namespace, record.known.state.name), row.process, record)
+                record = ProcessRecord.from_body(row.body or b"", row.seq)
+                self._take_over(
+                    Key(record.known.state.namespace, record.known.state.name), row.process, record
+                )
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             self._say("outbox", f"what is known of {row.process} cannot be read and is begun anew: {error}")
 

@@ -4,14 +4,18 @@ Its coroutines run on the loop thread; what other threads call returns at once, 
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
 
 from ..broker.bucket import Bucket
 from ..broker.lease import Lease
 from ..broker.loop import Bridge, ignore
 from ..broker.session import Session
 from ..broker.stream import BUCKET, StreamOptions, ensure
-from ..errors import ObserveError
+from ..errors import NatsError, ObserveError
 from ..events import OBSERVE, encode_token
 from ..log import Say, log
 from ..settings import NatsSettings
@@ -50,7 +54,11 @@ class Delivery:
         self._loop = Bridge()
         name = f"observe adapter {stack}"
         self._session = Session(
-            settings, name, say=say, on_up=self._on_up, on_denied=lambda subject: self._publisher.deny(subject)
+            settings,
+            name,
+            say=say,
+            on_up=self._on_up,
+            on_denied=lambda subject: self._publisher.deny(subject),
         )
         self._bucket = Bucket(self._session)
         self._lease = Lease(
@@ -68,7 +76,6 @@ class Delivery:
             outbox,
             self._loop,
             self._session,
-            say,
             rows=comparison.rows,
             may_send=lambda: self._lease.is_fresh,
             ensure=self._ensure,
@@ -152,7 +159,11 @@ class Delivery:
             self._start(self._go_on())
 
     async def _go_on(self) -> None:
-        await self._ensure()
+        """Send again over a new connection; what is wrong there by now is only said."""
+        try:
+            await self._ensure()
+        except (NatsError, nats.errors.Error) as error:
+            self._say("nats", f"{error}; {getattr(error, 'hint', '')}")
         await self._lease.wait_fresh()
         await self._publisher.on_up()
 
@@ -172,7 +183,9 @@ class Delivery:
         if not known and not (self._outbox.made and first):
             waited = await in_worker(self._comparison.forget)
             self._publisher.forget()
-            self._say("outbox", f"another adapter held this stack meanwhile: begun anew, {waited} events dropped")
+            self._say(
+                "outbox", f"another adapter held this stack meanwhile: begun anew, {waited} events dropped"
+            )
         elif found is None and ((first and not self._outbox.made) or self._made_anew):
             await in_worker(self._comparison.restate)
         if first or found is None:
@@ -180,16 +193,23 @@ class Delivery:
         self._held, self._made_anew = True, False
 
     async def _clear_rows(self) -> None:
-        """Once a reply was compared, delete the rows of processes that are not known."""
+        """Once a reply was compared, delete the rows of processes that are not known; refused, it is said."""
         await self._compared.wait()
         await self._lease.wait_fresh()
-        keys = await self._session.until_done(lambda _: self._bucket.keys(f"{self._token}.>"), "rows")
-        known, own = self._comparison.row_keys(), f"{self._token}.{OBSERVE}."
-        gone = [key for key in keys if key not in known and not key.startswith(own)]
-        for key in gone:
-            await self._session.until_done(lambda _, key=key: self._bucket.delete(key), "rows")
+        try:
+            keys = await self._session.until_done(lambda _: self._bucket.keys(f"{self._token}.>"), "rows")
+            known, own = self._comparison.row_keys(), f"{self._token}.{OBSERVE}."
+            gone = [key for key in keys if key not in known and not key.startswith(own)]
+            for key in gone:
+                await self._session.until_done(partial(self._delete_row, key), "rows")
+        except (NatsError, nats.errors.Error) as error:
+            self._say("bucket", f"rows of processes that are no more may stay in {BUCKET}: {error}")
+            return
         if gone:
-            self._say("bucket", f"{len(gone)} rows of processes that are no more (or of an older schema) deleted")
+            self._say("bucket", f"{len(gone)} rows of processes that are no more deleted")
+
+    async def _delete_row(self, key: str, _: Client) -> None:
+        await self._bucket.delete(key)
 
     async def _when_drained(self, then: Callable[[], None]) -> None:
         await self._publisher.drained()

@@ -192,6 +192,11 @@ class Outbox:
                 self._write(lambda: self._connection.execute(change, (payload, len(payload), id)))
                 self._queue.resize(id, found[1], len(payload))
 
+    @property
+    def last_id(self) -> int:
+        """The id of the newest event that ever waited in this file."""
+        return self._last_id
+
     def waiting(self) -> int:
         """Return how many events wait in all, the taken ones included."""
         return self._queue.waiting

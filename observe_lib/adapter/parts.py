@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ..broker.loop import ignore
 from ..compose.state import ProcessState
+from ..signals import Stop
 
 
 class PushListener(Protocol):
@@ -50,7 +51,7 @@ class OwnServer(Protocol):
     def stop(self) -> None: ...
 
 
-def _wait(stop: threading.Event, works: Callable[[], bool]) -> None:
+def _wait(stop: Stop, works: Callable[[], bool]) -> None:
     stop.wait()
 
 
@@ -65,4 +66,4 @@ class AdapterParts:
     logs: LogSource | None = None
     server: OwnServer | None = None
     notify: Callable[[str], object] = ignore
-    stay: Callable[[threading.Event, Callable[[], bool]], None] = _wait
+    stay: Callable[[Stop, Callable[[], bool]], None] = _wait

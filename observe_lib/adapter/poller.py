@@ -14,7 +14,7 @@ from ..detect.changes import Change
 from ..errors import ComposeError
 from ..events import EventType, Key
 from ..log import log
-from ..times import now_utc, parse_time, seconds_between
+from ..times import now_utc, seconds_between
 from .comparison import Comparison
 from .observer import SOURCE, source_answers, source_silent
 
@@ -137,7 +137,7 @@ class Poller:
         self._listener.compared(changes)
 
     def _skew(self, reply: Reply, asked_at: datetime, now: datetime) -> float:
-        """Return how far process-compose's clock is ahead, 0 where that could be the whole seconds of its Date."""
+        """Return how far process-compose's clock is ahead, 0 where its Date cannot tell."""
         took_s = seconds_between(asked_at, now)
         if reply.date is not None and 0 <= took_s < QUICK_S:
             self._skews = [*self._skews[1 - SKEW_REPLIES :], (took_s, seconds_between(now, reply.date))]
@@ -161,7 +161,10 @@ class Poller:
         if not self._silent:
             self._silent = True
             self._told.clear()
-        if (error.kind, error.status) not in self._told:  # it was not there, and now it wants a token: that is news
+        if (
+            error.kind,
+            error.status,
+        ) not in self._told:  # it was not there, and now it wants a token: that is news
             self._told.add((error.kind, error.status))
             self._listener.silent(error, self.last_good)
         why = self._client.reason(error)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import nats.errors
@@ -17,8 +17,10 @@ from nats.js.api import Header
 from ..broker.loop import Bridge
 from ..broker.session import Session
 from ..broker.stream import BUCKET, has_message
-from ..events import ROOT
-from .outbox import Outbox, OutboxError, OutboxEvent
+from ..errors import OutboxError
+from ..events import ROOT, message_time
+from ..times import earlier
+from .outbox import Outbox, OutboxEvent
 from .refusals import HELD, MISSING, PASSING, TOO_LARGE, Refusal, read_answer
 from .seal import shrink
 
@@ -39,6 +41,8 @@ HELD_S = 30.0
 FILE_AGAIN_S = 1.0
 #: how often to look for what is unanswered
 LOOK_S = 1.0
+#: two hosts' clocks are assumed to be no further apart, where what may be stored already is looked for
+CLOCKS_APART_S = 120.0
 #: what the headers of a message take beside its id
 HEADER_BYTES = 64
 
@@ -236,7 +240,10 @@ class Publisher:
             self._start(self._look_for(flight))
         elif not self._may_send():
             flight.due = now_s
-        elif len(flight.event.payload) + len(flight.event.message_id) + HEADER_BYTES > self._session.max_payload:
+        elif (
+            len(flight.event.payload) + len(flight.event.message_id) + HEADER_BYTES
+            > self._session.max_payload
+        ):
             self._start(self._cut(flight, Refusal(TOO_LARGE, "larger than NATS takes")))
         else:
             event, client = flight.event, self._client
@@ -244,13 +251,16 @@ class Publisher:
             with suppress(nats.errors.Error, OSError):  # not connected: on_up sends it again
                 assert client is not None
                 reply = f"{self._inbox}.{event.id}"
-                await client.publish(event.subject, event.payload, reply=reply, headers={_ID: event.message_id})
+                await client.publish(
+                    event.subject, event.payload, reply=reply, headers={_ID: event.message_id}
+                )
 
     async def _look_for(self, flight: _Flight) -> None:
         """Send it only if it is not in the stream; where that cannot be asked, its id has to do."""
         event = flight.event
         try:
-            stored = await has_message(self._session.js, event.subject, event.message_id)
+            observed_at = earlier(message_time(event.message_id), CLOCKS_APART_S)
+            stored = await has_message(self._session.js, event.subject, event.message_id, observed_at)
         except (nats.errors.Error, OSError, ValueError) as error:
             stored = False
             if not self._session.is_up:
@@ -333,7 +343,9 @@ class Publisher:
         if refusal.kind == TOO_LARGE:
             await self._cut(flight, refusal)
         elif refusal.kind == HELD:
-            self._hold(number, f"refuses events: {refusal.text}", "see the stream's settings: nats stream info")
+            self._hold(
+                number, f"refuses events: {refusal.text}", "see the stream's settings: nats stream info"
+            )
         else:
             wait_s = REFUSED_S[min(flight.refused, len(REFUSED_S) - 1)]
             flight.refused += 1

@@ -20,7 +20,9 @@ CRASH_HOURS = 25
 FLAPPING_CRASHES = 3
 FLAPPING_WITHIN = timedelta(minutes=10)
 #: what a row leaves out of an event: what the row says itself, and what is large
-_NOT_IN_ROW = frozenset("process namespace namespaces subject severity schema stack state log_tail".split())
+_NOT_IN_ROW = frozenset(
+    ["process", "namespace", "namespaces", "subject", "severity", "schema", "stack", "state", "log_tail"]
+)
 #: the status of what process-compose shows of a run that is over
 _OVER = frozenset(("Completed", "Restarting"))
 
@@ -47,7 +49,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ProcessRecord:
     """One process: `seq` is that of its last event; the history's JSON goes with it."""
 
     known: Known
@@ -60,7 +62,7 @@ class Record:
         return encode({"known": to_record(self.known), "history": history}).encode("utf-8", "replace")
 
     @classmethod
-    def from_body(cls, body: bytes, seq: int) -> "Record":
+    def from_body(cls, body: bytes, seq: int) -> "ProcessRecord":
         """Read what `body` wrote; ValueError, LookupError, TypeError or AttributeError where it did not."""
         found = json.loads(body)
         told = found["history"]
@@ -107,13 +109,15 @@ _HISTORY = tuple(History.__dataclass_fields__)
 
 
 def process_token(namespace: str, process: str) -> str:
-    """Return `{namespace}.{name}` in the token encoding: the key of a process in the file, and in the bucket."""
+    """Return `{namespace}.{name}` in the token encoding: a process's key in the file, and in the bucket."""
     return f"{encode_namespace(namespace)}.{encode_token(process)}"
 
 
 def _add(history: History, event: Event) -> History:
     count, _ = history.events.get(event.type, (0, ""))
-    changes: dict[str, Any] = {"events": {**history.events, event.type: (count + event.count, event.timestamp)}}
+    changes: dict[str, Any] = {
+        "events": {**history.events, event.type: (count + event.count, event.timestamp)}
+    }
     told = None if event.companion else _brief(event)
     if told is not None:
         changes["last"] = told
@@ -149,8 +153,10 @@ def _flapping_until(times: tuple[str, ...]) -> str | None:
 
 
 def _may_be_ready(state: ProcessState) -> bool:
-    """Whether it can become Ready; with a liveness probe alone it never is, although it says that it has one."""
-    only_liveness = state.is_ready == "-" and state.ready != "" and state.ready == state.start
+    """Whether it can become Ready: with a liveness probe alone it says that it has one, and never is."""
+    only_liveness = (
+        state.is_ready == "-" and state.ready_at is not None and state.ready_at == state.started_at
+    )
     return state.has_ready_probe and not only_liveness
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from ..events import Event, dump_json, message_id_of, read_json, written_fields
 
+#: as large as an event may be where no server has said what it takes
+MAX_PAYLOAD = 1_000_000
 #: what is left of a state where an event is too large otherwise: enough to tell what the process is
 STATE_KEYS = ("name", "namespace", "status", "is_running", "is_ready", "pid", "restarts", "exit_code")
 

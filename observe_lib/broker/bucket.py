@@ -59,9 +59,7 @@ class Bucket:
         """
         subject = f"$JS.API.STREAM.MSG.GET.{_KV_STREAM_NAME}"
         try:
-            found = await self._ask(
-                lambda js: js.get_last_msg(_KV_STREAM_NAME, _KV_SUBJECT + key), subject
-            )
+            found = await self._ask(lambda js: js.get_last_msg(_KV_STREAM_NAME, _KV_SUBJECT + key), subject)
         except NotFoundError:
             return 0, b""
         return found.seq or 0, b"" if _DELETED in (found.headers or {}) else found.data or b""

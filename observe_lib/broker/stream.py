@@ -20,6 +20,8 @@ from ..errors import NatsError, NatsRefusedError
 from ..settings import DEFAULT_NATS_URL
 from ..times import UTC, format_duration
 
+#: the header that holds a message's id
+_ID = api.Header.MSG_ID.value
 STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
 SUBJECTS = ["core.process.>"]
@@ -284,3 +286,20 @@ async def read_stored(
         await subscription.unsubscribe()
         await js.delete_consumer(stream, info.name)
     return found
+
+
+async def has_message(js: JetStreamContext, subject: str, message_id: str, since: datetime) -> bool:
+    """Whether the stream has this message, which nobody else's of the same sender can have followed.
+
+    Where somebody else's came after it on the subject, all since then are read.
+    """
+    sender = message_id.rsplit(".", 2)[0]
+    try:
+        last = await js.get_last_msg(STREAM, subject)
+    except NotFoundError:
+        return False
+    found = (last.headers or {}).get(_ID, "")
+    if found.rsplit(".", 2)[0] == sender:
+        return bool(found == message_id)
+    messages = await read_stored(js, STREAM, subject, since, headers_only=True)
+    return any((message.headers or {}).get(_ID) == message_id for message in messages)

@@ -18,6 +18,7 @@ from ..settings import (
     duration_of,
     nats_settings,
     stack_name,
+    state_directory,
     whole_number,
 )
 
@@ -37,6 +38,11 @@ def add_adapter_flags(parser: argparse.ArgumentParser) -> None:
     add("--poll-interval", metavar="TIME", default="2s", help="how often to ask process-compose [2s]")
     add("--stack", metavar="NAME", help="what to call this process-compose [OBSERVE_STACK, the host's name]")
     add("--takeover", action="store_true", help="replace the adapter that holds this stack")
+    add(
+        "--state-dir",
+        metavar="DIR",
+        help="what is known and waits [OBSERVE_STATE_DIR, ~/.local/state/observe]",
+    )
     add("--no-push", action="store_true", help="poll only, without process-compose's push stream")
     add("--no-embedded", action="store_true", help="never start a NATS server of its own")
     add("--log-lines", metavar="N", default="20", help="log lines sent along with a crash, 0: none [20]")
@@ -93,6 +99,7 @@ def adapter_options(args: argparse.Namespace, hostname: str, born: datetime) -> 
         compose=compose,
         nats=nats,
         stack=stack,
+        state_dir=state_directory(flags, os.environ),
         takeover=args.takeover,
         stream=StreamOptions(**limits),
         version=VERSION,

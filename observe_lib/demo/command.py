@@ -253,7 +253,14 @@ class _Demo:
 
     def _adapt(self) -> None:
         compose = ComposeSettings(port=self._compose.port)
-        options = AdapterOptions(compose, self._nats, "demo", DEMO_POLL_S, version=VERSION)
+        options = AdapterOptions(
+            compose,
+            self._nats,
+            "demo",
+            poll_interval_s=DEMO_POLL_S,
+            state_dir=self._directory,
+            version=VERSION,
+        )
         has_push = isinstance(self._compose, _RealCompose)
         parts = AdapterParts(
             push=partial(open_push_stream, compose, self._hear) if has_push else None,

@@ -5,11 +5,11 @@ import json
 import os
 
 import pytest
+from observe_lib.adapter.tenure import Tenure
 
 from observe_lib import cli
 from observe_lib.adapter import adapter
 from observe_lib.adapter import tenure as tenure_module
-from observe_lib.adapter.tenure import Tenure
 from observe_lib.broker.bucket import WrongLastError
 from observe_lib.broker.lease import identity
 from observe_lib.errors import StackHeldError
