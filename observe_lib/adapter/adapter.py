@@ -193,6 +193,8 @@ class _Adapter:
     def compared(self, changes: Sequence[Change]) -> None:
         """A reply was compared, and what it told is in the outbox."""
         self._say_seeing(changes)
+        if not self._comparison.is_compared:  # the file took no commit
+            return
         if not self._ready:
             self._ready = True
             if self._options.log_lines and self._parts.logs is not None:
@@ -200,7 +202,8 @@ class _Adapter:
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
             followed = _how_many(len(self._comparison.known), "process", "es")
             ready = f"{followed} followed. Now: python observe.py watch"
-            self.delivery.first_compared(lambda: self._say("ready", ready))
+            self.delivery.when_sent(lambda: self._say("ready", ready))
+        self.delivery.compared()
         if changes:
             self._listen(key.process for key in self._comparison.known)
 

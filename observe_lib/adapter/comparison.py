@@ -14,7 +14,8 @@ from typing import Any
 
 from ..broker.loop import ignore
 from ..compose.state import ProcessState
-from ..detect.changes import Change, announce, detect, settle
+from ..detect.changes import Change, announce, detect, end_unseen, settle
+from ..detect.ends import moved
 from ..detect.known import Known, leave_out
 from ..detect.messages import state_heard
 from ..errors import OutboxError
@@ -44,7 +45,7 @@ class _Waiting:
 
     change: Change
     messages: deque[Message] = field(default_factory=lambda: deque(maxlen=KEPT_MESSAGES))
-    newest: ProcessState | None = None  # what the newest reply showed
+    newest: Message | None = None  # what the newest reply showed, and when it came
     tail: Sequence[str] | None = None  # the log that is there, where the file took no commit
 
 
@@ -86,9 +87,10 @@ class Comparison:
         self._compared = self._restating = False
         self._skew_s = 0.0
         self._unsettled: set[Key] = set()
-        self._written_at = clock()
+        self._touched_at = clock()
         self.last_good = outbox.last_good
         self._said, self._failed = set[str](), set[str]()
+        self._full = False  # that too much waits was said, and is not over
         self.listening_since: datetime | None = None
         self.max_payload = MAX_PAYLOAD
         for row in outbox.records():
@@ -98,8 +100,14 @@ class Comparison:
 
     @property
     def known(self) -> Mapping[Key, Known]:
-        """What is known of each process; only to be read."""
-        return self._known
+        """What is known of each process just now."""
+        with self._lock:
+            return dict(self._known)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether a reply was compared, since it was begun anew."""
+        return self._compared
 
     def observed(self, process: str) -> Event | None:
         """Return the last event of one of the observer's own processes."""
@@ -117,11 +125,13 @@ class Comparison:
             record = self._by_token.get(process)
             before = self._row_keys.pop(process, (process,))
             if record is None:
-                return [(self._row_key(one), b"") for one in before]
+                return [(self._row_key(one), b"") for one in before if one not in self._by_token]
             payload, state = record.row_json(self._stack, self._clock()), record.known.state
             now = tuple(process_token(space, state.name) for space in state.namespaces) or (process,)
             self._row_keys[process] = now
-        gone = [(self._row_key(one), b"") for one in before if one not in now]
+            gone = [
+                (self._row_key(one), b"") for one in before if one not in now and one not in self._by_token
+            ]
         return [*((self._row_key(one), payload) for one in now), *gone]
 
     def row_keys(self) -> set[str]:
@@ -140,8 +150,12 @@ class Comparison:
         """process-compose answered: written with the next commit, or every 10 s."""
         with self._lock:
             self.last_good = at
-            if seconds_between(self._written_at, at) >= TOUCH_S:
-                self._write([], [])
+            if seconds_between(self._touched_at, at) >= TOUCH_S:
+                self._touched_at = at
+                try:
+                    self._outbox.touch(at)
+                except OutboxError as error:
+                    self._say_once(str(error), error.hint)
 
     @property
     def look_again_s(self) -> float | None:
@@ -156,10 +170,12 @@ class Comparison:
         `skew_s`: how far process-compose's clock is ahead. OutboxError is said, and nothing moves on then.
         """
         with self._lock:
-            self._skew_s = skew_s
+            self._skew_s, now = skew_s, self._clock()
             self._try_again()
-            known, after = self._comparable(after, asked_at)
-            changes = self._detect(known, after, self._clock())
+            if self._is_full():
+                return []
+            known, after = self._comparable(after, asked_at, now)
+            changes = self._detect(known, after, now)
             told = self._commit(self._held_back(changes))
             if told is not None:
                 self._first_look, self._compared = False, True
@@ -171,10 +187,11 @@ class Comparison:
     def hear(self, state: ProcessState, at: datetime) -> None:
         """Compare what a push message that arrived `at` says of one process."""
         with self._lock:
-            if waiting := self._waiting.get(Key(state.namespace, state.name)):
+            key = Key(state.namespace, state.name)
+            if waiting := self._waiting.get(key):
                 waiting.messages.append((state, at))
-            else:
-                self._hear(state, at)
+            elif key in self._unsaved_keys() or not self._hear(state, at):
+                self._unsaved.append((state, at))
 
     def tell(self, process: str, event_type: EventType, **extra: Any) -> bool:
         """Commit an event of the observer's own; False where the file takes no commit."""
@@ -191,55 +208,66 @@ class Comparison:
     def restate(self) -> None:
         """Announce once more what is alive, to a server that does not know this stack; compared first."""
         with self._lock:
-            self._restating = not self._compared
-            if self._compared:
-                self._commit(announce(self._known, self._clock(), self._skew_s))
+            told = (
+                self._commit(announce(self._known, self._clock(), self._skew_s)) if self._compared else None
+            )
+            self._restating = told is None
 
-    def forget(self) -> int:
-        """Begin anew: somebody else was the adapter meanwhile. Return how many events waited."""
+    def end_unseen(self) -> None:
+        """process-compose is gone for good, and nobody listens: what was being stopped has ended."""
+        with self._lock:
+            known = {key: found for key, found in self._known.items() if key not in self._waiting}
+            self._commit(self._held_back(end_unseen(known, self._clock(), self._skew_s)))
+
+    def forget(self, born: datetime | None = None) -> int:
+        """Begin anew: somebody else was the adapter meanwhile. Return how many events waited.
+
+        `born`: what began before is announced, not counted; None: as it was. OutboxError: nothing is done.
+        """
         with self._lock:
             waited = self._outbox.forget()
-            for table in (
-                self._records,
-                self._known,
-                self._by_token,
-                self._observer,
-                self._waiting,
-                self._heard,
-            ):
+            for table in (self._records, self._known, self._by_token, self._observer, self._waiting):
                 table.clear()
-            self._first_look = True
+            self._heard.clear()
+            self._unsaved.clear()
+            self._unsettled.clear()
+            self._first_look, self._compared, self._restating = True, False, False
+            self._born = born or self._born
             return waited
 
     def settle(self) -> None:
-        """Commit what still waits for its log without it."""
+        """Commit what still waits for its log without it, and fetch none any more."""
         with self._lock:
+            self._logs = None
             for key in list(self._waiting):
                 self._settled(key, ())
 
     # --- under the lock ---
 
     def _comparable(
-        self, after: Mapping[Key, ProcessState], asked_at: datetime
+        self, after: Mapping[Key, ProcessState], asked_at: datetime, now: datetime
     ) -> tuple[Mapping[Key, Known], Mapping[Key, ProcessState]]:
         """Leave out whose change waits for its log, names that show its pid, and what was heard of since."""
         for key, waiting in self._waiting.items():
-            waiting.newest = after.get(key)
-        out = {*self._waiting, *(key for key, at in self._heard.items() if at >= asked_at)}
-        return leave_out(self._known, after, out)
+            waiting.newest = (after[key], now) if key in after else None
+        heard = (key for key, at in self._heard.items() if at >= asked_at)
+        return leave_out(self._known, after, {*self._waiting, *self._unsaved_keys(), *heard})
 
-    def _hear(self, state: ProcessState, at: datetime) -> None:
+    def _unsaved_keys(self) -> set[Key]:
+        return {Key(state.namespace, state.name) for state, _ in self._unsaved}
+
+    def _hear(self, state: ProcessState, at: datetime) -> bool:
+        """Compare a message; False where the file takes no commit."""
         key = Key(state.namespace, state.name)
         before = self._known.get(key)
         laid = state_heard(before, state)
-        if laid is None:
-            return
+        if laid is None or self._is_full():
+            return True
         known = {key: before} if before else {}
-        told = self._commit(self._held_back(self._detect(known, {key: laid}, at)))
-        if told is None:
-            self._unsaved.append((state, at))
-        else:
-            self._heard[key] = at
+        if self._commit(self._held_back(self._detect(known, {key: laid}, at))) is None:
+            return False
+        self._heard[key] = at
+        return True
 
     def _detect(
         self, known: Mapping[Key, Known], after: Mapping[Key, ProcessState], now: datetime
@@ -248,7 +276,7 @@ class Comparison:
             known,
             after,
             now,
-            born=self._born if self._first_look else None,
+            born=moved(self._born, self._skew_s) if self._first_look else None,
             interval_s=self._interval_s,
             skew_s=self._skew_s,
             listening_since=self.listening_since,
@@ -267,11 +295,9 @@ class Comparison:
         """Return the changes that can be committed now; have the logs fetched that others wait for."""
         ready, asked = [], len(self._waiting)
         for change in changes:
-            lines = lines_wanted(change, self._log_lines) if change.events else 0
+            lines = lines_wanted(change, self._log_lines) if _may_wait(change) else 0
             if change.events and self._outbox.is_full(process_token(*change.key)):
-                self._say_once(
-                    "too many events wait for NATS: what happens meanwhile is told as one, with a count"
-                )
+                self._say_full()
             elif not lines or self._logs is None or asked >= LOGS_AT_ONCE:
                 ready.append(settle(change, ()) if change.needs_log else change)
             else:
@@ -280,6 +306,21 @@ class Comparison:
                 fetched = self._logs.fetch(change.key.process, lines)
                 fetched.add_done_callback(partial(self._log_is_there, change.key))
         return ready
+
+    def _is_full(self) -> bool:
+        """Whether so much waits in all that nothing is compared."""
+        if full := self._outbox.is_full():
+            self._say_full()
+        elif not self._outbox.waiting():
+            self._full = False
+        return full
+
+    def _say_full(self) -> None:
+        if not self._full:
+            self._full = True
+            self._say(
+                "outbox", "too many events wait for NATS: what happens meanwhile comes as one, with a count"
+            )
 
     def _log_is_there(self, key: Key, fetched: "Future[list[str]]") -> None:
         """Called by a log thread; a fetcher that is being ended cancels what it has not begun."""
@@ -299,42 +340,58 @@ class Comparison:
         for state, at in waiting.messages:
             self.hear(state, at)  # one of them may have to wait for the log again
         known = self._known.get(key)
-        if known and waiting.newest is not None and not waiting.messages and key not in self._waiting:
-            self._commit(self._held_back(self._detect({key: known}, {key: waiting.newest}, self._clock())))
+        if known and waiting.newest and not waiting.messages and not self._is_full():
+            newest, at = waiting.newest
+            self._commit(self._held_back(self._detect({key: known}, {key: newest}, at)))
 
     def _try_again(self) -> None:
         """Commit what the file did not take the last time."""
-        unsaved, self._unsaved = self._unsaved, deque(maxlen=KEPT_MESSAGES)
-        for state, at in unsaved:
-            self._hear(state, at)
         for key, tail in [(key, one.tail) for key, one in self._waiting.items() if one.tail is not None]:
             self._settled(key, tail)
+        while self._unsaved:  # in their order, whosever they are
+            state, at = self._unsaved[0]
+            if waiting := self._waiting.get(Key(state.namespace, state.name)):
+                waiting.messages.append((state, at))
+            elif not self._hear(state, at):
+                return
+            self._unsaved.popleft()
 
     def _commit(self, changes: Sequence[Change]) -> list[Change] | None:
         """Write all of it, then take it over; None, and nothing of it, where the file takes no commit."""
-        if not changes:
-            return []
-        rows, events, records = [], [], []
+        rows, events, records, told = [], list[Sealed](), [], []
         for change in changes:
             process = process_token(*change.key)
-            before = self._records.get(change.key)
-            seq = before.seq if before else 0
-            for event in change.events:
-                seq += 1
-                events.append(seal(event, self._stack, seq, self.max_payload))
-            record = None
-            if change.known is not None:
-                past = before or self._renamed(change)
-                history = past.history if past else History()
-                record = ProcessRecord(change.known, history.after(change.events), seq)
-            rows.append(Record(process, seq, record.body() if record else None))
+            try:
+                record, sealed, seq = self._seal(change, self._records.get(change.key))
+                rows.append(Record(process, seq, record.body() if record else None))
+            except Exception as error:  # what cannot be written of one process must not hold up all others
+                self._leave_out(change.key, error)
+                continue
+            events += sealed
             records.append((change.key, process, record))
+            told.append(change)
+        if not told:
+            return []
         if not self._write(rows, events):
             return None
         for key, process, record in records:
             self._take_over(key, process, record)
         self._committed([process for _, process, _ in records])
-        return list(changes)
+        return told
+
+    def _seal(
+        self, change: Change, before: ProcessRecord | None
+    ) -> tuple[ProcessRecord | None, list[Sealed], int]:
+        """Return what is to be known after a change, the events that say so, and the last one's seq."""
+        seq, sealed = before.seq if before else 0, []
+        for event in change.events:
+            seq += 1
+            sealed.append(seal(event, self._stack, seq, self.max_payload))
+        if change.known is None:
+            return None, sealed, seq
+        past = before or self._renamed(change)
+        history = past.history if past else History()
+        return ProcessRecord(change.known, history.after(change.events), seq), sealed, seq
 
     def _write(self, rows: Sequence[Record], events: Sequence[Sealed]) -> bool:
         try:
@@ -343,7 +400,6 @@ class Comparison:
             self._say_once(str(error), error.hint)
             return False
         self._said.clear()
-        self._written_at = self._clock()
         return True
 
     def _take_over(self, key: Key, process: str, record: ProcessRecord | None) -> None:
@@ -361,10 +417,10 @@ class Comparison:
 
     def _renamed(self, change: Change) -> ProcessRecord | None:
         """Return the record of the name that this one had before."""
-        names = (event.renamed_from for event in change.events if event.renamed_from)
-        for name in names:
-            space, _, process = name.rpartition("/")
-            return self._records.get(Key(space or change.key.namespace, process))
+        for name in (event.renamed_from for event in change.events if event.renamed_from):
+            slashes = [at for at, letter in enumerate(name) if letter == "/"]  # a name may hold some itself
+            keys = [Key(change.key.namespace, name), *(Key(name[:at], name[at + 1 :]) for at in slashes)]
+            return next((self._records[key] for key in keys if key in self._records), None)
         return None
 
     def _recall(self, row: Record) -> None:
@@ -387,3 +443,11 @@ class Comparison:
             self._say("outbox", text)
             if hint:
                 self._say("", hint)
+
+
+def _may_wait(change: Change) -> bool:
+    """Whether a change may be committed later than the others of its comparison.
+
+    Not at a first look: a kill in between would make the next start count a past; nor with another name.
+    """
+    return bool(change.events) and not any(one.initial or one.renamed_from for one in change.events)

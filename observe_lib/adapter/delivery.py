@@ -9,19 +9,22 @@ from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
+from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from ..broker.bucket import Bucket
 from ..broker.lease import Lease
-from ..broker.loop import Bridge, ignore
+from ..broker.loop import Bridge, T, ignore
 from ..broker.session import Session
-from ..broker.stream import BUCKET, StreamOptions, ensure
-from ..errors import NatsError, ObserveError
+from ..broker.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
+from ..errors import NatsError, ObserveError, OutboxError
 from ..events import OBSERVE, encode_token
 from ..log import Say, log
 from ..settings import NatsSettings
+from ..times import now_utc
 from .comparison import Comparison
 from .outbox import Outbox
-from .publisher import Publisher
+from .publisher import FILE_AGAIN_S, HEADER_BYTES, Publisher
+from .seal import MAX_PAYLOAD
 
 #: so long the last words to NATS may take
 FAREWELL_S = 2.0
@@ -70,7 +73,7 @@ class Delivery:
             takeover=takeover,
             say=lambda text: say("stack", text),
             on_claim=self._claimed,
-            on_trouble=lambda error: log.info("lease: %r", error),
+            on_trouble=self._lease_failed,
         )
         self._publisher = Publisher(
             outbox,
@@ -78,12 +81,14 @@ class Delivery:
             self._session,
             rows=comparison.rows,
             may_send=lambda: self._lease.is_fresh,
-            ensure=self._ensure,
+            ensure=self._ensure_again,
         )
         self._running: Any = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._compared = asyncio.Event()
-        self._held = self._made_anew = False
+        self._going_on: asyncio.Task[None] | None = None
+        self._compared, self._ensured, self._anew = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._first, self._wiped, self._opened = True, False, False
+        self._strangers = set[str]()  # whose leases were found, and dealt with
         self.failure: ObserveError | None = None
 
     # --- for any thread ---
@@ -106,10 +111,13 @@ class Delivery:
         """Tell at once what has changed with process-compose."""
         self._loop.call(self._lease.renew_now)
 
-    def first_compared(self, then: Callable[[], None]) -> None:
-        """A first reply was compared; have it called when all that waits by now is stored."""
+    def compared(self) -> None:
+        """A reply was compared: what is not known now is no more."""
         self._loop.call(self._compared.set)
-        self._loop.spawn(self._when_drained(then))
+
+    def when_sent(self, then: Callable[[], None]) -> None:
+        """Have it called when all that waits by now is stored, or what is wrong with it was said."""
+        self._loop.spawn(self._after_sending(self._outbox.last_id, then))
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is acknowledged, `timeout_s` at most; return how many events are not."""
@@ -147,85 +155,133 @@ class Delivery:
 
     async def _send(self) -> None:
         await self._ensure()
+        self._opened = True
+        self._ensured.set()
         await self._lease.wait_fresh()
+        self._publisher.wake(self._comparison.processes())
         await self._publisher.run()
 
     def _on_up(self) -> None:
         """Each new connection is a claim, and may be to a server that has nothing of ours."""
+        self._ensured.clear()
         self._lease.connected()
         version = ".".join(map(str, self._session.server_version))
         self._on_connect(self._session.url, version or "unknown")
-        if self._publisher.is_running:
-            self._start(self._go_on())
+        if self._opened:
+            if self._going_on is not None:
+                self._going_on.cancel()
+            self._going_on = self._start(self._go_on())
 
     async def _go_on(self) -> None:
         """Send again over a new connection; what is wrong there by now is only said."""
-        try:
-            await self._ensure()
-        except (NatsError, nats.errors.Error) as error:
-            self._say("nats", f"{error}; {getattr(error, 'hint', '')}")
+        await self._ensure_again()
+        self._ensured.set()
         await self._lease.wait_fresh()
         await self._publisher.on_up()
 
     async def _ensure(self) -> None:
-        """See that stream and bucket are there; what is wrong with them is said, and asked again."""
-        stream, bucket = await self._session.until_done(lambda _: ensure(self._session.js, self._options))
+        """See that stream and bucket are there; what was done is said."""
+        until_done, options = self._session.until_done, self._options
+        stream = await until_done(lambda _: ensure_stream(self._session.js, options))
+        bucket = await until_done(lambda _: ensure_bucket(self._session.js, options))
         self._publisher.window_s = stream.duplicate_window_s
-        self._made_anew = stream.done == "created"
-        self._say("stream", f"{stream.text}; bucket {BUCKET} {bucket.done}")
-        if bucket.done == "created" and self._held:  # it was wiped: written again, and nothing announced
+        self._comparison.max_payload = min(MAX_PAYLOAD, self._session.max_payload - HEADER_BYTES)
+        self._wiped |= self._opened and stream.created and bucket.created
+        if not (self._opened and stream.done == bucket.done == "found"):
+            self._say("stream", f"{stream.text}; bucket {BUCKET} {bucket.done}")
+        if bucket.created and self._opened:  # written again, and nothing announced
             self._publisher.wake(self._comparison.processes())
+
+    async def _ensure_again(self) -> None:
+        """Do it where it was done before: what cannot be is said, and tried when something misses it."""
+        try:
+            await self._ensure()
+        except (NatsError, nats.errors.Error) as error:
+            self._session.trouble("events", f"{error}; {getattr(error, 'hint', '')}")
+
+    def _lease_failed(self, error: Exception) -> None:
+        """It passes, but for a bucket that is gone."""
+        log.info("lease: %r", error)
+        gone = isinstance(error, (NotFoundError, nats.errors.NoRespondersError, NoStreamResponseError))
+        if gone and self._session.is_up and self._opened:
+            self._publisher.mend()
 
     async def _claimed(self, found: Mapping[str, Any] | None) -> None:
         """Before a lease is taken: whether the file is the stack's memory, and the server knows the stack."""
-        in_worker, first = self._publisher.in_worker, not self._held
-        known = found is None or self._outbox.had_owner(str(found.get("owner")))
-        if not known and not (self._outbox.made and first):
-            waited = await in_worker(self._comparison.forget)
-            self._publisher.forget()
-            self._say(
-                "outbox", f"another adapter held this stack meanwhile: begun anew, {waited} events dropped"
-            )
-        elif found is None and ((first and not self._outbox.made) or self._made_anew):
-            await in_worker(self._comparison.restate)
-        if first or found is None:
+        await self._ensured.wait()
+        first, self._first = self._first, False
+        wiped, self._wiped = self._wiped, False
+        if found is None:
+            if wiped or (first and not self._outbox.made):
+                await self._on_file(self._comparison.restate)
             self._publisher.wake(self._comparison.processes())
-        self._held, self._made_anew = True, False
+            return
+        owner = str(found.get("owner"))
+        if owner in self._strangers or await self._on_file(partial(self._outbox.had_owner, owner)):
+            return
+        self._strangers.add(owner)
+        if not (first and self._outbox.made):
+            waited = await self._on_file(partial(self._comparison.forget, None if first else now_utc()))
+            self._publisher.forget()
+            self._anew.set()
+            dropped = f"{waited} events that waited are dropped"
+            self._say("outbox", f"another adapter held this stack meanwhile: begun anew, {dropped}")
+
+    async def _on_file(self, call: Callable[[], T]) -> T:
+        """Return what a call on the file returns, trying until it takes it."""
+        while True:
+            try:
+                return await self._publisher.in_worker(call)
+            except OutboxError as error:
+                self._session.trouble("outbox", f"{error}; {error.hint}")
+            await asyncio.sleep(FILE_AGAIN_S)
 
     async def _clear_rows(self) -> None:
         """Once a reply was compared, delete the rows of processes that are not known; refused, it is said."""
-        await self._compared.wait()
-        await self._lease.wait_fresh()
+        while True:
+            self._compared.clear()
+            await self._compared.wait()
+            await self._lease.wait_fresh()
+            if self._comparison.is_compared:  # else it has just begun anew
+                await self._clear_rows_now()
+                await self._anew.wait()
+                self._anew.clear()
+
+    async def _clear_rows_now(self) -> None:
         try:
             keys = await self._session.until_done(lambda _: self._bucket.keys(f"{self._token}.>"), "rows")
             known, own = self._comparison.row_keys(), f"{self._token}.{OBSERVE}."
             gone = [key for key in keys if key not in known and not key.startswith(own)]
             for key in gone:
+                await self._lease.wait_fresh()
                 await self._session.until_done(partial(self._delete_row, key), "rows")
         except (NatsError, nats.errors.Error) as error:
             self._say("bucket", f"rows of processes that are no more may stay in {BUCKET}: {error}")
             return
         if gone:
             self._say("bucket", f"{len(gone)} rows of processes that are no more deleted")
+        if not self._comparison.row_keys().isdisjoint(gone):  # one came meanwhile
+            self._publisher.wake(self._comparison.processes())
 
     async def _delete_row(self, key: str, _: Client) -> None:
         await self._bucket.delete(key)
 
-    async def _when_drained(self, then: Callable[[], None]) -> None:
-        await self._publisher.drained()
+    async def _after_sending(self, last_id: int, then: Callable[[], None]) -> None:
+        await self._publisher.all_sent(last_id)
         then()
 
     async def _farewell(self) -> None:
         if self._running is not None:
             self._running.cancel()
-        if self._held and self.failure is None and self._session.is_up:
+        if not self._first and self.failure is None and self._session.is_up:
             await self._lease.stop()
         await self._session.close()
 
     def _lease_fields(self) -> Mapping[str, Any]:
         return {**self._about(), "waiting": self._outbox.waiting(), "published": self.published}
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -197,6 +197,11 @@ class Outbox:
         """The id of the newest event that ever waited in this file."""
         return self._last_id
 
+    def next_id(self) -> int | None:
+        """Return the id of the event that `take` gives next; None: none."""
+        with self._lock:
+            return self._queue.next_id()
+
     def waiting(self) -> int:
         """Return how many events wait in all, the taken ones included."""
         return self._queue.waiting
@@ -291,7 +296,7 @@ class Outbox:
                     events.append(event)
                     last = event.id
             except SqliteError:
-                self._queue.put_back(id for id in ids if id > last)
+                self._queue.put_back([*(event.id for event in events), *(id for id in ids if id > last)])
                 raise
         return events
 

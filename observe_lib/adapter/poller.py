@@ -168,7 +168,12 @@ class Poller:
             self._told.add((error.kind, error.status))
             self._listener.silent(error, self.last_good)
         why = self._client.reason(error)
-        self._tell_source(source_silent(self._source, why, self.last_good, self._comparison.known.values()))
+        known = self._comparison.known.values()
+        self._tell_source(source_silent(self._source, why, self.last_good, known))
+        if (
+            error.kind == "refused" and self._comparison.listening_since is None
+        ):  # it has ended, all was heard
+            self._comparison.end_unseen()
 
     def _tell_source(self, told: tuple[EventType, Mapping[str, Any]] | None) -> None:
         if told is not None and self._comparison.tell(SOURCE, told[0], **told[1]):

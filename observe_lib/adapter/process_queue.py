@@ -44,12 +44,19 @@ class ProcessQueue:
     def pop(self, count: int) -> list[int]:
         """Return the ids that are next, `count` at most; each has to come back by `take` or `put_back`."""
         found: list[int] = []
-        while self._heads and len(found) < count:
-            id, process = heappop(self._heads)
-            if self._oldest.get(process) == id and id not in self._taken:
-                self._taken[id] = (process, 0)
-                found.append(id)
+        while len(found) < count and (id := self.next_id()) is not None:
+            self._taken[id] = (heappop(self._heads)[1], 0)
+            found.append(id)
         return found
+
+    def next_id(self) -> int | None:
+        """Return the id that is next; None: none."""
+        while self._heads:
+            id, process = self._heads[0]
+            if self._oldest.get(process) == id and id not in self._taken:
+                return id
+            heappop(self._heads)
+        return None
 
     def take(self, id: int, size: int) -> None:
         """Note how large a popped event is: it is on its way."""

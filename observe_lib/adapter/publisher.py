@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import Header
 
+from ..broker.bucket import PASSING as PASSING_ERRORS
 from ..broker.loop import Bridge
 from ..broker.session import Session
 from ..broker.stream import BUCKET, has_message
@@ -41,6 +42,8 @@ HELD_S = 30.0
 FILE_AGAIN_S = 1.0
 #: how often to look for what is unanswered
 LOOK_S = 1.0
+#: so many events are looked for in the stream at once; where that goes wrong so often, the id has to do
+LOOKUPS_AT_ONCE, LOOKUPS = 50, 3
 #: two hosts' clocks are assumed to be no further apart, where what may be stored already is looked for
 CLOCKS_APART_S = 120.0
 #: what the headers of a message take beside its id
@@ -62,11 +65,15 @@ class _Flight:
     due: float = 0.0
     refused: int = 0
     troubled: bool = False
+    held: bool = False  # waits until somebody mends something, and takes no room in the window
+    looking: bool = False
+    lookups: int = 0
 
 
 @dataclass(slots=True)
 class _RowFlight:
     process: str
+    key: str
     size: int
     due: float
 
@@ -93,7 +100,7 @@ class Publisher:
         self._may_send, self._ensure = may_send, ensure
         self._worker = ThreadPoolExecutor(1, "observe-outbox")
         self._flying: dict[int, _Flight] = {}
-        self._bytes = self._row_bytes = self._troubled = 0
+        self._bytes = self._row_bytes = self._troubled = self._held = 0
         self._acked: list[int] = []
         self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
         self._looked: set[str] = set()
@@ -102,8 +109,9 @@ class Publisher:
         self._row_number = 0
         self._client: Client | None = None
         self._inbox = ""
-        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+        self._wake, self._idle, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._mending: asyncio.Task[Any] | None = None
         self.window_s = 120.0  # the stream's real duplicate window
         self.published = 0
@@ -130,14 +138,17 @@ class Publisher:
     async def on_up(self) -> None:
         """The connection is there, or there again: what was in flight is sent again, under its own ids."""
         client = self._session.client
-        if client is None:
+        if client is None or client is self._client:
             return
-        if client is not self._client:
-            self._client, self._inbox = client, client.new_inbox()
-            inbox = f"{self._inbox}.*"
-            await client.subscribe(inbox, cb=self._take_answer, pending_msgs_limit=0, pending_bytes_limit=0)
+        inbox = client.new_inbox()
+        with suppress(nats.errors.Error, OSError):  # else it broke again, and there will be another one
+            await client.subscribe(
+                f"{inbox}.*", cb=self._take_answer, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+            self._client, self._inbox = client, inbox
         for flight in list(self._flying.values()):
-            await self._send(flight)
+            if flight.event.id in self._flying:
+                await self._send(flight)
         self._due.update((flight.process, None) for flight in self._row_flights.values())
         self._row_flights.clear()
         self._row_bytes = 0
@@ -149,26 +160,35 @@ class Publisher:
             self._idle.clear()
             await self._idle.wait()
 
+    async def all_sent(self, last_id: int) -> None:
+        """Return when every event up to this one is stored, or what keeps it from that was said."""
+        while (
+            (next_id := self._outbox.next_id()) is not None
+            and next_id <= last_id
+            or any(flight.event.id <= last_id and not flight.troubled for flight in self._flying.values())
+        ):
+            self._moved.clear()
+            await self._moved.wait()
+
     def deny(self, subject: str) -> None:
         """The server refused a publish to this subject, which it tells in lower case."""
         for number, flight in self._flying.items():
-            if flight.event.subject.lower() == subject:
+            if flight.event.subject.lower() == subject and not flight.held:
                 self._hold(number, f"may not publish to {flight.event.subject}", f"grant publish on {ROOT}.>")
                 return
-        if subject.startswith(f"$kv.{BUCKET.lower()}."):
-            what = f"may not publish to $KV.{BUCKET}.>, so ps and its like show nothing new of this stack"
-            self._session.trouble("rows", f"{what}: grant publish on $KV.{BUCKET}.>")
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it sends: stream and bucket were there, and the lease was ours."""
-        return self._client is not None
+        prefix = f"$kv.{BUCKET.lower()}."
+        for tag, row in self._row_flights.items():
+            if f"{prefix}{row.key.lower()}" == subject:
+                text = f"may not publish to $KV.{BUCKET}.>, so ps and its like show nothing new of this stack"
+                self._row_refused(tag, Refusal(HELD, f"{text}: grant publish on $KV.{BUCKET}.>"))
+                return
 
     def forget(self) -> None:
         """What was taken is no more."""
         self._flying.clear()
         self._acked.clear()
-        self._bytes = self._troubled = 0
+        self._bytes = self._troubled = self._held = 0
+        self._wake.set()
 
     @property
     def is_idle(self) -> bool:
@@ -203,7 +223,7 @@ class Publisher:
     async def _turn(self) -> None:
         """Delete what was acknowledged, and send what comes next, as long as there is either."""
         while self._acked or self._may_begin():
-            room = WINDOW - len(self._flying) if self._may_begin() else 0
+            room = self._room() if self._may_begin() else 0
             done, self._acked = self._acked, []
             try:
                 events = await self.in_worker(self._outbox.take, done, room, WINDOW_BYTES - self._bytes)
@@ -218,9 +238,15 @@ class Publisher:
             if not (events or rows or self._acked):
                 return
 
+    def _room(self) -> int:
+        return WINDOW - len(self._flying) + self._held if self._bytes < WINDOW_BYTES else 0
+
+    def _is_up(self) -> bool:
+        """Whether there is a connection that answers come back over, and the lease lets us use it."""
+        return self._client is not None and self._session.client is self._client and self._may_send()
+
     def _may_begin(self) -> bool:
-        room = len(self._flying) < WINDOW and self._bytes < WINDOW_BYTES
-        return room and self._session.is_up and self._may_send()
+        return self._room() > 0 and self._is_up()
 
     async def _send_new(self, event: OutboxEvent) -> None:
         first = event.id <= self._doubts and event.process not in self._looked
@@ -236,14 +262,14 @@ class Publisher:
         if flight.sends and now_s - flight.sent_at > self.window_s / 2:
             flight.in_doubt = True
         flight.due = now_s + UNANSWERED_S[min(flight.sends, len(UNANSWERED_S) - 1)]
-        if flight.in_doubt:
-            self._start(self._look_for(flight))
-        elif not self._may_send():
+        if not self._is_up():
             flight.due = now_s
-        elif (
-            len(flight.event.payload) + len(flight.event.message_id) + HEADER_BYTES
-            > self._session.max_payload
-        ):
+            return
+        self._release(flight)
+        if flight.in_doubt:
+            if not flight.looking:
+                self._start(self._look_for(flight))
+        elif _size(flight.event) > self._session.max_payload:
             self._start(self._cut(flight, Refusal(TOO_LARGE, "larger than NATS takes")))
         else:
             event, client = flight.event, self._client
@@ -257,15 +283,22 @@ class Publisher:
 
     async def _look_for(self, flight: _Flight) -> None:
         """Send it only if it is not in the stream; where that cannot be asked, its id has to do."""
-        event = flight.event
+        event, stored = flight.event, False
+        flight.looking = True
         try:
-            observed_at = earlier(message_time(event.message_id), CLOCKS_APART_S)
-            stored = await has_message(self._session.js, event.subject, event.message_id, observed_at)
-        except (nats.errors.Error, OSError, ValueError) as error:
-            stored = False
-            if not self._session.is_up:
+            async with self._lookups:
+                observed_at = earlier(message_time(event.message_id), CLOCKS_APART_S)
+                stored = await has_message(self._session.js, event.subject, event.message_id, observed_at)
+        except (*PASSING_ERRORS, ValueError) as error:
+            if event.id not in self._flying or not self._is_up():
                 return
-            self._session.trouble("events", f"cannot look for what may be stored already: {error}")
+            flight.lookups += 1
+            self._note(flight, f"cannot look for what may be stored already: {error or 'no answer in time'}")
+            if flight.lookups < LOOKUPS:
+                flight.due = self._now_s()
+                return
+        finally:
+            flight.looking = False
         if event.id not in self._flying:
             return
         flight.in_doubt, flight.sends = False, 0
@@ -281,8 +314,7 @@ class Publisher:
             self._due
             and len(self._row_flights) < WINDOW // share
             and self._row_bytes < WINDOW_BYTES // share
-            and self._session.is_up
-            and self._may_send()
+            and self._is_up()
         ):
             process = next(iter(self._due))
             del self._due[process]
@@ -296,7 +328,7 @@ class Publisher:
         tag, client = f"r{self._row_number}", self._client
         if client is None or len(payload) + HEADER_BYTES > self._session.max_payload:
             return
-        self._row_flights[tag] = _RowFlight(process, len(payload), self._now_s() + UNANSWERED_S[0])
+        self._row_flights[tag] = _RowFlight(process, key, len(payload), self._now_s() + UNANSWERED_S[0])
         self._row_bytes += len(payload)
         with suppress(nats.errors.Error, OSError):
             subject, headers = f"$KV.{BUCKET}.{key}", None if payload else _DELETED
@@ -308,35 +340,48 @@ class Publisher:
         tag = message.subject.rpartition(".")[2]
         refusal = read_answer(message.data, message.headers)
         if tag.startswith("r"):
-            self._take_row_answer(tag, refusal)
+            if refusal is None:
+                self._row_stored(tag)
+            else:
+                self._row_refused(tag, refusal)
         elif refusal is None:
             self._stored(int(tag))
         elif int(tag) in self._flying:
             await self._refused(int(tag), refusal)
-        if len(self._flying) < WINDOW * 3 // 4:
+        if self._room() > WINDOW // 4:
             self._wake.set()
 
     def _stored(self, number: int) -> None:
         flight = self._flying.pop(number, None)
         if flight is not None:
+            self._release(flight)
             self._bytes -= len(flight.event.payload)
             self._acked.append(number)
+            self._moved.set()
             self.published += 1
             self._troubled -= flight.troubled
             if not self._troubled:
                 self._session.well("events")
-            if len(self._flying) < WINDOW * 3 // 4:
+            if self._room() > WINDOW // 4:
                 self._wake.set()
 
-    def _take_row_answer(self, tag: str, refusal: Refusal | None) -> None:
-        flight = self._row_flights.pop(tag, None)
-        if flight is None:
+    def _row_stored(self, tag: str) -> None:
+        if row := self._row_flights.pop(tag, None):
+            self._row_bytes -= row.size
+            self._session.well("rows")
+
+    def _row_refused(self, tag: str, refusal: Refusal) -> None:
+        row = self._row_flights.pop(tag, None)
+        if row is None:
             return
-        self._row_bytes -= flight.size
-        if refusal is not None and refusal.kind != HELD:
-            asyncio.get_running_loop().call_later(UNANSWERED_S[0], self._note_due, [flight.process])
-            if refusal.kind == MISSING:
-                self._mend()
+        self._row_bytes -= row.size
+        again_s = UNANSWERED_S[0]
+        if refusal.kind == HELD:
+            again_s = HELD_S
+            self._session.trouble("rows", refusal.text)
+        elif refusal.kind == MISSING:
+            self.mend()
+        asyncio.get_running_loop().call_later(again_s, self._note_due, [row.process])
 
     async def _refused(self, number: int, refusal: Refusal) -> None:
         flight = self._flying[number]
@@ -353,40 +398,58 @@ class Publisher:
             self._note(flight, f"takes no events: {refusal.text}")
             asyncio.get_running_loop().call_later(wait_s, self._send_due, number)
             if refusal.kind == MISSING:
-                self._mend()
+                self.mend()
 
     def _hold(self, number: int, text: str, hint: str) -> None:
         flight = self._flying[number]
         flight.due = self._now_s() + HELD_S
+        if not flight.held:
+            flight.held = True
+            self._held += 1
+            self._bytes -= len(flight.event.payload)
+            self._wake.set()
         self._note(flight, f"{text}: {hint}; trying every {HELD_S:g}s")
+
+    def _release(self, flight: _Flight) -> None:
+        """Have it take its room in the window again."""
+        if flight.held:
+            flight.held = False
+            self._held -= 1
+            self._bytes += len(flight.event.payload)
 
     def _note(self, flight: _Flight, text: str) -> None:
         """Have the trouble said, once for all that have it; it is over when none has any."""
         self._troubled += not flight.troubled
         flight.troubled = True
+        self._moved.set()
         self._session.trouble("events", text)
 
     async def _cut(self, flight: _Flight, refusal: Refusal) -> None:
         """Make it smaller, for good; what cannot be smaller is held, nothing is skipped."""
         event = flight.event
-        limit = min(self._session.max_payload, len(event.payload)) - len(event.message_id) - HEADER_BYTES - 1
+        limit = min(self._session.max_payload - _size(event) + len(event.payload), len(event.payload) - 1)
         payload = shrink(event.payload, limit)
         if payload is None:
             self._hold(event.id, f"{event.subject}: {refusal.text}", "raise max_payload, max_msg_size")
             return
-        await self.in_worker(self._outbox.cut, event.id, payload)
+        try:
+            await self.in_worker(self._outbox.cut, event.id, payload)
+        except OutboxError as error:  # it goes out all the same, and is cut again by a next start
+            self._session.trouble("outbox", f"{error}; {error.hint}")
+        if event.id not in self._flying:
+            return
         self._bytes += len(payload) - len(event.payload)
         flight.event = event._replace(payload=payload)
         await self._send(flight)
 
-    def _mend(self) -> None:
+    def mend(self) -> None:
         """Have stream and bucket made, once for all who found them missing."""
         if self._mending is None or self._mending.done():
             self._mending = self._start(_awaited(self._ensure()))
 
     def _send_due(self, number: int) -> None:
         flight = self._flying.get(number)
-        if flight is not None and flight.due <= self._now_s() + 0.01 and self._session.is_up:
+        if flight is not None and flight.due <= self._now_s() + 0.01 and self._is_up():
             self._start(self._send(flight))
 
     async def _look_after(self) -> None:
@@ -395,16 +458,21 @@ class Publisher:
             await asyncio.sleep(LOOK_S)
             now_s = self._now_s()
             late = [flight for flight in self._flying.values() if flight.due <= now_s]
-            if late and self._session.is_up and self._may_send():
+            if late and self._is_up():
                 for flight in late:
-                    if flight.sends and not flight.troubled:
+                    if flight.sends and not flight.troubled and not flight.in_doubt:
                         self._note(flight, _NO_ANSWER)
                     await self._send(flight)
             for tag in [tag for tag, flight in self._row_flights.items() if flight.due <= now_s]:
-                self._take_row_answer(tag, Refusal(PASSING, ""))
-            if self._session.is_up:
-                self._wake.set()
+                self._row_refused(tag, Refusal(PASSING, ""))
+            self._moved.set()  # something may have been taken, or forgotten
+            self._wake.set()
 
 
 async def _awaited(work: Awaitable[None]) -> None:
     await work
+
+
+def _size(event: OutboxEvent) -> int:
+    """Return what the server counts against its limit."""
+    return len(event.payload) + len(event.message_id) + HEADER_BYTES

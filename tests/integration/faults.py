@@ -78,6 +78,7 @@ class Adapter:
         self.command = [
             *(sys.executable, str(ROOT / "observe.py"), "adapter", "--nats-url", url, "--stack", stack),
             *("-p", str(port), "--no-embedded", *usual, *flags),
+            *(() if "--state-dir" in flags else ("--state-dir", str(directory / "state"))),
         ]
         self._err = directory / f"adapter-{id(self)}.err"
         self._process: subprocess.Popen[bytes] | None = None
@@ -155,7 +156,9 @@ class Adapter:
 class InProcess:
     """The adapter in a thread of the test's own process, where a test wants other constants."""
 
-    def __init__(self, storm: Storm, settings: NatsSettings | str, **options: Any) -> None:
+    def __init__(
+        self, storm: Storm, settings: NatsSettings | str, state_dir: Path | None = None, **options: Any
+    ) -> None:
         self._lines: list[str] = []
         self._stop = threading.Event()
         nats_settings = NatsSettings(settings, url_given=True) if isinstance(settings, str) else settings
@@ -164,6 +167,7 @@ class InProcess:
             compose=ComposeSettings(port=storm.stand_in.port),
             nats=nats_settings,
             stack=STACK,
+            state_dir=state_dir,
             **{"stream": StreamOptions(), "version": "test", **chosen},
         )
         self._logs = log_fetcher(self._options.compose)
@@ -360,17 +364,18 @@ def judge(server: RealNats, storm: Storm, adapter: Adapter | InProcess) -> list[
 
 
 def forgotten(url: str, storm: Storm) -> list[str]:
-    """Return which processes the bucket does not know as they are."""
+    """Return which processes the bucket does not show as they are."""
     found = records(url)
     wrong = []
     for process in storm.processes:
-        record = found.get(f"{STACK}.default.{process.name}")
-        known = _mark(record["state"]) if record and not record["gone"] else ()
-        if known != (shown := _mark(process.state) if process.there else ()):
-            wrong.append(f"{process.name}: known as {known}, it is {shown}")
+        told = found.get(f"{STACK}.default.{process.name}")
+        shown = _mark(told["row"]) if told else ()
+        state = process.state
+        health = None if state.get("is_ready", "-") == "-" else state["is_ready"]
+        if shown != (now := (state["status"], state["restarts"], health) if process.there else ()):
+            wrong.append(f"{process.name}: shown as {shown}, it is {now}")
     return wrong
 
 
-def _mark(state: dict[str, Any]) -> tuple[Any, ...]:
-    """A slow launch may show the last run's pid for long: then the record keeps that one."""
-    return tuple(state[name] for name in ("process_start_time", "status", "restarts", "is_ready"))
+def _mark(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["status"], row["restarts"], row.get("health")
