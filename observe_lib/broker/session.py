@@ -95,6 +95,7 @@ class Session:
         self._troubles = Troubles(say)
         self._under_way: dict[asyncio.Future[Any], str] = {}
         self._cut_short: dict[asyncio.Future[Any], Exception] = {}
+        self._served = False  # something was done: this server is no wrong one
         #: the last thing that the server did not permit, in its words
         self.denied = ""
 
@@ -188,7 +189,8 @@ class Session:
     async def until_done(self, attempt: Attempt[T], about: str = "requests") -> T:
         """Return what the attempt returns, trying for ever what can pass; says so once, and that it is over.
 
-        What will not pass is raised: NatsRefusedError, DeniedError, and what JetStream answers with 4xx.
+        What will not pass is raised: DeniedError, what JetStream answers with 4xx, and a NatsRefusedError
+        until something was done once; later on somebody may mend that, too.
         """
         tries = 0
         while True:
@@ -197,12 +199,13 @@ class Session:
             except BrokenError:
                 continue
             except (NatsError, *_PASSING) as error:
-                if not _may_pass(error):
+                if not (_may_pass(error) or (self._served and isinstance(error, NatsRefusedError))):
                     raise
                 if self.is_up:  # else it was said already
                     why = self.explain(error)
                     self.trouble(about, f"{why}; {why.hint}")
             else:
+                self._served = True
                 self.well(about)
                 return result
             await asyncio.sleep(AGAIN_S[min(tries, len(AGAIN_S) - 1)])
@@ -346,14 +349,13 @@ async def connect(
     scheme = "tls" if "tls://" in settings.url else "nats"
     urls = list(dict.fromkeys([*settings.url.split(","), *(f"{scheme}://{one}" for one in others)]))
     random.shuffle(urls)  # so that the clients of a cluster spread over it
-    options, clock = {**credentials_of(settings), **_LIVELY, "name": name}, asyncio.get_running_loop().time
+    options = {**credentials_of(settings), **_LIVELY, "name": name}
+    options["connect_timeout"] = min(timeout_s, CONNECT_WITHIN_S)
+    clock = asyncio.get_running_loop().time
     end, failure = clock() + timeout_s, NatsError(f"{settings.url}: no answer", START_HINT)
     for url in urls:
-        left_s = end - clock()
-        if left_s <= 0:
-            break
         try:
-            client = await _connect_to(url, settings, options, left_s)
+            client = await _connect_to(url, settings, options, max(0.0, end - clock()))
         except NatsError as error:
             failure = error
         else:
@@ -380,15 +382,14 @@ async def _connect_to(url: str, settings: NatsSettings, options: dict[str, Any],
 
 
 async def _greet(url: str, settings: NatsSettings, options: dict[str, Any], timeout_s: float) -> Client:
-    client, step_s = Client(), min(timeout_s, CONNECT_WITHIN_S)
+    client = Client()
     cause: Exception = nats.errors.Error("nats: hangs up at once")
 
     async def give_up(error: Exception) -> None:
         raise error  # the library would try for ever
 
     try:
-        options = {**options, "connect_timeout": step_s, "error_cb": give_up}
-        await asyncio.wait_for(client.connect(url, **options), timeout_s)
+        await asyncio.wait_for(client.connect(url, error_cb=give_up, **options), timeout_s)
     except (*_PASSING, AssertionError) as error:
         cause = error
     finally:
@@ -398,7 +399,7 @@ async def _greet(url: str, settings: NatsSettings, options: dict[str, Any], time
         return client
     if client._server_info and not isinstance(cause, asyncio.TimeoutError):
         cause = await _last_words(url) or cause
-    raise unreachable(settings, cause, step_s) from cause
+    raise unreachable(settings, cause, options["connect_timeout"]) from cause
 
 
 async def _last_words(url: str) -> Exception | None:

@@ -1,0 +1,541 @@
+"""Being connected to a real nats-server: what is said, what ends, what comes back, whatever becomes of it."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+import nkeys
+import pytest
+from nats.js.errors import APIError, NotFoundError
+
+from observe_lib.broker import session as session_module
+from observe_lib.broker.loop import Bridge
+from observe_lib.broker.session import BrokenError, DeniedError, Session, Troubles, connect, drop
+from observe_lib.broker.stream import StreamOptions, ensure
+from observe_lib.errors import NatsError, NatsRefusedError
+from observe_lib.settings import NatsSettings
+from tests.nats_server import RealNats, free_port
+
+USER = ["--user", "u", "--pass"]
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    found = Bridge()
+    found.start()
+    yield found
+    found.stop()
+
+
+def wait_until(condition: Callable[[], object], within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Program:
+    """One session, what it said, and which hooks it called."""
+
+    def __init__(self, bridge: Bridge, url: str, **settings: str) -> None:
+        self.bridge, self.said, self.heard = bridge, list[str](), list[str]()
+        self.session = bridge.run(self._make(NatsSettings(url, **settings)))
+
+    async def _make(self, settings: NatsSettings) -> Session:
+        return Session(
+            settings,
+            "test",
+            say=lambda topic, text: self.said.append(text),
+            on_up=lambda: self.heard.append("up"),
+            on_down=lambda: self.heard.append("down"),
+            on_denied=self.heard.append,
+        )
+
+    def open(self, **options: bool) -> "Program":
+        self.run(self.session.open(**options))
+        return self
+
+    def run(self, work: Any, timeout_s: float = 10) -> Any:
+        return self.bridge.run(work, timeout_s)
+
+    def ask(self, attempt: Any, about: str = "") -> Any:
+        """Begin it."""
+        return self.bridge.spawn(self.session.ask(attempt, about))
+
+
+@pytest.fixture
+def program(bridge: Bridge) -> Iterator[Callable[..., Program]]:
+    made: list[Program] = []
+
+    def make(*arguments: Any, **named: Any) -> Program:
+        made.append(Program(bridge, *arguments, **named))
+        return made[-1]
+
+    yield make
+    for one in made:
+        bridge.run(one.session.close(), 10)
+
+
+async def for_ever(_: object) -> None:
+    await asyncio.Event().wait()
+
+
+def key_pair(kind: bytes) -> Any:
+    return nkeys.from_seed(bytearray(nkeys.encode_seed(hashlib.sha256(kind).digest(), kind[0])))
+
+
+class TestConnect:
+    def test_refused_is_said_at_once(self, bridge):
+        url = f"nats://127.0.0.1:{free_port()},nats://localhost:{free_port()}"
+        began = time.monotonic()
+        with pytest.raises(NatsError, match=f"^{url}: connection refused$") as caught:
+            bridge.run(connect(NatsSettings(url), name="test", timeout_s=60))
+        assert time.monotonic() - began < 30
+        assert "NATS_URL" in caught.value.hint
+
+    def test_no_such_host(self, bridge):
+        with pytest.raises(NatsError, match="no such host"):
+            bridge.run(connect(NatsSettings("nats://nobody.invalid:4222"), name="test", timeout_s=5))
+
+    def test_no_answer(self, bridge, nats_server):
+        nats_server.pause()
+        with pytest.raises(NatsError, match="no answer within 0.3s"):
+            bridge.run(connect(NatsSettings(nats_server.url), name="test", timeout_s=0.3))
+
+    def test_the_second_of_two(self, bridge, nats_server):
+        urls = f"nats://127.0.0.1:{free_port()},{nats_server.url}"
+        nc = bridge.run(connect(NatsSettings(urls), name="test"), 5)
+        assert nc.is_connected
+        bridge.run(nc.close(), 5)
+
+    def test_no_tls_where_tls_was_asked_for(self, bridge, nats_server):
+        url = nats_server.url.replace("nats:", "tls:")
+        with pytest.raises(NatsError, match="speaks no TLS"):
+            bridge.run(connect(NatsSettings(url), name="test"))
+
+    @pytest.mark.parametrize("file", ["creds", "nkey", "ca"])
+    @pytest.mark.parametrize("content", [None, "", "nonsense\n", "-----BEGIN NATS USER JWT-----\n", b"\xff"])
+    def test_files_that_are_no_use(self, bridge, tmp_path, file, content):
+        path = tmp_path / "file"
+        if content is not None:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        settings = NatsSettings("nats://127.0.0.1:1", **{file: str(path)})
+        with pytest.raises(NatsError) as caught:
+            bridge.run(connect(settings, name="test"), 5)
+        assert "refused" not in str(caught.value) and caught.value.hint
+
+    def test_user_and_password(self, bridge, tmp_path):
+        with RealNats(tmp_path, None, "--user", "u", "--pass", "secret") as server:
+            for user, password in ((None, None), ("u", "wrong"), ("u", "")):
+                settings = NatsSettings(server.url, user=user, password=password)
+                with pytest.raises(NatsError, match="authorization violation") as caught:
+                    bridge.run(connect(settings, name="test"))
+                assert "NATS_CREDS" in caught.value.hint and "wrong" not in str(caught.value)
+            right = NatsSettings(server.url, user="u", password="secret")
+            bridge.run(bridge.run(connect(right, name="test")).close())
+
+    def test_token_and_nkey(self, bridge, tmp_path):
+        pair = key_pair(nkeys.PREFIX_BYTE_USER.to_bytes(1, "big"))
+        (tmp_path / "seed").write_bytes(bytes(pair.seed) + b"\n")
+        config = tmp_path / "nats.conf"
+        config.write_text(f"authorization {{ users = [ {{ nkey: {pair.public_key.decode()} }} ] }}")
+        cases: list[tuple[list[str], dict[str, str]]] = [
+            (["--auth", "secret"], {"token": "secret"}),
+            (["-c", str(config)], {"nkey": str(tmp_path / "seed")}),
+        ]
+        for arguments, given in cases:
+            with RealNats(tmp_path / "store", None, *arguments) as server:
+                with pytest.raises(NatsError, match="authorization violation"):
+                    bridge.run(connect(NatsSettings(server.url), name="test"))
+                nc = bridge.run(connect(NatsSettings(server.url, **given), name="test"))
+                bridge.run(nc.close())
+
+    def test_credentials_file(self, bridge, tmp_path):
+        operator, account, user = (
+            key_pair(kind.to_bytes(1, "big"))
+            for kind in (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER)
+        )
+        account_jwt = jwt(operator, account, "account", {"limits": {"conn": -1, "subs": -1, "data": -1}})
+        limits = {"subs": -1, "data": -1, "payload": -1}
+        user_jwt = jwt(account, user, "user", limits)
+        config = tmp_path / "nats.conf"
+        config.write_text(
+            f"operator: {jwt(operator, operator, 'operator', {})}\nresolver: MEMORY\n"
+            f"resolver_preload: {{ {account.public_key.decode()}: {account_jwt} }}\n"
+        )
+        creds = tmp_path / "user.creds"
+        creds.write_text(
+            f"-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{bytes(user.seed).decode()}\n------END USER NKEY SEED------\n"
+        )
+        with RealNats(tmp_path / "store", None, "-c", str(config), jetstream=False) as server:
+            nc = bridge.run(connect(NatsSettings(server.url, creds=str(creds)), name="test"))
+            assert nc.is_connected
+            server.restart()
+            wait_until(lambda: nc.stats["reconnects"] == 1)
+            bridge.run(nc.close())
+
+    def test_what_the_server_refuses_later(self, bridge, tmp_path, capfd):
+        config = tmp_path / "nats.conf"
+        config.write_text('authorization: {users: [{user: u, password: p, permissions: {publish: "x"}}]}')
+        refused, heard = [], threading.Event()
+        with RealNats(tmp_path / "store", None, "-c", str(config)) as server:
+            settings = NatsSettings(server.url, user="u", password="p")
+            note = lambda error: (refused.append(str(error)), heard.set())  # noqa: E731
+            nc = bridge.run(connect(settings, name="test", on_error=note))
+            bridge.run(nc.publish("y", b""))
+            assert heard.wait(5)
+            assert "ermissions" in refused[0] and not nc.is_closed
+            bridge.run(nc.close())
+        assert capfd.readouterr().err == ""
+
+
+class TestOpen:
+    def test_each_new_reason_is_said_once_until_it_is_there(self, program, tmp_path):
+        server = RealNats(tmp_path)
+        one = program(server.url, user="u", password="p")
+        opening = one.bridge.spawn(one.session.open())
+        wait_until(lambda: one.said)
+        time.sleep(0.6)  # some more tries
+        assert one.said == [f"{server.url}: connection refused, trying again"] and not one.session.is_up
+        with server:
+            opening.result(10)
+            assert one.session.is_up and one.heard == ["up"]
+
+    def test_who_may_not_wait_is_told_at_once(self, program):
+        url = f"nats://127.0.0.1:{free_port()}"
+        with pytest.raises(NatsError, match="connection refused"):
+            program(url).open(wait=False)
+
+    @pytest.mark.parametrize("wait", [True, False])
+    def test_what_does_not_pass_is_never_waited_for(self, program, tmp_path, wait):
+        refused = pytest.raises(NatsRefusedError, match="authorization violation")
+        with RealNats(tmp_path, None, *USER, "p") as server, refused:
+            program(server.url, user="u", password="q").open(wait=wait)
+
+    def test_what_it_knows_of_the_server(self, program, nats_server):
+        one = program(nats_server.url)
+        assert (one.session.client, one.session.server_version) == (None, ())
+        assert (one.session.url, one.session.max_payload) == (nats_server.url, 2**20)
+        one.open()
+        assert one.session.server_version >= (2, 9) and len(one.session.server_version) == 3
+        assert one.session.url == nats_server.url and one.session.client.is_connected
+
+    def test_closing_ends_what_is_under_way(self, bridge, nats_server):
+        one = Program(bridge, nats_server.url).open()
+        asking = one.ask(for_ever)
+        wait_until(lambda: one.session._under_way)
+        one.run(one.session.close())
+        wait_until(asking.done)
+        assert not one.session.is_up and one.said == []
+
+
+class TestKeep:
+    def test_killed_and_started_again_and_again(self, program, nats_server):
+        one = program(nats_server.url).open()
+        clients = [one.session.client]
+        for _ in range(3):
+            nats_server.restart()
+            wait_until(lambda: one.heard[-2:] == ["down", "up"] and one.session.client is not clients[-1])
+            clients.append(one.session.client)
+        assert one.heard == ["up", *["down", "up"] * 3]
+        assert all(client.is_closed for client in clients[:-1]) and clients[-1].is_connected
+        lost = f"{nats_server.url}: connection lost, trying again; nothing is lost meanwhile"
+        assert one.said == [lost, f"{nats_server.url}: connected again"] * 3
+
+    def test_what_is_under_way_ends_with_the_connection(self, program, nats_server):
+        one = program(nats_server.url).open()
+        asking = [one.ask(for_ever) for _ in range(3)]
+        wait_until(lambda: len(one.session._under_way) == 3)
+        nats_server.restart()
+        for future in asking:
+            with pytest.raises(BrokenError):
+                future.result(10)
+
+    def test_it_is_noticed_where_the_library_tells_nobody(self, program, nats_server):
+        one = program(nats_server.url).open()
+
+        async def close_silently() -> None:
+            client = one.session.client
+            client._reading_task.remove_done_callback(next(iter(client._reading_task._callbacks))[0])
+            await client.close()
+
+        with suppress(AttributeError, StopIteration):  # how Python keeps them is its own affair
+            one.run(close_silently())
+        one.run(drop(one.session._client))
+        wait_until(lambda: one.heard == ["up", "down", "up"])
+
+    def test_frozen_for_longer_than_its_patience(self, program, nats_server, monkeypatch):
+        monkeypatch.setitem(session_module._LIVELY, "ping_interval", 0.2)
+        one = program(nats_server.url).open()
+        asking = one.ask(for_ever)
+        nats_server.pause()
+        with pytest.raises(BrokenError):
+            asking.result(20)
+        time.sleep(0.5)
+        nats_server.resume()
+        wait_until(lambda: one.session.is_up)
+        assert one.heard == ["up", "down", "up"] and len(one.said) == 2
+
+    def test_nothing_is_sent_that_was_published_while_it_was_away(self, program, nats_server, tmp_path):
+        """Neither what was refused, nor what the library had not sent yet when the connection broke."""
+        one, listener = program(nats_server.url).open(), []
+
+        async def publish(subject: str) -> None:
+            await one.session._client.publish(subject, b"")
+
+        async def break_with_some_unsent() -> None:
+            client = one.session.client
+            await client.publish("late", b"")
+            client._transport._io_writer.transport.abort()
+
+        one.run(break_with_some_unsent())
+        wait_until(lambda: not one.session.is_up or one.heard.count("up") == 2)
+        nats_server.kill()
+        wait_until(lambda: not one.session.is_up)
+        with pytest.raises(nats.errors.Error):
+            one.run(publish("late"))
+        nats_server.start()
+
+        async def listen() -> None:
+            client = await connect(NatsSettings(nats_server.url), "listener")
+            await client.subscribe("late", cb=hear)
+            await client.flush()
+            await one.session.until_up()
+            await one.session.client.publish("late", b"now")
+            await one.session.client.flush()
+            await client.flush()
+            await client.close()
+
+        async def hear(message: Any) -> None:
+            listener.append(message.data)
+
+        one.run(listen())
+        assert listener == [b"now"]
+
+    def test_a_wrong_password_and_then_the_right_one(self, program, tmp_path):
+        server = RealNats(tmp_path, None, *USER, "p")
+        with server:
+            one = program(server.url, user="u", password="p").open()
+            server.kill()
+            server.arguments[3] = "other"
+            server.start()
+            wait_until(lambda: len(one.said) == 2)
+            time.sleep(0.6)
+            server.kill()
+            server.arguments[3] = "p"
+            server.start()
+            wait_until(lambda: one.session.is_up)
+        assert [text.partition(": ")[2].partition(",")[0] for text in one.said] == [
+            "connection lost",
+            "authorization violation; set NATS_CREDS=/path/to/user.creds",
+            "connected again",
+        ]
+
+    @pytest.mark.parametrize("met", [False, True], ids=["from the start", "later"])
+    def test_a_server_that_is_full(self, program, tmp_path, met):
+        """One trouble, one line, for as long as it lasts; and whoever does not wait hears the remedy."""
+        config = tmp_path / "nats.conf"
+        full, room = "max_connections: 1", "max_connections: 100"
+        config.write_text(room if met else full)
+        with RealNats(tmp_path / "nats", None, "-c", str(config)) as server:
+            one = program(server.url)
+            if met:
+                one.open()
+                server.kill()
+                config.write_text(full)
+                server.start()
+            other = one.run(connect(NatsSettings(server.url), "other")) if not one.session.is_up else None
+            opening = None if met else one.bridge.spawn(one.session.open())
+            if other is None:
+                return  # we were faster: the other one is who finds it full
+            wait_until(lambda: any("full" in text for text in one.said))
+            time.sleep(1)
+            for _ in range(5):
+                with pytest.raises(NatsError, match="full, maximum connections exceeded") as caught:
+                    one.run(connect(NatsSettings(server.url), "reader"))
+                assert "raise max_connections" in caught.value.hint
+            assert [text for text in one.said if "connection lost" not in text] == [
+                f"{server.url}: full, maximum connections exceeded, trying again; {caught.value.hint}"
+            ]
+            one.run(other.close())
+            wait_until(lambda: one.session.is_up)
+            if opening:
+                opening.result(10)
+
+    def test_a_hook_that_fails_ends_nothing(self, program, nats_server, caplog):
+        one = program(nats_server.url)
+        one.session._on_up = lambda: 1 / 0
+        one.open()
+        nats_server.restart()
+        wait_until(lambda: one.heard == ["down"] and one.session.is_up)
+        assert caplog.text.count("ZeroDivisionError") == 2
+
+
+class TestAsk:
+    def test_an_answer(self, program, nats_server):
+        one = program(nats_server.url).open()
+        answer = one.run(one.session.request("$JS.API.INFO"))
+        assert json.loads(answer.data)["type"].endswith("account_info_response")
+
+    def test_what_the_library_cancels_is_broken_off(self, program, nats_server):
+        async def cancelled(_: object) -> None:
+            raise asyncio.CancelledError  # as a future does that it cancels when it closes
+
+        one = program(nats_server.url).open()
+        with pytest.raises(BrokenError):
+            one.ask(cancelled).result(5)
+
+    def test_what_may_not_be_published(self, program, tmp_path):
+        config = tmp_path / "nats.conf"
+        config.write_text('authorization: {users: [{user: u, password: p, permissions: {publish: "x"}}]}')
+        with RealNats(tmp_path / "nats", None, "-c", str(config)) as server:
+            one = program(server.url, user="u", password="p").open()
+            subject = "core.process.default.Web.crashed"
+            with pytest.raises(DeniedError, match=f"may not publish to {subject}") as caught:
+                one.run(one.session.request(subject))
+            assert caught.value.hint == "grant publish on core.process.>"
+            assert one.heard == ["up", subject.lower()] or one.heard == ["up", subject]
+            assert "ermissions" in one.session.denied and one.session.is_up
+
+
+class TestUntilDone:
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch):
+        monkeypatch.setattr(session_module, "CALM_S", 0.3)
+
+    def attempts(self, *ends: Exception | str) -> Any:
+        left = list(ends)
+
+        async def attempt(_: object) -> str:
+            end = left.pop(0)
+            if isinstance(end, Exception):
+                raise end
+            return end
+
+        return attempt
+
+    def test_passing_troubles_are_said_once_and_their_end_once(self, program, nats_server):
+        one = program(nats_server.url).open()
+        full = APIError(code=503, err_code=10077, description="maximum bytes exceeded")
+        tried = self.attempts(nats.errors.TimeoutError(), full, nats.errors.TimeoutError(), full, "done")
+        assert one.run(one.session.until_done(tried)) == "done"
+        wait_until(lambda: len(one.said) == 3)
+        assert "no answer" in one.said[0] and "maximum bytes exceeded" in one.said[1]
+        assert one.said[2] == "answers again"
+
+    @pytest.mark.parametrize("error", [ValueError("half"), KeyError("seq"), TypeError("null")], ids=repr)
+    def test_answers_that_make_no_sense_are_asked_again(self, program, nats_server, error):
+        one = program(nats_server.url).open()
+        assert one.run(one.session.until_done(self.attempts(error, "done"))) == "done"
+        assert "makes no sense" in one.said[0]
+
+    @pytest.mark.parametrize(
+        "error", [NotFoundError(code=404), APIError(code=400, err_code=10071), NatsRefusedError("no", "do")]
+    )
+    def test_what_does_not_pass_is_raised(self, program, nats_server, error):
+        one = program(nats_server.url).open()
+        with pytest.raises(type(error)):
+            one.run(one.session.until_done(self.attempts(error)))
+        assert not one.said
+
+    def test_a_connection_that_breaks_is_no_trouble_of_its_own(self, program, nats_server):
+        one, tried = program(nats_server.url).open(), []
+
+        async def attempt(_: object) -> int:
+            tried.append(1)
+            return len(tried) if len(tried) > 1 else await asyncio.Event().wait()
+
+        asking = one.bridge.spawn(one.session.until_done(attempt))
+        wait_until(lambda: tried)
+        nats_server.restart()
+        assert asking.result(10) == 2 and len(one.said) == 2
+
+    def test_a_trouble_that_comes_and_goes_is_one(self, bridge):
+        """As with a leader frozen: some are answered, some are not, many times a second."""
+        said: list[str] = []
+
+        async def flutter() -> None:
+            troubles = Troubles(lambda _, text: said.append(text))
+            for _ in range(50):
+                troubles.note("events", "no answer")
+                troubles.end("events")
+                await asyncio.sleep(0.02)
+            assert said == ["no answer"]
+            await asyncio.sleep(0.5)
+
+        bridge.run(flutter(), 10)
+        assert said == ["no answer", "takes events again"]
+
+
+class TestLeaf:
+    """A leaf node without JetStream: whoever asks is never told to use another server."""
+
+    @pytest.fixture
+    def leaf(self, tmp_path: Path) -> Iterator[tuple[RealNats, RealNats]]:
+        """The leaf, and its hub, which is not there yet."""
+        port, configs = free_port(), (tmp_path / "leaf.conf", tmp_path / "hub.conf")
+        remotes = f"leafnodes {{remotes: [{{url: 'nats://127.0.0.1:{port}'}}], reconnect: 1}}"
+        configs[0].write_text(f'{remotes}, default_js_domain: {{"$G": hub}}')
+        store = f"jetstream {{store_dir: '{tmp_path / 'store'}', domain: hub}}"
+        configs[1].write_text(f"{store}, leafnodes {{listen: '127.0.0.1:{port}'}}")
+        hub = RealNats(tmp_path / "hub", None, "-c", str(configs[1]), jetstream=False)
+        with RealNats(tmp_path / "leaf", None, "-c", str(configs[0]), jetstream=False) as found:
+            yield found, hub
+        hub.kill()
+
+    def test_that_never_met_its_hub(self, program, leaf):
+        one = program(leaf[0].url).open()
+        with pytest.raises(NatsRefusedError, match="has no JetStream") as caught:
+            one.run(ensure(one.session.js, StreamOptions()))
+        assert "hub" in caught.value.hint and "--nats-url" not in caught.value.hint
+
+    def test_whose_hub_is_away(self, program, leaf):
+        leaf, hub = leaf
+        one = program(leaf.url).open()
+
+        async def ensured(client: Any) -> Any:
+            return await ensure(client.jetstream(timeout=2), StreamOptions())
+
+        def is_there() -> bool:
+            with suppress(NatsError, nats.errors.Error):
+                return bool(one.ask(ensured).result(10))
+            return False
+
+        hub.start()
+        wait_until(is_there, 20)
+        one.run(one.session.until_done(ensured))
+        hub.kill()
+        asking = one.bridge.spawn(one.session.until_done(ensured))
+        wait_until(lambda: one.said)
+        time.sleep(1)
+        assert len(one.said) == 1 and "hub" in one.said[0] and "--nats-url" not in one.said[0]
+        hub.start()
+        assert not asking.result(30)[0].created
+
+
+def jwt(issuer: Any, subject: Any, kind: str, nats: dict[str, Any]) -> str:
+    """Return a token as nsc makes it."""
+
+    def part(found: dict[str, Any] | bytes) -> str:
+        raw = found if isinstance(found, bytes) else json.dumps(found).encode()
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    claims = {
+        "jti": "x",
+        "iat": 1700000000,
+        "iss": issuer.public_key.decode(),
+        "sub": subject.public_key.decode(),
+        "name": kind,
+        "nats": {**nats, "type": kind, "version": 2},
+    }
+    body = f"{part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{part(claims)}"
+    return f"{body}.{part(issuer.sign(body.encode()))}"
