@@ -18,8 +18,8 @@ import pytest
 from nats.js import api
 
 from observe_lib import Consumer, Event, EventType, NatsError, ObserveError, UsageError
+from observe_lib.broker.connect import connect
 from observe_lib.broker.loop import Bridge
-from observe_lib.broker.session import connect
 from observe_lib.broker.stream import STREAM, StreamOptions, ensure_stream
 from observe_lib.events import observer_subject
 from observe_lib.reader.connection import Pace

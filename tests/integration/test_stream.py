@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from nats.js import JetStreamContext, api
 
+from observe_lib.broker.connect import connect
 from observe_lib.broker.loop import Bridge
-from observe_lib.broker.session import connect
 from observe_lib.broker.stream import (
     BUCKET,
     STREAM,
