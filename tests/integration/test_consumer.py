@@ -498,7 +498,7 @@ class TestTrouble:
         consumer.subscribe(seen)
         writer.put(event("a", seq=1))
         seen.until_count(1)
-        client = consumer._connection._line.client
+        client = consumer._connection.session.client
         consumer._connection.bridge.call(client._transport.close)
         writer.put(event("a", seq=2))
         seen.until_count(2)

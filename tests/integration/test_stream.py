@@ -12,6 +12,7 @@ from observe_lib.broker.stream import (
     STREAM,
     EnsuredStream,
     StreamOptions,
+    ask_stream,
     ensure_bucket,
     ensure_stream,
     reader_config,
@@ -80,6 +81,38 @@ class TestEnsure:
         after = bridge.run(js.stream_info(STREAM)).config
         assert after == before.evolve(max_age=60, duplicate_window=60)
         assert bridge.run(ensure_stream(js, StreamOptions(max_age_s=60))).changed is False
+
+    def test_a_bucket_that_the_nats_command_can_edit(self, bridge, js):
+        """It sends all settings anew, as it makes them itself; what the server does not let change must agree."""
+        bridge.run(ensure_bucket(js, StreamOptions()))
+        theirs = {
+            "name": f"KV_{BUCKET}",
+            "subjects": [f"$KV.{BUCKET}.>"],
+            "description": "edited",
+            "retention": "limits",
+            "storage": "file",
+            "discard": "new",
+            "max_msgs_per_subject": 1,
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_msg_size": -1,
+            "max_consumers": -1,
+            "max_age": 0,
+            "duplicate_window": 120 * 10**9,
+            "num_replicas": 1,
+            "deny_delete": True,
+            "allow_rollup_hdrs": True,
+            "allow_direct": True,
+        }
+        made = bridge.run(ask_stream(js, "INFO", stream=theirs["name"]))["config"]
+        edited = bridge.run(ask_stream(js, "UPDATE", theirs, theirs["name"]))["config"]
+        assert {**made, "description": "edited"} == edited
+        assert {name: edited[name] for name in theirs} == theirs
+
+    def test_a_stream_that_is_no_bucket(self, bridge, js):
+        bridge.run(js.add_stream(name=f"KV_{BUCKET}", subjects=["other"]))
+        with pytest.raises(NatsError, match="is no bucket"):
+            bridge.run(ensure_bucket(js, StreamOptions()))
 
     @pytest.mark.parametrize("subjects", [["other"], ["core.process.*"], ["core.process.default.>"]])
     def test_one_that_takes_other_subjects(self, bridge, js, subjects):
