@@ -60,8 +60,10 @@ async def connect(
     clock = asyncio.get_running_loop().time
     end, failure = clock() + timeout_s, NatsError(f"{settings.url}: no answer", START_HINT)
     for url in urls:
+        if (left_s := end - clock()) <= 0:
+            break
         try:
-            client = await _connect_to(url, settings, options, max(0.0, end - clock()))
+            client = await _connect_to(url, settings, options, left_s)
         except NatsError as error:
             failure = error
         else:

@@ -272,7 +272,7 @@ class Session:
             if asked.about.lower() == match.group(2).lower():
                 hint = f"grant {grant_for(*match.groups())}"
                 asked.fail(DeniedError(f"may not publish to {asked.about}", hint))
-        self._call(self._on_denied, match.group(2))
+        self._call(self._on_denied, match.group(2).lower())
 
     def _call(self, hook: Callable[..., object], *arguments: object) -> None:
         try:

@@ -83,7 +83,7 @@ class TestEnsure:
         assert bridge.run(ensure_stream(js, StreamOptions(max_age_s=60))).changed is False
 
     def test_a_bucket_that_the_nats_command_can_edit(self, bridge, js):
-        """It sends all settings anew, as it makes them itself; what the server does not let change must agree."""
+        """It sends all settings anew, as it makes them itself; what cannot be changed must agree."""
         bridge.run(ensure_bucket(js, StreamOptions()))
         theirs = {
             "name": f"KV_{BUCKET}",
