@@ -12,7 +12,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.credentials import grant_for
 from ..broker.loop import ignore
-from ..broker.session import BrokenError, DeniedError, Session
+from ..broker.session import NO_ROOM, BrokenError, DeniedError, Session
 from ..errors import NatsError, NatsRefusedError
 from ..settings import NatsSettings
 
@@ -27,8 +27,6 @@ REQUESTS = "requests"
 
 _WRONG_LAST = frozenset((10071, 10164))
 _TOO_LARGE = frozenset((10054, 10097))
-#: "resource limits exceeded for account": a 400 that passes as soon as there is room again
-_NO_ROOM = 10002
 
 
 #: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
@@ -161,7 +159,7 @@ class Link:
             raise WrongLastError(str(error.description)) from error
         if error.err_code in _TOO_LARGE:
             raise TooLargeError(str(error.description)) from error
-        if error.code == 400 and error.err_code != _NO_ROOM:
+        if error.code == 400 and error.err_code != NO_ROOM:
             raise SkippedError(str(error.description)) from error
         self._trouble(about, f"{error.description} ({error.code})")
 

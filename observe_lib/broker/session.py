@@ -24,14 +24,14 @@ from .stream import refused, server_address
 #: a broken connection is tried again this often, so that a server that is back is found at once
 RECONNECT_S = 0.25
 #: what JetStream does not answer by then is asked again
-REQUEST_S = 2.0
+ASK_WITHIN_S = 2.0
 #: waits between two tries; the last one goes on for ever
 AGAIN_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 #: a trouble is over when it worked again and none came for so long
 CALM_S = 2.0
 
 #: "resource limits exceeded for account": a 400 that passes as soon as there is room again
-_NO_ROOM = 10002
+NO_ROOM = 10002
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 Attempt = Callable[[Client], Coroutine[Any, Any, T]]
 
@@ -103,7 +103,7 @@ class Session:
     def js(self) -> JetStreamContext:
         """JetStream over the last connection."""
         assert self._client is not None, "open() comes first"
-        return self._client.jetstream(timeout=REQUEST_S)
+        return self._client.jetstream(timeout=ASK_WITHIN_S)
 
     @property
     def url(self) -> str:
@@ -171,7 +171,7 @@ class Session:
             raise BrokenError
         return task.result()
 
-    async def request(self, subject: str, payload: bytes = b"", timeout_s: float = REQUEST_S) -> Msg:
+    async def request(self, subject: str, payload: bytes = b"", timeout_s: float = ASK_WITHIN_S) -> Msg:
         """Return the answer to one message; errors as of `ask`, and `nats.errors.TimeoutError`."""
         return await self.ask(lambda client: client.request(subject, payload, timeout=timeout_s), subject)
 
@@ -311,5 +311,5 @@ class Troubles:
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, APIError):
-        return (error.code or 503) >= 500 or error.err_code == _NO_ROOM
+        return (error.code or 503) >= 500 or error.err_code == NO_ROOM
     return not isinstance(error, (NatsRefusedError, DeniedError))
