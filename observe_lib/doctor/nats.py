@@ -13,8 +13,8 @@ import nats.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_dead
-from ..broker.session import connect
 from ..broker.stream import BUCKET, STREAM, ask_stream, refused
 from ..errors import NatsError
 from ..reader.bucket import Lease, read_leases
