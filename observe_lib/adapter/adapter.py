@@ -1,4 +1,4 @@
-"""The adapter: wires doorbell, poller and publisher together, says what they do, and ends them in order.
+"""The adapter: wires push, poller and publisher together, says what they do, and ends them in order.
 Runs in the thread that calls `run_adapter`; signals are the caller's business.
 """
 
@@ -16,7 +16,7 @@ from ..broker.lease import identity
 from ..broker.stream import StreamOptions
 from ..compose.client import ComposeClient, Reply, other_answers
 from ..compose.logs import LOGS_AT_ONCE, Tails
-from ..compose.push import Doorbell
+from ..compose.push import PushStream
 from ..detect.changes import Change
 from ..detect.known import Known
 from ..errors import EXIT_OK, ComposeError, NatsError, ObserveError
@@ -99,12 +99,12 @@ class _Adapter:
         )
         interval_s = options.poll_interval_s
         self._poller = Poller(self._client, self.publisher, self, interval_s=interval_s, born=self._born)
-        self._doorbell = self._hang_doorbell() if options.push else None
+        self._push = self._push_stream() if options.push else None
 
     def start(self) -> None:
         """Say who we are, and start publisher and poller; neither waits for the other."""
         self._say(f"observe {self._options.version}", f"stack {self._options.stack}")
-        if self._options.push and self._doorbell is None:
+        if self._options.push and self._push is None:
             self._say("push", "websocket-client missing: a quick stop can look like a crash")
             self._say("", f"{sys.executable} -m pip install websocket-client")
         if self.server is not None:
@@ -116,8 +116,8 @@ class _Adapter:
     def end(self) -> int:
         """Poll once more, send what there is to send, end everything; return how many events are left."""
         self._poller.stop()
-        if self._doorbell is not None:
-            self._doorbell.stop()
+        if self._push is not None:
+            self._push.stop()
         self._poller.join(SHORT_S)
         left = 0
         if self.publisher.failure is None:
@@ -164,7 +164,7 @@ class _Adapter:
             self._say_seeing(())
         if not self._met:
             self._met = True
-            how = f"poll {self._options.poll_interval_s:g}s" + (" and push" if self._doorbell else "")
+            how = f"poll {self._options.poll_interval_s:g}s" + (" and push" if self._push else "")
             parts = [self._client.url, *self._project(), _how_many(len(reply.states), "process", "es"), how]
             self._say("process-compose", ", ".join(parts))
         names = [str(state.get("name")) for state in reply.states]
@@ -247,19 +247,19 @@ class _Adapter:
             return
         self._say(topic, text)
 
-    def _hang_doorbell(self) -> Doorbell | None:
+    def _push_stream(self) -> PushStream | None:
         try:
-            return Doorbell(self._options.compose, self._poller.hear, self._poller.ring, self._on_push)
+            return PushStream(self._options.compose, self._poller.hear, self._on_push, self._poller.ring)
         except ImportError:
             return None
 
-    def _on_push(self, pushed: bool) -> None:
-        self._poller.pushed = pushed
-        log.info("push: %s", "connected" if pushed else "not connected")
+    def _on_push(self, since: datetime | None) -> None:
+        self._poller.listening_since = since
+        log.info("push: %s", "connected" if since else "not connected")
 
     def _listen(self, names: Any) -> None:
-        if self._doorbell is not None:
-            self._doorbell.listen(names)
+        if self._push is not None:
+            self._push.listen(names)
 
     def _about(self) -> Mapping[str, Any]:
         """Return what the heartbeat tells of this adapter."""
@@ -269,7 +269,7 @@ class _Adapter:
             "version": self._options.version,
             "watches": self._options.compose.url.removeprefix("http://"),
             "interval_s": self._options.poll_interval_s,
-            "push": self._poller.pushed,
+            "push": self._poller.listening_since is not None,
             "last_reply": format_time(last_good) if last_good else None,
         }
 

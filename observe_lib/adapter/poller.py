@@ -6,15 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, Protocol
 
 from ..compose.client import ComposeClient, Reply
 from ..compose.state import ProcessState, fingerprint
-from ..detect.changes import Change, detect, end_unseen, overlay
-from ..detect.ends import hides_end
-from ..detect.known import Known, lives
-from ..detect.runs import Words, hear, words_for, words_left
+from ..detect.changes import Change, detect, end_unseen
+from ..detect.known import Known, leave_out
+from ..detect.messages import state_heard
 from ..errors import ComposeError
 from ..events import Event, EventType, Key
 from ..log import log
@@ -31,14 +29,10 @@ FAILURES = {"refused": 2, "timeout": 1, "garbage": 3, "status": 5}
 SKEW_S = 2.0
 #: a thread that has not turned for so much longer than its interval hangs
 STILL_S = 30.0
-#: how long to wait for the last words of a run that a reply shows ended
-WORDS_WITHIN_S = 0.25
 #: changes that are not taken are said once, until they have all been taken for so long
 QUIET_S = 60.0
 #: so many states are kept of what is seen before the records can be read; then only the latest reply
 KEPT_STATES = 100_000
-#: so many runs' last words are kept for replies that cannot be compared yet
-KEPT_WORDS = 10_000
 #: a process's fingerprint (None: nobody can read it), its key, and what was last read of it
 ReadState = tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]
 
@@ -69,8 +63,8 @@ class Witness(Protocol):
 class Poller:
     """One thread, from `start()` until `stop()` and `join()`; `poll()` is one round of it.
 
-    `born`: when the adapter began. `interval_s`: seconds from one poll's start to the next one's. While
-    `pushed`, words are expected: `hear` takes them, `ring` asks for a poll at once.
+    `born`: when the adapter began. `interval_s`: seconds from one poll's start to the next one's. `hear`
+    compares a push message in the caller's thread, `ring` asks for a poll at once.
     """
 
     def __init__(
@@ -90,8 +84,8 @@ class Poller:
         self._kept: list[tuple[Mapping[Key, ProcessState], datetime, datetime]] = []
         self._cache: dict[str, ReadState] = {}
         self._unsettled: set[Key] = set()
-        self._words: Words = {}
-        self._spoken = threading.Condition()
+        self._heard_at: dict[Key, datetime] = {}
+        self._comparing = threading.RLock()
         self._failures = 0
         self._silent = False
         self._told: set[tuple[str, int]] = set()
@@ -103,7 +97,7 @@ class Poller:
         self._bell = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observe-poller", daemon=True)
         self.last_good: datetime | None = None
-        self.pushed = False
+        self.listening_since: datetime | None = None
 
     def start(self) -> None:
         """Start polling."""
@@ -128,13 +122,20 @@ class Poller:
         """Have it poll at once; rings closer together than 50 ms are one."""
         self._bell.set()
 
-    def hear(self, state: ProcessState, at: datetime) -> None:
-        """Keep what a push message says, until polling has caught up with it."""
-        with self._spoken:
-            words = hear(self._words, state, at)
-            late = len(words) - KEPT_WORDS
-            self._words = dict(islice(words.items(), late, None)) if late > 0 else words
-            self._spoken.notify_all()
+    def hear(self, raw: Mapping[str, Any], at: datetime) -> None:
+        """Compare what a push message says of a process; replies asked for before it say nothing of that."""
+        try:
+            message = ProcessState.from_raw(raw)
+        except ValueError as error:
+            log.info("push: not a state: %s", error)
+            return
+        key = Key(message.namespace, message.name)
+        with self._comparing:
+            before = (self._known or {}).get(key)
+            state = state_heard(before, message)
+            if before is not None and state is not None:
+                self._heard_at[key] = at
+                self._offer(self._detect({key: before}, {key: state}, at))
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -238,31 +239,45 @@ class Poller:
             return False
         if self._outbox.known_at is not None and asked_at < self._outbox.known_at:
             return False  # what is known may be newer than this reply
-        known = self._known
-        words = self._last_words(known, after, now)
-        changes = detect(
+        with self._comparing:
+            late = [key for key, heard_at in self._heard_at.items() if heard_at > asked_at]
+            changes = self._detect(*leave_out(self._known, after, late), now, since)
+            if not self._offer(changes):
+                return False
+            self._first_look = False
+            self._heard_at = {key: self._heard_at[key] for key in late}
+        self._witness.compared(self._known, changes)
+        return True
+
+    def _detect(
+        self,
+        known: Mapping[Key, Known],
+        after: Mapping[Key, ProcessState],
+        now: datetime,
+        since: datetime | None = None,
+    ) -> list[Change]:
+        return detect(
             known,
             after,
             now,
-            words_for(words, asked_at) if self.pushed or words else None,
             born=earlier(self._born, -self._skew_s) if self._first_look else None,
             interval_s=self._interval_s,
             skew_s=self._skew_s,
-            since=since or self.last_good,
+            listening_since=self.listening_since,
+            last_good=since or self.last_good,
         )
+
+    def _offer(self, changes: Sequence[Change]) -> bool:
         if not self._outbox.offer(changes):
+            now = self._clock()
             if self._refused_at is None or seconds_between(self._refused_at, now) > QUIET_S:
                 log.warning(
                     "too many events wait for NATS: what happens meanwhile is told as one, with a count"
                 )
             self._refused_at = now
             return False
-        self._first_look = False
         for change in changes:
-            self._take(known, change)
-        with self._spoken:
-            self._words = words_left(self._words, asked_at)
-        self._witness.compared(known, changes)
+            self._take(self._known or {}, change)
         return True
 
     def _take(self, known: dict[Key, Known], change: Change) -> None:
@@ -275,24 +290,8 @@ class Poller:
         else:
             self._unsettled.discard(change.key)
 
-    def _last_words(
-        self, known: Mapping[Key, Known], after: Mapping[Key, ProcessState], now: datetime
-    ) -> Words:
-        """Return the words, once those of the runs that this reply shows ended are there (push is behind)."""
-        over = [
-            found.run.pid
-            for key, found in known.items()
-            if self.pushed and found.run and found.alive and not _still_lives(found, after.get(key))
-        ]
-        with self._spoken:
-            if over:
-                spoken = lambda: all(_has_end(self._words, pid) for pid in over)  # noqa: E731
-                late_s = seconds_between(now, self._clock())
-                self._spoken.wait_for(spoken, max(0.0, WORDS_WITHIN_S - late_s))
-            return self._words
-
     def _fail(self, error: ComposeError) -> None:
-        """Count a failure; from the outage on, the last words stand in for what cannot be polled."""
+        """Count a failure; from the outage on, only push tells."""
         self._failures += 1
         if self._failures < FAILURES.get(error.kind, 2) and not self._silent:
             return
@@ -304,11 +303,7 @@ class Poller:
             self._told.add(kind)
             self._witness.silent(error, self.last_good)
         if self._recall() and self._known is not None:
-            with self._spoken:
-                words = self._words
-            if words:
-                self._compare(overlay(self._known, words), now, now)
-            if error.kind == "refused" and not self.pushed:  # it has ended, and all it said has been heard
+            if error.kind == "refused" and self.listening_since is None:  # it has ended, all was heard
                 self._end_with_it(now)
             why = self._client.reason(error)
             self._tell_source(source_silent(self._source, now, why, self.last_good, self._known.values()))
@@ -318,7 +313,7 @@ class Poller:
         known = self._known or {}
         if not all(found.terminating for found in known.values() if found.alive):
             return
-        changes = end_unseen(known, now, self._words, self._skew_s)
+        changes = end_unseen(known, now, self._skew_s)
         if changes and self._outbox.offer(changes):
             for change in changes:
                 self._take(known, change)
@@ -338,15 +333,3 @@ def _read_anew(raw: Mapping[str, Any], mark: tuple[Any, ...], before: ReadState 
         if before is None or before[0] is not None:
             log.warning("a process in the reply cannot be read: %s", error)
         return None, key, state_before
-
-
-def _still_lives(found: Known, state: ProcessState | None) -> bool:
-    if state is None or state is found.state:
-        return True  # a name that is gone waits for its own reasons
-    if found.run is not None and found.terminating and hides_end(found.run, state):
-        return True
-    return found.run is not None and found.run.shows_in(state) and lives(state)
-
-
-def _has_end(words: Words, pid: int) -> bool:
-    return pid in words and words[pid].ended_at is not None

@@ -84,9 +84,10 @@ def leave_out(
     known: Mapping[Key, Known], after: Mapping[Key, ProcessState], keys: Collection[Key]
 ) -> tuple[Mapping[Key, Known], Mapping[Key, ProcessState]]:
     """Return both without these processes, and without new names that show their runs."""
+    keys = [key for key in keys if key in known]
     if not keys:
         return known, after
-    runs = {(run.pid, run.start) for key in keys if key in known and (run := known[key].run)}
+    runs = {(run.pid, run.start) for key in keys if (run := known[key].run)}
     rest = {
         key: state
         for key, state in after.items()

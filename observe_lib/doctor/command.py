@@ -135,19 +135,20 @@ def _compose_finding(settings: ComposeSettings, skews: list[tuple[str, float]]) 
 
 def _push_finding(settings: ComposeSettings, answers: bool) -> Finding:
     """See whether the push stream can be heard."""
-    from ..compose.push import Doorbell
+    from ..compose.push import PushStream
 
     heard = threading.Event()
     try:
-        doorbell = Doorbell(settings, lambda *_: None, lambda: None, lambda up: heard.set() if up else None)
+        on_listening = lambda since: heard.set() if since else None  # noqa: E731
+        push = PushStream(settings, lambda *_: None, on_listening, lambda: None)
     except ImportError:
         lacks = "websocket-client missing: a quick stop can look like a crash"
         return Finding(WARN, "push", lacks, f"{_PIP} websocket-client")
     if not answers:
         return Finding(OK, "push", "websocket-client is there")
-    doorbell.listen(())
+    push.listen(())
     heard.wait(PUSH_WITHIN_S)
-    doorbell.stop()
+    push.stop()
     if heard.is_set():
         return Finding(OK, "push", "the push stream answers")
     told = "process-compose gives no push stream: a quick stop can look like a crash"
