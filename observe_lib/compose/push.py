@@ -89,7 +89,7 @@ class PushStream:
     def take(self, message: Any, arrived_at: datetime) -> None:
         """Hand one message over. What a snapshot shows ended may have ended long ago: a poll tells."""
         state = message.get("state") if isinstance(message, dict) else None
-        if isinstance(state, dict):
+        if isinstance(state, dict) and isinstance(state.get("name"), str):
             if not message.get("snapshot") or state.get("status") == "Terminating":
                 self._on_message(state, arrived_at)
             self._wake()

@@ -28,7 +28,7 @@ class Heard:
 
     def hear(self, state, at) -> None:
         assert at.tzinfo
-        self.messages.put((state["name"], state["status"]))
+        self.messages.put((state["name"], state.get("status")))
 
     def wake(self) -> None:
         self.wakes.put(True)
