@@ -114,7 +114,9 @@ def _look(
     at, since = earlier(now, -skew_s), moved(last_good, skew_s)
     not_before = format_time(since) if since else None
     heard_from = moved(listening_since, skew_s)
-    return Look(now, at, format_time(now), format_time(at), born, restart_within_s, heard_from, not_before)
+    return Look(
+        now, at, format_time(now), format_time(at), born, restart_within_s, heard_from, since, not_before
+    )
 
 
 def settle(change: Change, log_tail: Sequence[str]) -> Change:

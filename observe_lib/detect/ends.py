@@ -19,7 +19,7 @@ _STOPPED, _CRASHED = EventType.STOPPED, EventType.CRASHED
 class Look:
     """One comparison: its moment on our clock, on process-compose's, and what else there is to know.
 
-    `not_before`: the last good reply as events name it. `heard_from`: since when push listens.
+    `last_good`: the last good reply, `heard_from`: since when push listens, on process-compose's clock.
     """
 
     now: datetime
@@ -29,13 +29,14 @@ class Look:
     born: datetime | None
     restart_within_s: float
     heard_from: datetime | None
+    last_good: datetime | None
     not_before: str | None
 
     def heard(self, state: ProcessState | None, ended_at: datetime | None) -> bool:
-        """Whether push listened when a run ended so, and would have said that somebody asked for it."""
-        if state is not None and state.heard:
-            return True
-        return ended_at is not None and self.heard_from is not None and self.heard_from < ended_at
+        """Whether push listened when a run ended (None: later than the last good reply, which showed it)."""
+        since = ended_at or self.last_good
+        told = state is not None and state.heard
+        return told or (since is not None and self.heard_from is not None and self.heard_from <= since)
 
 
 @dataclass(frozen=True, slots=True)

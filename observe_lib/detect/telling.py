@@ -49,7 +49,7 @@ def tell_begins(
         at = begun_at if step.alive or (newest and step.has_run) else look.at
         if ends and not step.alive:
             at = min(at, ends[-1].at)
-        unseen = not (newest and step.alive and count == 1)
+        unseen = state.heard or not (newest and step.alive and count == 1)
         counts = {"count": count, "restarts": last - (step.begins - begun)}
         told.append(tell(key, state, look, event_type, at, inferred=unseen, **counts, **status))
     return told
