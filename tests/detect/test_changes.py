@@ -2,8 +2,8 @@
 
 A look is a state or a list of them (one reply), 1 s after the last; `Cast` holds what is known; what push
 says is a message, compared at once. In the tables an event is a line: type, reason, exit code, `x2` for a
-count, `~` for inferred, `!` for initial, `...` for starting; a companion is left out, any other status_changed
-is `-> status`.
+count, `~` for inferred, `!` for initial, `...` for starting; a companion is left out, any other
+status_changed is `-> status`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -1004,10 +1004,11 @@ def test_an_end_that_nobody_listened_to(ended, listening, event, skew_s):
     assert lines(cast.look(S("Completed", 7, code=-1, end=ended + skew_s)))[0] == event
 
 
-def test_a_restarting_that_nobody_heard_may_have_been_of_before():
-    cast = Cast(push=True)
-    cast.look(RUNS)
-    assert lines(cast.look(S("Restarting", 7, 1, code=-1))) == ["crashed killed -1 ~"]
+@pytest.mark.parametrize("listening_s, event", [(-1.0, "crashed killed -1"), (0.5, "crashed killed -1 ~")])
+def test_an_end_without_a_time_may_lie_anywhere_after_the_last_good_reply(listening_s, event):
+    cast = Cast(listening_since=NOON + timedelta(seconds=listening_s))
+    cast.look(RUNS, last_good=NOON)
+    assert lines(cast.look(S("Restarting", 7, 1, code=-1), last_good=NOON)) == [event]
 
 
 BACKOFF = table(
