@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ..compose.client import ComposeClient, Reply
-from ..compose.state import ProcessState, fingerprint
+from ..compose.state import ProcessState, StateReader
 from ..detect.changes import Change, detect, end_unseen
 from ..detect.known import Known, leave_out
 from ..detect.messages import state_heard
@@ -33,8 +33,6 @@ STILL_S = 30.0
 QUIET_S = 60.0
 #: so many states are kept of what is seen before the records can be read; then only the latest reply
 KEPT_STATES = 100_000
-#: a process's fingerprint (None: nobody can read it), its key, and what was last read of it
-ReadState = tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]
 
 
 class Outbox(Protocol):
@@ -82,7 +80,7 @@ class Poller:
         self._known: dict[Key, Known] | None = None
         self._first_look = self._forgetful = False
         self._kept: list[tuple[Mapping[Key, ProcessState], datetime, datetime]] = []
-        self._cache: dict[str, ReadState] = {}
+        self._reader = StateReader()
         self._unsettled: set[Key] = set()
         self._heard_at: dict[Key, datetime] = {}
         self._comparing = threading.RLock()
@@ -175,18 +173,9 @@ class Poller:
             blind_s = seconds_between(self.last_good, now) if self._silent and self.last_good else None
             self._failures, self._silent = 0, False
             self._witness.answered(reply, blind_s)
-        if self._compare(self._read(reply), now, asked_at):
+        if self._compare(self._reader.read(reply.states), now, asked_at):
             self._tell_source(source_answers(self._source, now, self.last_good))
         self.last_good = now
-
-    def _read(self, reply: Reply) -> dict[Key, ProcessState]:
-        """Return the states by key; one that did not change is the very object it was before."""
-        before, self._cache = self._cache, {}
-        for raw in reply.states:
-            name, mark = str(raw.get("name", "")), fingerprint(raw)
-            seen = before.get(name)
-            self._cache[name] = seen if seen and seen[0] == mark else _read_anew(raw, mark, seen)
-        return {key: state for _, key, state in self._cache.values() if key and state}
 
     def _recall(self) -> bool:
         """Take over what the records hold as soon as they have been read; comparing waits for that."""
@@ -276,8 +265,8 @@ class Poller:
                 )
             self._refused_at = now
             return False
-        for change in changes:
-            self._take(self._known or {}, change)
+        for change in changes if self._known is not None else ():
+            self._take(self._known, change)
         return True
 
     def _take(self, known: dict[Key, Known], change: Change) -> None:
@@ -321,15 +310,3 @@ class Poller:
     def _tell_source(self, change: Change | None) -> None:
         if change is not None and self._outbox.offer([change]):
             self._source = change.events[0].type
-
-
-def _read_anew(raw: Mapping[str, Any], mark: tuple[Any, ...], before: ReadState | None) -> ReadState:
-    """Read a state that changed; one that nobody can read stays as it was, and that is said once."""
-    try:
-        state = ProcessState.from_raw(raw)
-        return mark, Key(state.namespace, state.name), state
-    except ValueError as error:
-        _, key, state_before = before or (None, None, None)
-        if before is None or before[0] is not None:
-            log.warning("a process in the reply cannot be read: %s", error)
-        return None, key, state_before
