@@ -265,8 +265,9 @@ class Poller:
                 )
             self._refused_at = now
             return False
-        for change in changes if self._known is not None else ():
-            self._take(self._known, change)
+        if self._known is not None:
+            for change in changes:
+                self._take(self._known, change)
         return True
 
     def _take(self, known: dict[Key, Known], change: Change) -> None:

@@ -111,19 +111,23 @@ class StateReader:
 
     def read(self, raws: Iterable[Mapping[str, Any]]) -> Mapping[Key, ProcessState]:
         """Return the states by key: the very mapping of the last call where nothing changed at all."""
-        before, changed = self._seen, False
-        self._seen = {}
+        before, changed = self._seen, {}
+        names = []
         for raw in raws:
-            name = str(raw.get("name", ""))
+            name = raw.get("name")
+            name = name if type(name) is str else str(name)
+            names.append(name)
             seen = before.get(name)
-            try:
-                same = seen is not None and len(raw) == seen.size and seen.pick(raw) == seen.mark
-            except KeyError:
-                same = False
-            if seen is None or not same:
-                seen, changed = _read_anew(raw, seen), True
-            self._seen[name] = seen
-        if changed or len(self._seen) != len(before):
+            if seen is not None:
+                size, pick, mark, _, _ = seen
+                try:
+                    if len(raw) == size and pick(raw) == mark:
+                        continue
+                except KeyError:
+                    pass
+            changed[name] = _read_anew(raw, seen)
+        if changed or len(names) != len(before):
+            self._seen = {name: changed.get(name) or before[name] for name in names}
             self._states = {seen.key: seen.state for seen in self._seen.values() if seen.key and seen.state}
         return self._states
 

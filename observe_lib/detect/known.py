@@ -49,6 +49,7 @@ class Known:
     launch_polls: int = 0
     unheard_since: datetime | None = None  # a reply shows its end, and push has not said so yet
     missing_since: datetime | None = None  # its name is gone
+    shown_at: datetime | None = None  # when it is: by the last good reply before that
 
     @property
     def has_run(self) -> bool:

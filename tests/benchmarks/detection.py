@@ -1,12 +1,17 @@
 """How long `detect` takes over many processes, and what a poll of unchanged ones costs beside json.loads."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from observe_lib.compose.state import ProcessState
+import requests
+
+from observe_lib.compose.client import ComposeClient
+from observe_lib.compose.state import ProcessState, StateReader
 from observe_lib.detect.changes import detect
 from observe_lib.events import Key
 from observe_lib.times import now_utc
@@ -66,12 +71,28 @@ def detection(count: int = 5000) -> dict[str, float]:
     }
 
 
-def parsing(count: int = 2000) -> dict[str, float]:
-    """Return the seconds that json.loads takes for a reply, and what reading each state anew takes."""
-    body = json.dumps({"data": crowd(count)}).encode()
-    raws = crowd(count)
-    return {"loads": best_s(lambda: json.loads(body)), "read": best_s(lambda: states_of(raws))}
+def quiet_poll(port: int, rounds: int = 30) -> dict[str, float]:
+    """Return the CPU seconds of asking, reading and comparing where nothing happened, and of asking alone."""
+    client, reader, session = ComposeClient(port=port), StateReader(), requests.Session()
+    after, now = reader.read(client.processes().states), now_utc()
+    known = {change.key: change.known for change in detect({}, after, now) if change.known}
+
+    def poll() -> None:
+        assert detect(known, reader.read(client.processes().states), now) == []
+
+    bare = best_s(lambda: json.loads(session.get(f"http://127.0.0.1:{port}/processes").content), rounds)
+    return {"poll": best_s(poll, rounds), "bare": bare}
 
 
 if __name__ == "__main__":
-    print(detection(), parsing())
+    print(detection())
+    for number in (2000, 10_000):
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.compose", str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as stand_in:
+            assert stand_in.stdin and stand_in.stdout
+            print(number, quiet_poll(int(stand_in.stdout.readline())))
+            stand_in.stdin.close()

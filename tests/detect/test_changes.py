@@ -548,6 +548,15 @@ def test_a_name_that_is_gone_while_push_was_not_there_is_waited_for_no_longer_th
     assert lines(cast.look([ANCHOR], 1.5)) == ["stopped removed ~"]
 
 
+def test_a_connection_made_since_the_last_reply_that_showed_it_may_have_missed_its_last_word():
+    cast = Cast(push=True)
+    cast.look([RUNS, ANCHOR])
+    cast.more["listening_since"] = cast.now + timedelta(seconds=0.5)
+    cast.look([ANCHOR])
+    assert cast.look([ANCHOR], 9) == []
+    assert lines(cast.look([ANCHOR], 1.5)) == ["stopped removed ~"]
+
+
 def test_where_no_name_is_left_it_is_another_project():
     cast = Cast(push=True)
     cast.look([RUNS, S("Completed", 6, name="once")])
