@@ -28,6 +28,7 @@ TOKEN_CUT = 160
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/")
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_/-]*")
+_PLAIN_TAIL = re.compile(r"[A-Za-z0-9_/-]{1,200}\.[A-Za-z0-9_/-]{1,200}\.[a-z_]{1,200}")
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
@@ -102,6 +103,9 @@ def encode_namespace(namespace: str) -> str:
 
 def subject_of(namespace: str, process: str, event_type: str) -> str:
     """Return `core.process.{namespace}.{name}.{type}`; an empty name is a ValueError."""
+    tail = f"{namespace}.{process}.{event_type}"
+    if namespace != OBSERVE and _PLAIN_TAIL.fullmatch(tail):  # as nearly all are
+        return f"{ROOT}.{tail}"
     if not process:
         raise ValueError("a process without a name has no subject")
     return f"{ROOT}.{encode_namespace(namespace)}.{encode_token(process)}.{encode_token(event_type)}"
@@ -156,6 +160,22 @@ class Event:
         if not self.severity:
             severity = SEVERITY_OF.get(self.type, Severity.INFO)  # type: ignore[call-overload]
             object.__setattr__(self, "severity", str(severity))
+
+    @classmethod
+    def of(cls, key: Key, event_type: EventType, **fields: Any) -> "Event":
+        """Return a new event of a process, quicker than `Event()`: what is not given is the default."""
+        kind = event_type.value
+        event = cls.__new__(cls)
+        event.__dict__.update(
+            type=kind,
+            process=key.process,
+            namespace=key.namespace,
+            subject=subject_of(key.namespace, key.process, kind),
+            severity=SEVERITY_OF.get(event_type, Severity.INFO).value,
+            extra={},
+        )
+        event.__dict__.update(fields)
+        return event
 
     @property
     def key(self) -> Key:

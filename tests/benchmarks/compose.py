@@ -1,7 +1,7 @@
 """The scripted process-compose of the benchmarks, in a process of its own.
 
-Prints its port, then an answer for each line that it reads: `polls`, how often it was polled; `end` or `crash`,
-every process ends, and when (seconds since 1970) the first poll that saw it was answered.
+Prints its port, then an answer for each line that it reads: `polls`, how often it was polled; `end` or
+`crash`, every process ends, and when (seconds since 1970) the first poll that saw it was answered.
 """
 
 import sys

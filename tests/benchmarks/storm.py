@@ -1,4 +1,4 @@
-"""A storm: 5,000 processes end at once, two events each. How long from the poll's reply to the last one stored?
+"""A storm: 5,000 processes end at once, two events each: how long from the reply to the last one stored?
 
 The adapter runs as anybody would run it, of this tree and of another one in turns.
 """
@@ -76,23 +76,25 @@ async def wait_stored(url: str, wanted: int) -> float:
 
 def storm(tree: Path, count: int, crash: bool, log_lines: int) -> Storm:
     """Run the adapter of `tree` through one storm."""
-    with tempfile.TemporaryDirectory() as home, RealNats(Path(home, "nats")) as server:
-        with stand_in(count) as (port, tell):
-            command = [sys.executable, str(tree / "observe.py"), "adapter", "-q", "-p", port, "--no-push"]
-            command += ["--nats-url", server.url, "--stack", "bench", "--poll-interval", "500ms"]
-            command += ["--log-lines", str(log_lines)]
-            environ = {**os.environ, "XDG_STATE_HOME": home}
-            child = subprocess.Popen(command, cwd=tree, env=environ)
-            try:
-                asyncio.run(wait_stored(server.url, count + 2))
-                time.sleep(2.0)  # what is left of the start does not count
-                before = cpu_s(child.pid)
-                replied_at = tell("crash" if crash else "end")
-                last = asyncio.run(wait_stored(server.url, 3 * count + 2))
-                return Storm(last - replied_at, cpu_s(child.pid) - before)
-            finally:
-                child.terminate()
-                child.wait(30)
+    with (
+        tempfile.TemporaryDirectory() as home,
+        RealNats(Path(home, "nats")) as server,
+        stand_in(count) as (port, tell),
+    ):
+        command = [sys.executable, str(tree / "observe.py"), "adapter", "-q", "-p", port, "--no-push"]
+        command += ["--nats-url", server.url, "--stack", "bench", "--poll-interval", "500ms"]
+        command += ["--log-lines", str(log_lines)]
+        child = subprocess.Popen(command, cwd=tree, env={**os.environ, "XDG_STATE_HOME": home})
+        try:
+            asyncio.run(wait_stored(server.url, count + 2))
+            time.sleep(2.0)  # what is left of the start does not count
+            before = cpu_s(child.pid)
+            replied_at = tell("crash" if crash else "end")
+            last = asyncio.run(wait_stored(server.url, 3 * count + 2))
+            return Storm(last - replied_at, cpu_s(child.pid) - before)
+        finally:
+            child.terminate()
+            child.wait(30)
 
 
 def beside(other: Path, count: int, crash: bool, log_lines: int, rounds: int = 3) -> list[list[str]]:
