@@ -134,6 +134,19 @@ def stack_name(flags: Flags, environ: Environ, hostname: str) -> str:
     return text or hostname or "localhost"
 
 
+def state_directory(flags: Flags, environ: Environ) -> Path:
+    """Return where observe keeps its files: --state-dir, else in the user's state directory."""
+    if named := _setting(flags, environ, "state_dir", "OBSERVE_STATE_DIR")[0]:
+        return Path(named).absolute()
+    base = Path(environ.get("XDG_STATE_HOME", ""))
+    if base.is_absolute():
+        return base / "observe"
+    try:
+        return Path.home() / ".local/state/observe"
+    except RuntimeError as error:
+        raise UsageError("there is no home directory to keep anything in", "name one: --state-dir") from error
+
+
 def is_container_id(hostname: str) -> bool:
     """Whether a host name is one that a container runtime made up: another one after every start."""
     return bool(_CONTAINER_ID.fullmatch(hostname))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..broker.embedded import EmbeddedServer, Say, store_directory
+from ..broker.embedded import EmbeddedServer, Say
 from ..broker.lease import identity
 from ..broker.stream import StreamOptions
 from ..compose.client import ComposeClient, Reply, other_answers
@@ -19,10 +19,10 @@ from ..compose.logs import LOGS_AT_ONCE, Tails
 from ..compose.push import Doorbell
 from ..detect.changes import Change
 from ..detect.runs import Known
-from ..errors import EXIT_OK, ComposeError, NatsError, ObserveError
+from ..errors import EXIT_OK, ComposeError, ObserveError
 from ..events import EventType, Key
 from ..log import log
-from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings
+from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings, state_directory
 from ..times import format_duration, format_time, now_utc
 from .observer import ADAPTER, observer_change
 from .poller import ASK_AGAIN_S, Poller
@@ -228,8 +228,8 @@ class _Adapter:
 
     def _embed(self) -> EmbeddedServer | None:
         try:
-            return EmbeddedServer(self._options.nats.url, store_directory(os.environ), self._say)
-        except NatsError as error:
+            return EmbeddedServer(self._options.nats.url, state_directory({}, os.environ) / "nats", self._say)
+        except ObserveError as error:
             self._say("nats", str(error))
             self._say("", error.hint)
             return None

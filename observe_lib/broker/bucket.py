@@ -5,7 +5,7 @@ Coroutines for the loop thread only; asks once, and leaves it to others to try a
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -13,12 +13,11 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from ..errors import NatsError
+from .loop import T
 from .stream import BUCKET, read_stored
 
-T = TypeVar("T")
-
 #: how long an answer may take: on a slow link it waits behind what was sent before
-ANSWER_S = 5.0
+ANSWERED_WITHIN_S = 5.0
 #: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
 PASSING = (
     nats.errors.Error,
@@ -53,7 +52,7 @@ class Bucket:
     name, they raise what is in PASSING, and no answer in time is one of those.
     """
 
-    def __init__(self, js: Callable[[], JetStreamContext], answer_s: float = ANSWER_S) -> None:
+    def __init__(self, js: Callable[[], JetStreamContext], answer_s: float = ANSWERED_WITHIN_S) -> None:
         self._js, self._answer_s = js, answer_s
         self._asked: dict[asyncio.Future[Any], str] = {}
 
