@@ -11,6 +11,7 @@ from observe_lib.settings import (
     names,
     nats_settings,
     stack_name,
+    state_directory,
     whole_number,
 )
 
@@ -155,3 +156,20 @@ def test_names_and_choices():
     for wrong in ("", "x,", "exploded"):
         with pytest.raises(UsageError, match="--type .* is unknown"):
             choices("--type", [wrong], "xyz")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "expected"),
+    [
+        ({}, {"XDG_STATE_HOME": "/var/state"}, "/var/state/observe"),
+        ({}, {"XDG_STATE_HOME": ""}, "HOME/.local/state/observe"),
+        ({}, {"XDG_STATE_HOME": "not/absolute"}, "HOME/.local/state/observe"),
+        ({}, {"XDG_STATE_HOME": "/var/state", "OBSERVE_STATE_DIR": "/data"}, "/data"),
+        ({"state_dir": "/other"}, {"OBSERVE_STATE_DIR": "/data"}, "/other"),
+        ({"state_dir": "here"}, {}, "HOME/here"),
+    ],
+)
+def test_files_are_kept_in_the_users_state_directory(flags, environ, expected, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert str(state_directory(flags, environ)) == expected.replace("HOME", str(tmp_path))
