@@ -14,7 +14,9 @@ from ..errors import OutboxError
 from ..times import format_time, parse_time
 from .outbox_file import (
     ROOM_BYTES,
+    SPARE_BYTES,
     SqliteError,
+    bring_in,
     disk_room,
     file_bytes,
     free_bytes,
@@ -36,8 +38,6 @@ Stored = TypeVar("Stored")
 
 #: a file that nothing waits in is made small again from here on
 VACUUM_BYTES = 64_000_000
-#: a commit needs so much of the free pages for what it moves about in the tables
-SPARE_BYTES = 200_000
 #: so many events are read with one statement
 READ_AT_ONCE = 200
 
@@ -116,7 +116,7 @@ class Outbox:
                 lock.hold(takeover, say)
                 connection, made = open_file(path, stack, say)
                 if not give_room(connection, path):
-                    say("outbox", f"the disk of {path.parent} is full: free some room")
+                    say("outbox", f"the disk of {path.parent} is almost full: free some room")
             except NoFileError as error:
                 cost = f"in memory alone, and lost at the end; {limits.in_memory:,} events may wait"
                 say("outbox", f"{error}: what is known and what waits is {cost} (--state-dir names another)")
@@ -318,7 +318,7 @@ class Outbox:
                 if again or self.path is None:
                     raise self._error(error) from error
                 with suppress(SqliteError):
-                    self._checkpoint()
+                    bring_in(self._connection)
             except BaseException:
                 self._undo()
                 raise
@@ -343,17 +343,14 @@ class Outbox:
             hint = "it is tried again; if that goes on, see whether the disk is in order, and start anew"
         return OutboxError(f"the outbox {self.path or 'in memory'} cannot be used ({error})", hint)
 
-    def _checkpoint(self) -> None:
-        self._connection.execute("pragma wal_checkpoint(passive)").fetchall()
-
     def _tidy_up(self) -> None:
         """Bring the log into the file and onto the disk: a loss of power takes only what is newer."""
         if self.path is None:
             return
         if self._checkpoint_due:
-            self._checkpoint()
+            bring_in(self._connection)
             self._checkpoint_due = False
         if not self.waiting() and file_bytes(self._connection) > VACUUM_BYTES:
             self._connection.execute("vacuum")
-            self._checkpoint()
+            bring_in(self._connection)
             give_room(self._connection, self.path)
