@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import OutboxError
 from ..events import TOKEN_CUT, TOKEN_MAX, encode_token
 from ..times import now_utc
-from .stack_lock import NoFileError, Tell
+from .stack_lock import NoFileError, StackLock, Tell, lock_of
 
 try:
     import sqlite3
@@ -258,3 +258,12 @@ def give_room(connection: "sqlite3.Connection", path: Path) -> bool:
 def bring_in(connection: "sqlite3.Connection") -> None:
     """Write what is in the log into the file and onto the disk, so that the log begins anew."""
     connection.execute("pragma wal_checkpoint(passive)").fetchall()
+
+
+def remove_file(path: Path, stack: str) -> None:
+    """Remove the file of a stack with all that belongs to it; StackHeldError while an adapter has it."""
+    lock = StackLock(path, stack)
+    lock.hold(False, lambda topic, text: None)
+    for one in (*companions(path), lock_of(path)):
+        one.unlink(missing_ok=True)
+    lock.close()

@@ -1,4 +1,4 @@
-"""How the outbox's file is opened, and what becomes of one that cannot be: said in two lines, nothing lost."""
+"""How the outbox's file is opened, and what is said of one that cannot be: nothing is lost without a word."""
 
 import os
 import sqlite3
@@ -9,7 +9,7 @@ import pytest
 from observe_lib.adapter import outbox_file, stack_lock
 from observe_lib.adapter.outbox import Outbox, Record
 from observe_lib.adapter.outbox_facts import look
-from observe_lib.adapter.outbox_file import companions, log_of, outbox_path
+from observe_lib.adapter.outbox_file import companions, log_of, outbox_path, remove_file
 from observe_lib.adapter.seal import Sealed
 from observe_lib.errors import OutboxError, StackHeldError
 from observe_lib.times import now_utc
@@ -366,3 +366,18 @@ def test_what_others_see_of_a_corrupt_one(tmp_path):
     path = filled(tmp_path)
     path.write_bytes(b"this is no database" * 1000)
     assert look(tmp_path, "host-a").trouble == "file is not a database"
+
+
+# --- removed ---
+
+
+def test_it_is_removed_with_all_that_belongs_to_it_but_not_while_it_is_held(tmp_path):
+    path = filled(tmp_path)
+    filled(tmp_path, "host-b")
+    with Opened(tmp_path), pytest.raises(StackHeldError):
+        remove_file(path, "host-a")
+    assert look(tmp_path, "host-a").waiting == 1
+    remove_file(path, "host-a")
+    assert {one.name for one in tmp_path.iterdir()} == {"host-b.sqlite", "host-b.sqlite.lock"}
+    with Opened(tmp_path) as found:
+        assert (found.said, found.outbox.made) == ([], True)

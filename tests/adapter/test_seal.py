@@ -12,7 +12,7 @@ EXAMPLES = list(events())
 
 
 def variants() -> list[Event]:
-    """Each example with other things in it: names that need encoding, fields of a newer observe, sealed before."""
+    """Return each example with other things in it: names to encode, a newer one's fields, sealed before."""
     found = []
     rng = Random(14)
     for event in EXAMPLES:
