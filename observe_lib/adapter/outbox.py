@@ -21,10 +21,9 @@ from .outbox_file import (
     file_bytes,
     free_bytes,
     give_room,
-    make_directory,
+    make_place,
     open_file,
     open_memory,
-    outbox_path,
     require_sqlite,
 )
 from .process_queue import ProcessQueue, Waiting
@@ -105,22 +104,20 @@ class Outbox:
         require_sqlite()
         limits = limits or Limits()
         lock: StackLock | None = None
+        path: Path | None = None
         try:
             try:
-                if directory is None:
-                    raise NoFileError("there is no home directory")
-                path: Path | None = outbox_path(directory, stack)
-                assert path
-                make_directory(path)
-                lock = StackLock(path, stack)
+                place = make_place(directory, stack)
+                lock = StackLock(place, stack)
                 lock.hold(takeover, say)
-                connection, made = open_file(path, stack, say)
-                if not give_room(connection, path):
-                    say("outbox", f"the disk of {path.parent} is almost full: free some room")
+                connection, made = open_file(place, stack, say)
+                path = place
+                if not give_room(connection, place):
+                    say("outbox", f"the disk of {place.parent} is almost full: free some room")
             except NoFileError as error:
                 cost = f"in memory alone, and lost at the end; {limits.in_memory:,} events may wait"
                 say("outbox", f"{error}: what is known and what waits is {cost} (--state-dir names another)")
-                connection, made, path = open_memory(stack), True, None
+                connection, made = open_memory(stack), True
             return cls(connection, lock, path, made, limits)
         except BaseException:
             if lock:

@@ -60,17 +60,20 @@ def companions(path: Path) -> list[Path]:
     return [path, log_of(path), path.with_name(path.name + "-shm")]
 
 
-def make_directory(path: Path) -> None:
-    """Make the directory, the owner's alone, if it is not there; leave one that is there as it is."""
+def make_place(directory: Path | None, stack: str) -> Path:
+    """Return the file of a stack, in a directory that is there, made the owner's alone if it was not."""
+    if directory is None:
+        raise NoFileError("there is no home directory")
     try:
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, parents=True)
-            path.parent.chmod(0o700)
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700, parents=True)
+            directory.chmod(0o700)
     except (FileExistsError, NotADirectoryError) as error:
         hint = "name another directory: --state-dir (OBSERVE_STATE_DIR)"
-        raise OutboxError(f"{path.parent} for the outbox is no directory", hint) from error
+        raise OutboxError(f"{directory} for the outbox is no directory", hint) from error
     except OSError as error:
-        raise NoFileError(f"{path.parent} cannot be made: {error.strerror}") from error
+        raise NoFileError(f"{directory} cannot be made: {error.strerror}") from error
+    return outbox_path(directory, stack)
 
 
 def open_file(path: Path, stack: str, tell: Tell) -> "tuple[sqlite3.Connection, bool]":
