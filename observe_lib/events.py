@@ -254,7 +254,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON object of an event's fields, all of them in order, without what does not apply."""
+    """Return the JSON object of an event's fields, all in their order, without what does not apply."""
     given = {name: value for name, value in found.items() if value is not None and value is not False}
     extra = given.pop("extra", {})
     if given["count"] == 1:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from observe_lib.errors import UsageError
@@ -122,6 +124,33 @@ def test_stack_name():
     for wrong in ("", " ", "a\x1b[31m"):
         with pytest.raises(UsageError, match="--stack"):
             stack_name({"stack": wrong}, {}, "host")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "expected"),
+    [
+        ({"state_dir": "/flag"}, {"OBSERVE_STATE_DIR": "/variable"}, "/flag"),
+        ({}, {"OBSERVE_STATE_DIR": "/variable", "STATE_DIRECTORY": "/unit"}, "/variable"),
+        ({}, {"STATE_DIRECTORY": "/unit", "XDG_STATE_HOME": "/xdg", "HOME": "/home/a"}, "/unit"),
+        ({}, {"STATE_DIRECTORY": "/unit:/unit/more"}, "/unit"),
+        ({}, {"XDG_STATE_HOME": "/xdg", "HOME": "/home/a"}, "/xdg/observe"),
+        ({}, {"XDG_STATE_HOME": "relative", "HOME": "/home/a"}, "/home/a/.local/state/observe"),
+        ({}, {"OBSERVE_STATE_DIR": "", "HOME": "/home/a"}, "/home/a/.local/state/observe"),
+    ],
+)
+def test_where_the_state_is(flags, environ, expected):
+    assert state_directory(flags, environ) == Path(expected)
+
+
+def test_where_no_state_can_be(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert state_directory({}, {}) is None
+    assert state_directory({"state_dir": "here"}, {}) == Path.cwd() / "here"
+    with pytest.raises(UsageError, match="--state-dir is empty"):
+        state_directory({"state_dir": " "}, {})
 
 
 def test_container_ids():
