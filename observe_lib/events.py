@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -162,11 +162,12 @@ class Event:
             object.__setattr__(self, "severity", str(severity))
 
     @classmethod
-    def of(cls, key: Key, event_type: EventType, **fields: Any) -> "Event":
+    def of(cls, key: Key, event_type: EventType, **given: Any) -> "Event":
         """Return a new event of a process, quicker than `Event()`: what is not given is the default."""
         kind = event_type.value
         event = cls.__new__(cls)
         event.__dict__.update(
+            _DEFAULTS,
             type=kind,
             process=key.process,
             namespace=key.namespace,
@@ -174,7 +175,7 @@ class Event:
             severity=SEVERITY_OF.get(event_type, Severity.INFO).value,
             extra={},
         )
-        event.__dict__.update(fields)
+        event.__dict__.update(given)
         return event
 
     @property
@@ -250,6 +251,8 @@ _KINDS: dict[str, Any] = {
     "state": dict,
     "run_seconds": (int, float),
 }
+#: every field in its order, as it is where nothing is given
+_DEFAULTS: dict[str, Any] = {one.name: None if one.default is MISSING else one.default for one in fields(Event)}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 

@@ -3,7 +3,7 @@ Every number and time is bounded here, so that nothing behind it can overflow.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import isfinite
 from operator import itemgetter
@@ -91,6 +91,11 @@ class ProcessState:
             heard=heard,
             **given,
         )
+
+    def with_fields(self, heard: bool = False, **fields: Any) -> "ProcessState":
+        """Return it with other fields, as process-compose names them; None: without that one."""
+        raw = {name: value for name, value in {**self.raw, **fields}.items() if value is not None}
+        return replace(ProcessState.from_raw(raw, heard), namespaces=self.namespaces)
 
     @property
     def never_ready(self) -> bool:

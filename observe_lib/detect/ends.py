@@ -152,7 +152,7 @@ def unmask(before: Known | None, state: ProcessState) -> ProcessState:
     over = state.ended_at is not None and (run.began is None or state.ended_at >= run.began)
     if over or not before.alive or not before.terminating:
         return state
-    return ProcessState.from_raw({**state.raw, "status": "Terminating"})
+    return state.with_fields(status="Terminating")
 
 
 def waits_for_word(before: Known, state: ProcessState, step: Step, look: Look) -> bool:

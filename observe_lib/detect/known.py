@@ -1,7 +1,7 @@
 """What is known of one process, and the record it is kept as. Pure: no clock, no event, no wire."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -102,6 +102,7 @@ def to_record(known: Known) -> dict[str, Any]:
     run = known.run
     record: dict[str, Any] = {
         "state": dict(known.state.raw),
+        "namespaces": list(known.state.namespaces),
         "terminating": known.terminating,
         "health": known.health,
     }
@@ -136,6 +137,7 @@ def from_record(record: Mapping[str, Any]) -> Known:
             int(found["restarts_at_begin"]),
         )
     state = ProcessState.from_raw(dict(record["state"]))
+    state = replace(state, namespaces=tuple(map(str, record.get("namespaces") or ())))
     return Known(
         state,
         restarts=int(record.get("restarts", state.restarts)),

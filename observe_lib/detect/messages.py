@@ -65,5 +65,4 @@ def _over(before: Known, message: ProcessState, **more: Any) -> ProcessState:
 
 
 def _with(state: ProcessState, **fields: Any) -> ProcessState:
-    raw = {name: value for name, value in {**state.raw, **fields}.items() if value is not None}
-    return ProcessState.from_raw(raw, heard=True)
+    return state.with_fields(heard=True, **fields)

@@ -10,8 +10,8 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
-from nats.js.errors import APIError
 
+from observe_lib.adapter.publisher import Publisher
 from observe_lib.settings import NatsSettings
 from tests.integration.faults import (
     ALL,
@@ -157,12 +157,13 @@ def test_what_the_server_keeps_is_gone(nats_server, storm, adapter, tmp_path, do
     does(nats_server)
     time.sleep(1)
     storm.calm()
-    wait_until(lambda: not forgotten(nats_server.url, storm), "a record of every process")
+    wait_until(lambda: not forgotten(nats_server.url, storm), "a row of every process")
     assert adapter.stop() == 0
     stored = read_back(nats_server.url)
     assert not faults_of(stored, wiped=True) and not last_wrong(stored, storm)
     assert adapter.said.count("bucket PROCESS_STATES") == 2, adapter.said
-    assert adapter.said.count("written anew") == (does is not deletes_the_stream), adapter.said
+    announced = [one for one in stored if one.event.get("initial") and one.event["seq"] > 2]
+    assert bool(announced) == (does is forgets_everything)  # it knows nothing of the stack
     if does is deletes_the_bucket:
         assert not agree(stored, storm)
     with Adapter(storm, nats_server.url, tmp_path) as after:
@@ -172,13 +173,16 @@ def test_what_the_server_keeps_is_gone(nats_server, storm, adapter, tmp_path, do
     assert {one.event["namespace"] for one in new} == {"_observe"}
 
 
-def test_the_memory_of_the_quiet_is_written_again(nats_server, adapter, storm):
-    """Nothing happens at all, and still a wiped store knows every process soon."""
-    wait_until(lambda: records(nats_server.url)[LEASE]["whole"], "the first look's records")
-    forgets_everything(nats_server)
-    wait_until(lambda: not forgotten(nats_server.url, storm), "a record of every process")
-    assert adapter.said.count("written anew") == 1
-    assert records(nats_server.url)[LEASE]["acknowledged"] <= 2 * len(storm.processes)
+@pytest.mark.parametrize("does", [forgets_everything, deletes_the_bucket])
+def test_the_rows_of_the_quiet_are_written_again(nats_server, adapter, storm, does):
+    """Nothing happens at all, and still the bucket shows every process soon."""
+    wait_until(lambda: not forgotten(nats_server.url, storm), "the first look's rows")
+    does(nats_server)
+    wait_until(lambda: not forgotten(nats_server.url, storm), "a row of every process")
+    told = [one.event for one in read_back(nats_server.url) if one.event["namespace"] == "default"]
+    again = [event for event in told if event["seq"] > 2 and event["type"] == "started"]
+    assert len(again) == (len(records(nats_server.url)) - 1 if does is forgets_everything else 0)
+    assert all(event["initial"] for event in again)
 
 
 # --- it takes nothing ---
@@ -263,9 +267,7 @@ def test_disk_full(storm, tmp_path):
     ],
 )
 def test_denied_and_later_granted(configured, storm, monkeypatch, denied, grant):
-    monkeypatch.setattr("observe_lib.adapter.link.DENIED_AFTER_S", 3.0)
-    monkeypatch.setattr("observe_lib.adapter.publisher.DENIED_AFTER_S", 3.0)
-    monkeypatch.setattr("observe_lib.adapter.publisher.IN_FLIGHT", 1)
+    monkeypatch.setattr("observe_lib.adapter.publisher.HELD_S", 3.0)
     config, server = configured
     config.write(ALL_BUT % denied)
     server.start()
@@ -279,7 +281,7 @@ def test_denied_and_later_granted(configured, storm, monkeypatch, denied, grant)
             assert len({one.key for one in read_back(url)}) > len(storm.processes) - 4
             assert not any(one.key == "default.policy-1" for one in read_back(url))
         config.reload(server, ALL)
-        kind = "records" if "KV" in denied else "events"
+        kind = "rows" if "KV" in denied else "events"
         adapter.says(f"takes {kind} again")
         storm.calm()
         wait_until(lambda: not agree(read_back(url), storm), "the sums")
@@ -313,18 +315,17 @@ def test_thrown_out(configured, storm, tmp_path):
 
 def test_answers_that_make_no_sense(nats_server, storm, monkeypatch):
     """Every fifth acknowledgement is unreadable, or an error nobody knows: what it was for comes again."""
-    publish, answers = JetStreamContext.publish, 0
-    strange = (ValueError("half"), KeyError("seq"), TypeError("null"), APIError(code=502, description="odd"))
+    take, answers = Publisher._take_answer, 0
+    strange = (b"half", b"{}", b"null", b'{"error": 7}', b'{"error": {"code": 502, "description": "odd"}}')
 
-    async def answer(*args: Any, **named: Any) -> Any:
+    async def answer(self: Publisher, message: Any) -> None:
         nonlocal answers
-        ack = await publish(*args, **named)
         answers += 1
         if answers % 5 == 0:
-            raise strange[answers // 5 % len(strange)]
-        return ack
+            message.data = strange[answers // 5 % len(strange)]
+        await take(self, message)
 
-    monkeypatch.setattr(JetStreamContext, "publish", answer)
+    monkeypatch.setattr(Publisher, "_take_answer", answer)
     with InProcess(storm, nats_server.url) as adapter:
         adapter.ready()
         storm.blow()
