@@ -28,6 +28,8 @@ ROOM_BYTES = 4_000_000
 #: the log is brought into the file when it has so many pages, and cut back to so many bytes then
 LOG_PAGES = 4000
 LOG_FILE_BYTES = 16_000_000
+#: so much of the file is in memory at most: a commit that is larger writes some of its pages twice
+CACHE_KB = 8000
 #: a file with no tables is not larger
 EMPTY_BYTES = 4096
 #: how long another program's writing in the file is waited for
@@ -151,6 +153,7 @@ def _open(path: Path, stack: str) -> "tuple[sqlite3.Connection, bool]":
         connection.execute("pragma synchronous = normal")
         connection.execute(f"pragma journal_size_limit = {LOG_FILE_BYTES}")
         connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}").fetchall()
+        connection.execute(f"pragma cache_size = -{CACHE_KB}")
         connection.execute("pragma temp_store = memory")
         connection.execute("pragma secure_delete = off")  # or what becomes free is written
         if made:
