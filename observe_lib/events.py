@@ -252,7 +252,9 @@ _KINDS: dict[str, Any] = {
     "run_seconds": (int, float),
 }
 #: every field in its order, as it is where nothing is given
-_DEFAULTS: dict[str, Any] = {one.name: None if one.default is MISSING else one.default for one in fields(Event)}
+_DEFAULTS: dict[str, Any] = {
+    one.name: None if one.default is MISSING else one.default for one in fields(Event)
+}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
