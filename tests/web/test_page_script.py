@@ -243,7 +243,8 @@ def test_rows_of_a_silent_stack_are_stale(call):
     ("found", "silence", "expected"),
     [
         (
-            {"status": "Running", "alive": True, "since": "S", "pid": 7, "restarts": 0, "crashes_24h": 2},
+            {"status": "Running", "alive": True, "since": "S", "ended_at": "E"}
+            | {"pid": 7, "restarts": 0, "crashes_24h": 2},
             None,
             {"Status": "Running", "Health": "no probe", "Up since": "S"}
             | {"Pid": 7, "Restarts": 0, "Crashes in 24 h": 2},
@@ -305,6 +306,14 @@ def test_facts(call, found, silence, expected):
 def test_filter(call, query, expected):
     texts = ["shop/api-1", "lab", "Running"]
     assert call("(query, texts) => matcher(query)(texts)", query, texts) is expected
+
+
+def test_only_a_pattern_without_a_slash_leaves_out_the_namespace(call):
+    texts = ["shop/a/b"]
+    found = [
+        call("(query, texts) => matcher(query)(texts)", one, texts) for one in ("a?b", "a/b*", "shop/a/b*")
+    ]
+    assert found == [True, False, True]
 
 
 def test_a_filter_takes_missing_texts_as_empty(call):
@@ -413,10 +422,20 @@ def test_times_that_nobody_saw(call, times, expected):
             {"up": "M0.0 0h500.0v16h-500.0z", "down": "M500.0 7h500.0v2h-500.0z"},
         ),
         ([[500, 502, 2]], [], {"down": "M500.0 7h2.0v2h-2.0z"}),  # only trouble is made wider
+        ([[500, 502, 0]], [], {"up": "M500.0 0h2.0v16h-2.0z"}),
         ([[500, 514, 3]], [], {"outage": "M500.0 0h14.0v16h-14.0z"}),
         ([[500, 513, 3]], [], {"outage": "M500.0 10h14.0v6h-14.0z"}),
         ([[100, 300, 1]], [[0, 200]], {"unhealthy": "M200.0 0h100.0v16h-100.0z", "blind": "M0.0 8H200.0"}),
         ([[150, 150, 3]], [[100, 200]], {"blind": "M100.0 8H200.0"}),
+        ([[100, 200, 3]], [[50, 200]], {"blind": "M50.0 8H200.0"}),
+        # a mark keeps to what was seen, and to the line
+        ([[500, 502, 3]], [[502, 900]], {"outage": "M488.0 10h14.0v6h-14.0z", "blind": "M502.0 8H900.0"}),
+        (
+            [[503, 503, 1]],
+            [[0, 500], [508, 600]],
+            {"unhealthy": "M500.0 10h8.0v6h-8.0z", "blind": "M0.0 8H500.0M508.0 8H600.0"},
+        ),
+        ([[998, 1000, 3]], [], {"outage": "M986.0 10h14.0v6h-14.0z"}),
     ],
 )
 def test_paths_of_a_timeline(call, spans, blind, expected):
