@@ -1,4 +1,4 @@
-"""The verb `vendor`: puts observe into another repository, as a package or as one file, or compares it.
+"""Put observe into another repository: observe.py and observe_lib/, or one file.
 Each file says in its header which version it is, and whether somebody changed it since; those are left alone.
 """
 
@@ -17,6 +17,14 @@ from pathlib import Path
 from ..errors import EXIT_FAILED, EXIT_OK, ObserveError, UsageError
 from ..settings import VERSION
 from .single_file import build_single_file
+
+ORDER = 12
+ARGUMENTS = " DIR"
+EXAMPLES = (
+    "vendor ../shop/tools",
+    "vendor ../shop/tools --single-file",
+    "vendor ../shop/tools --check",
+)
 
 OBSERVE_PY = "observe.py"
 PACKAGE_NAME = "observe_lib"
@@ -43,7 +51,7 @@ class VendoredFile:
     intact: bool = False
 
 
-def add_vendor_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `vendor`."""
     parser.add_argument("directory", metavar="DIR", help="where to put it: observe.py and observe_lib/")
     parser.add_argument("--single-file", action="store_true", help="all of it as one observe.py")
@@ -53,7 +61,7 @@ def add_vendor_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_vendor(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the verb: bring DIR up to date, or say what differs there."""
     if not args.directory.strip():
         raise UsageError("DIR is empty", "name the directory that is to hold observe.py")
