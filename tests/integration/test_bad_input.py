@@ -207,7 +207,9 @@ def test_nonsense_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for verb in ("adapter", "demo"):
-        monkeypatch.setattr(f"observe_lib.{verb}.run_{verb}", lambda *_: pytest.fail("it was accepted"))
+        monkeypatch.setattr(
+            f"observe_lib.{verb}.{verb}.run_{verb}", lambda *_: pytest.fail("it was accepted")
+        )
     variables, words = parted(typed)
     for name, text in variables.items():
         monkeypatch.setenv(name, text)
