@@ -4,10 +4,10 @@ Help reads the files' text; a verb is imported only when it is asked for, so tha
 """
 
 import argparse
+import glob
 import os
 import re
 from collections.abc import Callable
-from glob import glob
 from importlib import import_module
 from typing import NamedTuple
 
@@ -29,8 +29,8 @@ class Verb(NamedTuple):
 def verb_sentences() -> dict[str, str]:
     """Return what each verb does, by its name, in the order of the help; none is imported for it."""
     found = []
-    for name, module in _modules().items():
-        with open(os.path.join(_HERE, *module.split(".")) + ".py", encoding="utf-8") as file:
+    for name, path in _verb_paths().items():
+        with open(os.path.join(_HERE, path), encoding="utf-8") as file:
             text = file.read()
         sentence, order = _SENTENCE.search(text), _ORDER.search(text)
         found.append((int(order[1]) if order else 99, name, sentence[1] if sentence else ""))
@@ -39,13 +39,16 @@ def verb_sentences() -> dict[str, str]:
 
 def load_verb(name: str) -> Verb:
     """Return a verb that there is; its module is imported only now."""
-    module = import_module(f".{_modules()[name]}", __package__)
+    path = _verb_paths()[name].removesuffix(".py")
+    module = import_module("." + path.replace(os.sep, "."), __package__)
     sentence = (module.__doc__ or "").partition("\n")[0]
     return Verb(sentence, module.ARGUMENTS, module.EXAMPLES, module.add_flags, module.run)
 
 
-def _modules() -> dict[str, str]:
-    """Return the module of each verb, by the verb's name."""
-    small = (os.path.basename(path).removesuffix(".py") for path in glob(f"{_HERE}/commands/[a-z]*.py"))
-    large = (os.path.basename(os.path.dirname(path)) for path in glob(f"{_HERE}/*/command.py"))
-    return {name: f"commands.{name}" for name in small} | {name: f"{name}.command" for name in large}
+def _verb_paths() -> dict[str, str]:
+    """Return the file of each verb, by the verb's name."""
+    small = glob.glob("commands/[a-z]*.py", root_dir=_HERE)
+    large = glob.glob("[a-z]*/command.py", root_dir=_HERE)
+    return {os.path.basename(path).removesuffix(".py"): path for path in small} | {
+        os.path.dirname(path): path for path in large
+    }

@@ -95,7 +95,7 @@ def build_single_file(script: str, files: Mapping[str, str], verbs: Collection[s
     It has adapter, watch, these verbs, and what they need; no two modules there may define one name.
     """
     chosen = {verb: path for verb, path in verb_paths(files).items() if verb in (*CORE_VERBS, *verbs)}
-    modules = _modules(files, chosen)
+    modules = _chosen_modules(files, chosen)
     levels = levels_of(modules)
     ordered = sorted(modules.values(), key=lambda module: (levels[module.path], module.path))
     packages = {path: packages_of(modules, path) for path in modules}
@@ -117,7 +117,7 @@ def verbs_in(text: str) -> list[str]:
     return match[1].replace(",", " ").split() if match else []
 
 
-def _modules(files: Mapping[str, str], verbs: Mapping[str, str]) -> dict[str, Module]:
+def _chosen_modules(files: Mapping[str, str], verbs: Mapping[str, str]) -> dict[str, Module]:
     """Return the modules that the command line with these verbs needs, and the library's public names."""
     texts = {path: text for path, text in files.items() if path.endswith(".py")}
     texts |= {path: with_own_names(verb, texts[path]) for verb, path in verbs.items()}
