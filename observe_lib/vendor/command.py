@@ -22,6 +22,7 @@ ARGUMENTS = " DIR"
 EXAMPLES = (
     "vendor ../shop/tools",
     "vendor ../shop/tools --single-file",
+    "vendor ../shop/tools --with ps,wait",
     "vendor ../shop/tools --check",
 )
 

@@ -132,6 +132,8 @@ top                                    | top needs a terminal                   
 vendor                                 | the following arguments are required: DIR          | its flags
 vendor '' | DIR is empty | name the directory
 vendor /dev/null | /dev/null is no directory | name the directory
+vendor x --with pss | --with 'pss' is unknown | one of: adapter, watch
+vendor x --with '' | --with '' is unknown | one of: adapter, watch
 service launchd                        | argument manager: invalid choice: 'launchd'        | its flags
 service systemd --name ../x            | --name '../x' is no plain name                     | letters, digits
 service systemd --user ''              | --user '' is no plain name                         | letters, digits
