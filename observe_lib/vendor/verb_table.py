@@ -3,6 +3,7 @@ Pure: texts in, texts out.
 """
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Mapping
 
@@ -86,13 +87,12 @@ def verb_table(sources: Mapping[str, str], verbs: Mapping[str, str], verbs_modul
     """Return the text of the module that stands for `verbs`; its imports are of the renamed names."""
     imports, rows = [], []
     for verb, path in verbs.items():
-        arguments, examples = name_for(verb, "ARGUMENTS"), name_for(verb, "EXAMPLES")
-        functions = f"{name_for(verb, 'add_flags')}, {name_for(verb, 'run')}"
+        names = [name_for(verb, name) for name in ("ARGUMENTS", "EXAMPLES", "add_flags", "run")]
         sentence = (ast.get_docstring(ast.parse(sources[path])) or "").partition("\n")[0]
         module = path.removesuffix(".py").replace("/", ".")
-        imports.append(f"from .{module} import {arguments}, {examples}, {functions}")
-        rows.append(f'    "{verb}": Verb(\n        {sentence!r},\n'.replace("'", '"'))
-        rows[-1] += f"        {arguments},\n        {examples},\n        {functions},\n    ),"
+        imports.append(f"from .{module} import {', '.join(names)}")
+        fields = (json.dumps(sentence, ensure_ascii=False), *names)
+        rows.append(f'    "{verb}": Verb(\n' + "".join(f"        {one},\n" for one in fields) + "    ),")
     (found,) = (node for node in ast.parse(verbs_module).body if isinstance(node, ast.ClassDef))
     verb_class = ast.get_source_segment(verbs_module, found)
     return _TABLE.format(imports="\n".join(imports), verb_class=verb_class, rows="\n".join(rows))

@@ -68,7 +68,7 @@ SOURCES = {
         "    from ..low.hello import greet",
     ),
     "zebra/command.py": module(
-        "Be the last.",
+        "Be the 'last'; say \"no\" more.",
         "from ..page.data import PAGE_FILES",
         "ARGUMENTS = ' NAME'",
         "EXAMPLES = ()",
@@ -128,10 +128,11 @@ def test_what_every_verb_defines_has_the_verbs_name():
     assert "ORDER" not in text
     table = """
     "zebra": Verb(
-        "Be the last.",
+        "Be the 'last'; say \\"no\\" more.",
         ZEBRA_ARGUMENTS,
         ZEBRA_EXAMPLES,
-        zebra_add_flags, zebra_run,
+        zebra_add_flags,
+        zebra_run,
     ),
 }
 """
@@ -143,8 +144,9 @@ def test_a_verb_that_is_added_brings_what_it_needs(tmp_path):
     path = tmp_path / "observe.py"
     path.write_text(build_single_file(SCRIPT, SOURCES, ["zebra"]))
     done = run(path, "zebra")
-    sentences = "{'adapter': 'Be the first.', 'zebra': 'Be the last.'} 1"
-    assert (done.returncode, done.stdout) == (0, f"{sentences}\n{SOURCES['page/page.js']}\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f" 1\n{SOURCES['page/page.js']}\n")
+    assert "'zebra': 'Be the \\'last\\'; say \"no\" more.'" in done.stdout
 
 
 @pytest.mark.parametrize("verbs", [(), EVERYTHING], ids=["core", "everything"])
