@@ -17,9 +17,9 @@ _SCRIPT_LINK = '<script src="page.js"></script>'
 
 def page_html() -> bytes:
     """Return the whole document: the browser asks for nothing further."""
-    html = _read("page.html")
-    html = html.replace(_STYLE_LINK, f"<style>{_read('page.css')}</style>")
-    return html.replace(_SCRIPT_LINK, f"<script>{_read('page.js')}</script>").encode()
+    html = _read_page("page.html")
+    html = html.replace(_STYLE_LINK, f"<style>{_read_page('page.css')}</style>")
+    return html.replace(_SCRIPT_LINK, f"<script>{_read_page('page.js')}</script>").encode()
 
 
 def page_policy() -> str:
@@ -27,8 +27,8 @@ def page_policy() -> str:
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src '{_sha256(_read('page.js'))}'",
-            f"style-src '{_sha256(_read('page.css'))}'",
+            f"script-src '{_sha256(_read_page('page.js'))}'",
+            f"style-src '{_sha256(_read_page('page.css'))}'",
             "connect-src 'self'",
             "img-src data:",
             "base-uri 'none'",
@@ -40,7 +40,7 @@ def page_policy() -> str:
     )
 
 
-def _read(name: str) -> str:
+def _read_page(name: str) -> str:
     if name in PAGE_FILES:
         return PAGE_FILES[name]
     try:
