@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from observe_lib.commands.ps import HEADERS, NARROWED, cells_of
-from observe_lib.reader.states import Place, ProcessRow, States
+from observe_lib.reader.states import States
+from observe_lib.rows import Place, ProcessRow
 from observe_lib.text.output import text_width
 from observe_lib.text.tables import plain_table
 from tests.reader.test_states import T0
