@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from ..rows import Place, whole_or_none
+from ..events import Event, EventType
+from ..rows import Place
 from .gaps import Gaps, told_moment
-from .timeline import UP, Fact, Shade, Timeline
+from .timeline import UP, Shade, Timeline, at_of, stamp_of
 
 #: a process flaps where it crashed or got unhealthy this often within that time
 FLAPS = 3
@@ -105,10 +106,10 @@ class Account(Timeline):
             return ""
         return "now" if self.until - self.flapped_at <= FLAP_WINDOW_S else "yes"
 
-    def note(self, fact: Fact) -> bool:
+    def note(self, event: Event) -> bool:
         """Take one event, in stream order, and return whether it counts."""
-        counts = super().note(fact)
-        if counts and fact.at < self.since:
+        counts = super().note(event)
+        if counts and at_of(event) < self.since:
             self.living = int(self.state == UP)
         return counts
 
@@ -124,48 +125,47 @@ class Account(Timeline):
         if state == UP and start < self.until:
             self.living = 1
 
-    def lose(self, missing: int, fact: Fact) -> None:
+    def lose(self, missing: int, event: Event, at: float) -> None:
         living = self.living
-        super().lose(missing, fact)
+        super().lose(missing, event, at)
         self.living = living
         self.restarts_at_begin = self.end_asked = None
 
-    def begin(self, fact: Fact) -> None:
-        found_again = self.state == UP and fact.stamp <= self.cursor + SAME_RUN_S
-        super().begin(fact)
-        if fact.initial:
+    def begin(self, event: Event, at: float) -> None:
+        found_again = self.state == UP and stamp_of(event.timestamp) <= self.cursor + SAME_RUN_S
+        super().begin(event, at)
+        if event.initial:
             self.living += not found_again
-        elif fact.at >= self.since:
-            self.begun += fact.times
-            if fact.type == "restarted":
-                policy = self._policy_restarts(fact)
+        elif at >= self.since:
+            self.begun += event.count
+            if event.type == EventType.RESTARTED:
+                policy = self._policy_restarts(event)
                 self.policy_restarts += policy
-                self.asked_restarts += fact.times - policy
-        self.restarts_at_begin = fact.restarts
+                self.asked_restarts += event.count - policy
+        self.restarts_at_begin = event.restarts or 0
 
-    def _policy_restarts(self, fact: Fact) -> int:
+    def _policy_restarts(self, event: Event) -> int:
         """Return how many of a `restarted` event's begins were the policy's: each raises `restarts` by one.
 
         The others were asked for (a file watch counts as asking). Where the last begin's restarts are not
         known, the last end tells, else the status before.
         """
-        restarts, before = fact.restarts, self.restarts_at_begin
+        restarts, before = event.restarts or 0, self.restarts_at_begin
         if before is not None:
             policy = restarts - before if restarts >= before else restarts
         elif self.end_asked is not None:
-            policy = fact.times - self.end_asked
+            policy = event.count - self.end_asked
         else:
-            policy = fact.times if fact.found.get("old_status") == "Restarting" else 0
-        return max(0, min(policy, fact.times))
+            policy = event.count if event.old_status == "Restarting" else 0
+        return max(0, min(policy, event.count))
 
-    def end(self, fact: Fact) -> None:
-        super().end(fact)
-        reason = str(fact.found.get("reason") or "")
-        self.end_asked = reason in ("requested", "replaced")
-        if fact.type == "crashed" and fact.at >= self.since:
-            self.crashes += fact.times
-            self.last_failure = Failure(fact.at, reason, whole_or_none(fact.found.get("exit_code")))
-            self._note_flap(fact)
+    def end(self, event: Event, at: float) -> None:
+        super().end(event, at)
+        self.end_asked = event.reason in ("requested", "replaced")
+        if event.type == EventType.CRASHED and at >= self.since:
+            self.crashes += event.count
+            self.last_failure = Failure(at, event.reason or "", event.exit_code)
+            self._note_flap(event, at)
 
     def begin_outage(self, at: float) -> None:
         super().begin_outage(at)
@@ -175,22 +175,22 @@ class Account(Timeline):
         self._measure_outage(at, repaired)
         super().end_outage(at, repaired)
 
-    def turn_health(self, fact: Fact) -> None:
-        super().turn_health(fact)
-        if self.state == UP and self.unhealthy and fact.at >= self.since:
-            self._note_flap(fact)
+    def turn_health(self, event: Event, at: float) -> None:
+        super().turn_health(event, at)
+        if self.state == UP and self.unhealthy and at >= self.since:
+            self._note_flap(event, at)
 
-    def take_over(self, state: Any, at: float) -> None:
+    def take_over(self, state: Mapping[str, Any], at: float) -> None:
         super().take_over(state, at)
         self.renamed = self.state == UP
         self.living += self.renamed
 
-    def _note_flap(self, fact: Fact) -> None:
+    def _note_flap(self, event: Event, at: float) -> None:
         """Several that were not seen one by one count as several only if they lie within the window."""
-        first = told_moment(fact.found, "not_before") or fact.at
-        self.flaps.extend([fact.at] * min(fact.times if fact.at - first <= FLAP_WINDOW_S else 1, FLAPS))
-        if len(self.flaps) == FLAPS and fact.at - self.flaps[0] <= FLAP_WINDOW_S:
-            self.flapped_at = fact.at
+        first = told_moment(event, "not_before") or at
+        self.flaps.extend([at] * min(event.count if at - first <= FLAP_WINDOW_S else 1, FLAPS))
+        if len(self.flaps) == FLAPS and at - self.flaps[0] <= FLAP_WINDOW_S:
+            self.flapped_at = at
 
     # --- the sums ---
 

@@ -11,16 +11,18 @@ from ..errors import UsageError
 from ..events import OBSERVE, Event, filter_subjects, process_matches, read_json
 from ..rows import Place
 from ..settings import moment_of
-from ..times import UTC, now_utc, parse_time, seconds_between
+from ..times import UTC, now_utc, seconds_between
 from .accounts import Account, Strip
 from .gaps import Gap, Gaps, find_gaps
 from .retained import Retained
 from .states import States, stale_stacks_of
-from .timeline import fact_of
+from .timeline import stamp_of
 
 if TYPE_CHECKING:
     from .consumer import Consumer
 
+#: what makes an event; where others have wrong types, what they say is left out
+_ESSENTIAL = frozenset(["type", "process", "namespace", "timestamp", "observed_at", "subject", "stack"])
 #: why nothing is known of a stack that was dropped from the bucket, after its last event
 FORGOTTEN = "forgotten"
 
@@ -109,28 +111,30 @@ class Audit:
 
     def _overhear(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
-            self._hear(event.stack or "-", parse_time(event.seen_at).timestamp())
+            self._hear(event)
             yield event
 
-    def _hear(self, stack: str, seen_at: float) -> None:
-        self._heard[stack] = max(seen_at, self._heard.get(stack, 0.0))
+    def _hear(self, event: Event) -> None:
+        stack = event.stack or "-"
+        self._heard[stack] = max(stamp_of(event.seen_at), self._heard.get(stack, 0.0))
 
     def add(self, payload: bytes) -> None:
         """Take one event, as it is stored; what is none is counted."""
         try:
-            fact = fact_of(read_json(payload))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            event = _read_event(payload)
+        except ValueError:
             self.malformed += 1
             return
-        if fact is None:
+        if event.of_observer:
             return
-        if fact.place not in self._accounts:
-            self._accounts[fact.place] = self._open_account(fact.place)
-        account = self._accounts[fact.place]
+        place = Place.of(event)
+        if place not in self._accounts:
+            self._accounts[place] = self._open_account(place)
+        account = self._accounts[place]
         if account is not None:
             self.events += 1
-            self._hear(fact.place.stack, fact.seen_at)
-            account.note(fact)
+            self._hear(event)
+            account.note(event)
 
     def close(self, states: States | None) -> list[Account]:
         """Return the accounts, in order, closed with what the bucket says (None: it could not be read)."""
@@ -159,3 +163,12 @@ class Audit:
         account = Account(self.since, self.until, place=place, strip=self.strip() if self.strip else None)
         account.gaps = self.gaps.setdefault(place.stack, Gaps())
         return account
+
+
+def _read_event(payload: bytes) -> Event:
+    """Read an event of which figures can be made; ValueError if it is none."""
+    found = read_json(payload)
+    try:
+        return Event.from_dict(found)
+    except ValueError:
+        return Event.from_dict({name: value for name, value in found.items() if name in _ESSENTIAL})

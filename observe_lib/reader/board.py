@@ -13,7 +13,7 @@ from ..rows import DAY, Place, ProcessRow, success_codes
 from ..times import parse_time
 from .gaps import Gaps, find_gaps
 from .states import Stale, States, stale_stacks_of
-from .timeline import Fact, Shade, Timeline, fact_of
+from .timeline import Shade, Timeline
 
 #: so many of the latest events are kept
 LATEST = 200
@@ -49,11 +49,11 @@ class Hour(Timeline):
         for number in [one for one in self.worst if one < last - HISTORY_MINUTES]:
             del self.worst[number]
 
-    def after(self, facts: Iterable[Fact]) -> "Hour":
+    def after(self, events: Iterable[Event]) -> "Hour":
         """Return another one that knows these events too, in stream order."""
         hour = replace(self, worst=dict(self.worst))
-        for fact in facts:
-            hour.note(fact)
+        for event in events:
+            hour.note(event)
         return hour
 
     def words(self, first: int, last: int) -> list[str]:
@@ -99,19 +99,19 @@ def note_events(board: Board, events: Iterable[Event]) -> Board:
     batches: the tables are copied once per call, whatever the number of events.
     """
     slots, latest, observed = dict(board.slots), list(board.latest), dict(board.observed)
-    facts: dict[Place, list[Fact]] = {}
+    fresh: dict[Place, list[Event]] = {}
     for event in events:
         if not event.companion:
             slot = int(parse_time(event.seen_at).timestamp()) // SLOT_S
             slots[slot] = slots.get(slot, 0) + 1
             latest.append(event)
-        if fact := fact_of(event.to_dict()):
-            facts.setdefault(fact.place, []).append(fact)
+        place = Place.of(event)
+        if event.of_observer:
+            observed[place.stack] = (*observed.get(place.stack, ())[-OBSERVED:], event)
         else:
-            stack = event.stack or "-"
-            observed[stack] = (*observed.get(stack, ())[-OBSERVED:], event)
+            fresh.setdefault(place, []).append(event)
     hours = dict(board.hours)
-    for place, new in facts.items():
+    for place, new in fresh.items():
         hours[place] = hours.get(place, Hour(0.0)).after(new)
     kept = sorted(slots)[-HISTORY_MINUTES * 60 // SLOT_S :]
     return Board(tuple(latest[-LATEST:]), hours, observed, {slot: slots[slot] for slot in kept})

@@ -5,7 +5,7 @@ Pure; times are seconds since 1970, as in `timeline`.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..events import Event, EventType
 from ..times import UTC, format_time, parse_time
@@ -20,9 +20,9 @@ def stamp_text(moment: float) -> str:
     return format_time(datetime.fromtimestamp(moment, UTC))
 
 
-def told_moment(fields: Mapping[str, Any], name: str) -> float | None:
-    """Return the moment that a field of an event names; None where there is none."""
-    text = fields.get(name)
+def told_moment(event: Event, name: str) -> float | None:
+    """Return the moment that a field of an event names, beyond the contract's; None where there is none."""
+    text = event.extra.get(name)
     try:
         return parse_time(text).timestamp() if isinstance(text, str) else None
     except ValueError:
@@ -88,7 +88,7 @@ def find_gaps(
             continue
         at = parse_time(event.timestamp).timestamp()
         if event.type in (EventType.STOPPED, EventType.UNHEALTHY):
-            start = told_moment(event.extra, "since") or at
+            start = told_moment(event, "since") or at
             lost.setdefault((stack, part), Gap(start, until, _why_unseen(event)))
         elif (stack, part) in lost:
             gaps.append(lost.pop((stack, part))._replace(end=at))
@@ -118,7 +118,7 @@ def _why_unseen(event: Event) -> str:
 
 def _gap_before(event: Event, at: float, since: float | None) -> Iterator[Gap]:
     """Yield the gap of whose begin nothing was heard: the event tells it, else it is all from `since` on."""
-    alive_at, unseen_s = told_moment(event.extra, "last_alive"), event.extra.get("blind_seconds")
+    alive_at, unseen_s = told_moment(event, "last_alive"), event.extra.get("blind_seconds")
     if event.process == "adapter" and alive_at:
         yield Gap(alive_at, at, "adapter killed")
     elif event.process != "adapter" and isinstance(unseen_s, (int, float)):

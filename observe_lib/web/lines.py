@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ..events import Event
 from ..reader.gaps import find_gaps
 from ..reader.states import Stale, States
-from ..reader.timeline import Fact, Shade, Timeline, fact_of
+from ..reader.timeline import Shade, Timeline
 from ..rows import Place, ProcessRow
 
 #: so many changes of one process, and events of the observers, are kept
@@ -26,8 +26,8 @@ class WebLine(Timeline):
     points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS))
     fresh: list[Point] = field(default_factory=list)
 
-    def note(self, fact: Fact) -> bool:
-        counts = super().note(fact)
+    def note(self, event: Event) -> bool:
+        counts = super().note(event)
         self.turn(self.cursor, self.shade)
         return counts
 
@@ -57,10 +57,10 @@ class WebLines:
 
     def note(self, event: Event) -> None:
         """Take one event, in stream order."""
-        if fact := fact_of(event.to_dict()):
-            self._lines.setdefault(fact.place, WebLine(self.since)).note(fact)
-        else:
+        if event.of_observer:
             self._observed.append(event)
+        else:
+            self._lines.setdefault(Place.of(event), WebLine(self.since)).note(event)
 
     def assume(self, rows: Iterable[ProcessRow]) -> None:
         """Take what the rows say, of those processes that no event told of."""
