@@ -15,6 +15,9 @@ from .timeline import UP, Shade, Timeline, at_of, stamp_of
 #: a process flaps where it crashed or got unhealthy this often within that time
 FLAPS = 3
 FLAP_WINDOW_S = 600.0
+#: what an account adds up; of what never ran the first two do not count
+_SUMS = ("up_s", "down_s", "unhealthy_s", "living", "begun", "crashes", "policy_restarts", "asked_restarts")
+_SUMS += ("outages", "outage_s", "lost")
 #: two looks at one run may differ by so much
 SAME_RUN_S = 2.0
 
@@ -218,21 +221,12 @@ class Account(Timeline):
 
 def total_of(accounts: Sequence[Account]) -> Account:
     """Return all accounts as one: what ran is pooled, a run that was renamed counts once."""
-    ran = [one for one in accounts if one.ran]
+    total = Account(0.0)
+    for one in accounts:
+        for name in _SUMS if one.ran else _SUMS[2:]:
+            setattr(total, name, getattr(total, name) + getattr(one, name))
+        total.living -= one.renamed
+        total.longest_outage_s = max(total.longest_outage_s, one.longest_outage_s)
     failures = [one.last_failure for one in accounts if one.last_failure]
-    return Account(
-        0.0,
-        up_s=sum(one.up_s for one in ran),
-        down_s=sum(one.down_s for one in ran),
-        unhealthy_s=sum(one.unhealthy_s for one in accounts),
-        living=sum(one.living - one.renamed for one in accounts),
-        begun=sum(one.begun for one in accounts),
-        crashes=sum(one.crashes for one in accounts),
-        policy_restarts=sum(one.policy_restarts for one in accounts),
-        asked_restarts=sum(one.asked_restarts for one in accounts),
-        outages=sum(one.outages for one in accounts),
-        outage_s=sum(one.outage_s for one in accounts),
-        longest_outage_s=max((one.longest_outage_s for one in accounts), default=0.0),
-        lost=sum(one.lost for one in accounts),
-        last_failure=max(failures, key=lambda failure: failure.at, default=None),
-    )  # fmt: skip
+    total.last_failure = max(failures, key=lambda failure: failure.at, default=None)
+    return total

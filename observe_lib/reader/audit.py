@@ -14,12 +14,12 @@ from ..settings import moment_of
 from ..times import UTC, now_utc, seconds_between
 from .accounts import Account, Strip
 from .gaps import Gap, Gaps, find_gaps
-from .retained import Retained
 from .states import States, stale_stacks_of
 from .timeline import stamp_of
 
 if TYPE_CHECKING:
     from .consumer import Consumer
+    from .retained import Retained
 
 #: what makes an event; where others have wrong types, what they say is left out
 _ESSENTIAL = frozenset(["type", "process", "namespace", "timestamp", "observed_at", "subject", "stack"])
@@ -65,7 +65,7 @@ def range_of(flags: Mapping[str, Any], now: datetime) -> Range:
     return Range(since, since, until)
 
 
-def clipped(asked: Range, kept: Retained) -> Range:
+def clipped(asked: Range, kept: "Retained") -> Range:
     """Return the range, beginning no earlier than what the stream retains."""
     return asked._replace(start=max(asked.since, min(kept.since or asked.since, asked.until)))
 

@@ -58,9 +58,9 @@ class Hour(Timeline):
 
     def words(self, first: int, last: int) -> list[str]:
         """Return one word of `CELLS` per minute from the first to the last, which is the present one."""
-        words, turned = [self.worst.get(number, "") for number in range(first, last + 1)], self.cursor
+        words = [self.worst.get(number, "") for number in range(first, last + 1)]
         if self.shade is not None:
-            for at in range(max(0, _minute_number(turned) - first), len(words)):
+            for at in range(max(0, _minute_number(self.cursor) - first), len(words)):
                 words[at] = _worse(words[at], self.shade)
         return words
 
