@@ -16,8 +16,10 @@ from .timeline import UP, Shade, Timeline, at_of, stamp_of
 FLAPS = 3
 FLAP_WINDOW_S = 600.0
 #: what an account adds up; of what never ran the first two do not count
-_SUMS = ("up_s", "down_s", "unhealthy_s", "living", "begun", "crashes", "policy_restarts", "asked_restarts")
-_SUMS += ("outages", "outage_s", "lost")
+_SUMS = (
+    *("up_s", "down_s", "unhealthy_s", "living", "begun", "crashes"),
+    *("policy_restarts", "asked_restarts", "outages", "outage_s", "lost"),
+)
 #: two looks at one run may differ by so much
 SAME_RUN_S = 2.0
 
