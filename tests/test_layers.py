@@ -37,22 +37,6 @@ HANDED_IN = ("compose.push", "compose.logs", "broker.embedded", "adapter.systemd
 #: what the core does without
 BEYOND_CORE = (*HANDED_IN, "reader.states", "reader.wait", "reader.timeline")
 
-#: imports that are against the table today; whoever turns one takes it out here, in the end it is empty
-KNOWN_WRONG = {
-    ("reader.wait", "text.words"),
-    ("top.command", "commands.show"),
-    ("top.screen", "commands.show"),
-    ("top.view", "commands.show"),
-    ("web.command", "commands.show"),
-    ("web.command", "report.command"),
-    ("web.command", "report.figures"),
-    ("web.lines", "report.accounts"),
-}
-#: what the core imports today although it is to do without; in the end empty
-KNOWN_IN_CORE = {"reader.states", "reader.wait"}
-#: modules that are two things today; in the end empty
-KNOWN_LONG = set[str]()
-
 #: not on every machine, or slow to import and needed for one thing
 OPTIONAL = {"websocket", "nkeys", "tabulate", "curses", "fcntl"}
 
@@ -187,9 +171,7 @@ def loaded_by(*arguments: str) -> set[str]:
 @pytest.mark.parametrize("home", sorted({home_of(module) for module in MODULES}))
 def test_a_package_imports_only_what_the_table_says(home):
     wrong = {(one.module, one.imported) for one in IMPORTS if home_of(one.module) == home and is_wrong(one)}
-    known = {pair for pair in KNOWN_WRONG if home_of(pair[0]) == home}
-    assert wrong - known == set()
-    assert known - wrong == set(), "no longer wrong: take it out of KNOWN_WRONG"
+    assert wrong == set()
 
 
 def test_no_module_imports_itself_in_a_circle():
@@ -228,16 +210,14 @@ def test_the_core_is_what_one_vendors(capsys):
     lines = sum(len(source_of(module).splitlines()) for module in core)
     with capsys.disabled():
         print(f"\nthe core: {len(core)} modules of {len(MODULES)}, {lines} lines")
-    assert {"cli", "adapter.adapter", "reader.consumer"} < core and lines > 0
+    assert {"cli", "adapter.adapter", "reader.event_consumer"} < core and lines > 0
     assert {home_of(module) for module in core} <= {*SHARED, *BELOW, "cli", "verbs", "commands"}
-    assert core & set(BEYOND_CORE) - KNOWN_IN_CORE == set()
-    known = {module for module in KNOWN_IN_CORE if module in MODULES}
-    assert known - core == set(), "no longer in it: take it out of KNOWN_IN_CORE"
+    assert core & set(BEYOND_CORE) == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_can_be_read_in_one_go(module):
-    assert (len(source_of(module).splitlines()) > MAX_LINES) == (module in KNOWN_LONG)
+    assert len(source_of(module).splitlines()) <= MAX_LINES
     assert ast.get_docstring(TREES[module])
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from ..errors import EXIT_OK, ObserveError
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags
-from ..reader.states import DAY, ProcessRow, States
+from ..reader.states import States
+from ..rows import DAY, ProcessRow
 from ..settings import choice, nats_settings
 from ..text.output import json_line, print_note, style_of, write_lines
-from ..text.tables import age_words, plain_table, row_json, selected, stale_lines
+from ..text.rows import age_words, row_json, stale_lines
+from ..text.tables import plain_table, selected
 from ..times import parse_time, seconds_between
 
 ORDER = 3
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             raise ObserveError(f"no process matches {', '.join(what)}", hint)
         print_note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
     elif style.as_json:
-        write_lines(json_line(row_json(row, states.silence(row, now), now)) for row in rows)
+        write_lines(json_line(row_json(row, states.stale(row, now), now)) for row in rows)
     else:
         cells = [dict(zip(HEADERS, cells_of(row, states, now), strict=True)) for row in rows]
         write_lines(plain_table(cells, style.columns(), NARROWED))
@@ -77,7 +79,7 @@ def cells_of(row: ProcessRow, states: States, now: datetime) -> Sequence[str]:
     """Return the cells of a row; of one that may no longer hold only what is past."""
     last = f"{row.last.type} {age_words(parse_time(row.last.timestamp), now)} ago" if row.last else "-"
     past = (str(row.restarts), str(row.crashes_since(now - DAY)), last)
-    if states.silence(row, now):
+    if states.stale(row, now):
         return row.place.stack, str(row.place), "stale", "-", "-", "-", *past
     pid, up = str(row.pid or "-"), age_words(row.since, now)
     return row.place.stack, str(row.place), row.status or "-", row.health, pid, up, *past

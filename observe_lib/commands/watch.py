@@ -16,13 +16,13 @@ from ..errors import EXIT_OK, UsageError
 from ..events import OBSERVE, Event, EventType, Key, Severity, process_matches
 from ..flags import add_nats_flags, add_output_flags
 from ..settings import choice, choices, moment_of, nats_settings, whole_number
-from ..text.output import EventTable, Style, json_line, mute, print_note, printable, style_of, write_lines
-from ..text.tables import selected
+from ..text.output import Style, json_line, mute, print_note, printable, style_of, write_lines
+from ..text.tables import EventTable, selected
 from ..times import UTC, format_time, now_utc
 
 if TYPE_CHECKING:
-    from ..reader.consumer import Consumer
-    from ..reader.past import Retained
+    from ..reader.event_consumer import EventConsumer
+    from ..reader.retained import Retained
 
 ORDER = 2
 ARGUMENTS = " [NAME ...]"
@@ -267,10 +267,10 @@ def run(args: argparse.Namespace) -> int:
     flags = vars(args)
     wanted, settings = selection_of(flags), nats_settings(flags, os.environ)
     style, note = style_of(flags, sys.stdout, os.environ), mute if args.quiet else print_note
-    from ..reader.consumer import Consumer
+    from ..reader.event_consumer import EventConsumer
 
     screen = Screen(sys.stdout, style, wanted, note)
-    with Consumer(settings) as consumer:
+    with EventConsumer(settings) as consumer:
         start_seq = _print_last(consumer, screen)
         if start_seq is not None:
             _print_from(consumer, screen, start_seq)
@@ -279,7 +279,7 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _print_last(consumer: "Consumer", screen: Screen) -> int | None:
+def _print_last(consumer: "EventConsumer", screen: Screen) -> int | None:
     """Print the last events stored where these are wanted; return where to go on, None: not at all.
 
     0 is the last event per subject, or what `since` says; 1 the first event there is.
@@ -293,7 +293,7 @@ def _print_last(consumer: "Consumer", screen: Screen) -> int | None:
     return place + 1 if wanted.follow and not screen.is_full else None
 
 
-def _print_from(consumer: "Consumer", screen: Screen, start_seq: int) -> None:
+def _print_from(consumer: "EventConsumer", screen: Screen, start_seq: int) -> None:
     """Print what comes, until it is enough; for `start_seq` see `_print_last`."""
     wanted, inbox = screen.wanted, queue.Queue[_Item](INBOX_SIZE)
     filters = wanted.filters | ({"since": None} if start_seq > 1 else {})

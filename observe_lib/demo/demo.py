@@ -33,10 +33,10 @@ from ..compose.push import open_push_stream
 from ..errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError, ObserveError, UsageError
 from ..events import Event, EventType, Severity
 from ..log import Say
-from ..reader.consumer import Consumer
-from ..reader.past import Past
+from ..reader.consumer import BULK, Consumer
 from ..settings import VERSION, ComposeSettings, NatsSettings
-from ..text.output import EventTable, Style, printable
+from ..text.output import Style, printable
+from ..text.tables import EventTable
 from ..times import now_utc
 from .stand_in import LACKS, StandInCompose
 
@@ -225,7 +225,7 @@ class _Demo:
         end = time.monotonic() + ROWS_WITHIN_S
         while not self._last_row_was_printed and time.monotonic() < end:
             self._print_row(0.1)
-        with Past(self._nats) as past:
+        with Consumer(self._nats, pace=BULK) as past:
             stored = [Event.from_json(payload) for payload in past.payloads(SUBJECTS, self._begun)]
         return tally_of(stored, self._journal())
 

@@ -14,7 +14,7 @@ from ..broker.loop import Bridge
 from ..errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError
 from ..flags import add_compose_flags, add_nats_flags, add_output_flags
 from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings, compose_settings, nats_settings
-from ..text.output import json_line, printable, style_of
+from ..text.output import json_line, painted, printable, style_of
 from ..times import now_utc, seconds_between
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
 
@@ -28,8 +28,7 @@ EXAMPLES = (
 #: how long each part may take to answer
 PATIENCE_OF_DOCTOR_S = 5.0
 PUSH_WITHIN_S = 2.0
-#: SGR numbers of the results
-RESULT_COLOURS = {OK: 32, WARN: 33, FAIL: 31, SKIP: 2}
+RESULT_COLOURS = {OK: "green", WARN: "yellow", FAIL: "red", SKIP: "dim"}
 
 _CORE = ("nats-py", "requests", "tabulate")
 _PIP = f"{sys.executable} -m pip install"
@@ -56,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
             print(json_line(finding.to_dict()))
         elif not (args.quiet and finding.result == OK):
             first, *others = map(printable, finding.lines())
-            mark = finding.result
-            painted = f"\x1b[{RESULT_COLOURS[mark]}m{mark}\x1b[0m{first[len(mark) :]}"
-            print("\n".join([painted if style.colour else first, *others]))
+            if style.colour:
+                first = painted(finding.result, RESULT_COLOURS[finding.result]) + first[len(finding.result) :]
+            print("\n".join([first, *others]))
     return EXIT_FAILED if any(finding.result == FAIL for finding in findings) else EXIT_OK
 
 

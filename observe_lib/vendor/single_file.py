@@ -83,6 +83,12 @@ except ModuleNotFoundError:
 {names}
 '''
 
+#: what of the public names only a verb brings, and what stands for it where none does
+_FULL_READER, _CORE_READER = (
+    "reader/consumer.py",
+    "Consumer = EventConsumer  # without states() and wait_for()",
+)
+
 _CLOSING = """
 if __name__ == "__main__":
     sys.exit(main())
@@ -105,6 +111,7 @@ def build_single_file(script: str, files: Mapping[str, str], verbs: Collection[s
         _script_header(script) + _opening(ordered, chosen),
         _merged_imports(ordered),
         *sections,
+        *([] if _FULL_READER in modules or _FULL_READER not in files else [_CORE_READER]),
         "\n".join(ast.get_source_segment(files["__init__.py"], node) or "" for node in init),
         _CLOSING.strip(),
     ]
@@ -127,7 +134,8 @@ def _chosen_modules(files: Mapping[str, str], verbs: Mapping[str, str]) -> dict[
     initial = {path for path in texts if PurePosixPath(path).name == "__init__.py"}
     modules = {path: read_module(path, text) for path, text in texts.items() if path not in initial}
     public = (node for block in typing_blocks(ast.parse(texts["__init__.py"])) for node in block.body)
-    roots = {"cli.py", *verbs.values(), *(own_path("__init__.py", node) for node in public)}
+    named = {own_path("__init__.py", node) for node in public} - {_FULL_READER}
+    roots = {"cli.py", *verbs.values(), *named}
     return {path: modules[path] for path in closure_of(modules, roots)}
 
 

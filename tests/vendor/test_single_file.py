@@ -213,7 +213,6 @@ def test_the_core_has_neither_screens_nor_pages():
     assert folders == {"adapter", "broker", "commands", "compose", "detect", "reader", "text"}
 
 
-@pytest.mark.xfail(strict=True, reason="tests/test_layers.py lists the imports that are to be turned for it")
 def test_the_core_is_small():
     assert len(built([]).splitlines()) <= CORE_LINES
 
