@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from observe_lib.compose.client import ProcessState
+from observe_lib.compose.state import ProcessState
 from observe_lib.events import Key
 from tests.replay import at
 

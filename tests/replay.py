@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from observe_lib.adapter.poller import WORDS_WITHIN_S
-from observe_lib.compose.client import ProcessState
+from observe_lib.compose.state import ProcessState
 from observe_lib.detect.changes import Change, detect, overlay, settle
-from observe_lib.detect.runs import Known, Words, hear, lives, words_for, words_left
+from observe_lib.detect.known import Known, lives
+from observe_lib.detect.runs import Words, hear, words_for, words_left
 from observe_lib.events import Event, Key
 
 #: a recorded reply may be this much older than the moment it stands for

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ..detect.changes import Change
-from ..detect.runs import Known
+from ..detect.known import Known
 from ..events import OBSERVE, Event, EventType, Key, observer_subject
 from ..times import format_time, seconds_between
 

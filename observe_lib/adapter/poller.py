@@ -9,10 +9,12 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Protocol
 
-from ..compose.client import ComposeClient, ProcessState, Reply, fingerprint
+from ..compose.client import ComposeClient, Reply
+from ..compose.state import ProcessState, fingerprint
 from ..detect.changes import Change, detect, end_unseen, overlay
 from ..detect.ends import hides_end
-from ..detect.runs import Known, Words, hear, lives, words_for, words_left
+from ..detect.known import Known, lives
+from ..detect.runs import Words, hear, words_for, words_left
 from ..errors import ComposeError
 from ..events import Event, EventType, Key
 from ..log import log
@@ -54,7 +56,7 @@ class Outbox(Protocol):
     def offer(self, changes: Sequence[Change]) -> bool: ...
 
 
-class Witness(Protocol):
+class PollListener(Protocol):
     """Who tells people how process-compose itself is; called in the poller's thread."""
 
     def answered(self, reply: Reply, blind_s: float | None) -> None: ...
@@ -75,13 +77,13 @@ class Poller:
         self,
         client: ComposeClient,
         outbox: Outbox,
-        witness: Witness,
+        listener: PollListener,
         *,
         interval_s: float,
         born: datetime,
         clock: Callable[[], datetime] = now_utc,
     ) -> None:
-        self._client, self._outbox, self._witness, self._clock = client, outbox, witness, clock
+        self._client, self._outbox, self._listener, self._clock = client, outbox, listener, clock
         self._interval_s, self._born = interval_s, born
         self._known: dict[Key, Known] | None = None
         self._first_look = self._forgetful = False
@@ -171,7 +173,7 @@ class Poller:
         if self._failures or self.last_good is None:
             blind_s = seconds_between(self.last_good, now) if self._silent and self.last_good else None
             self._failures, self._silent = 0, False
-            self._witness.answered(reply, blind_s)
+            self._listener.answered(reply, blind_s)
         if self._compare(self._read(reply), now, asked_at):
             self._tell_source(source_answers(self._source, now, self.last_good))
         self.last_good = now
@@ -260,7 +262,7 @@ class Poller:
             self._take(known, change)
         with self._spoken:
             self._words = words_left(self._words, asked_at)
-        self._witness.compared(known, changes)
+        self._listener.compared(known, changes)
         return True
 
     def _take(self, known: dict[Key, Known], change: Change) -> None:
@@ -300,7 +302,7 @@ class Poller:
             self._told.clear()
         if kind not in self._told:  # it was not there, and now it wants a token: that is news
             self._told.add(kind)
-            self._witness.silent(error, self.last_good)
+            self._listener.silent(error, self.last_good)
         if self._recall() and self._known is not None:
             with self._spoken:
                 words = self._words

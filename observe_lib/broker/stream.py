@@ -18,7 +18,7 @@ from nats.js.errors import (
 
 from ..errors import NatsError, NatsRefusedError
 from ..settings import DEFAULT_NATS_URL
-from ..times import UTC
+from ..times import UTC, format_duration
 
 STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
@@ -84,6 +84,13 @@ class EnsuredStream:
     def done(self) -> str:
         """What was done to it: created, changed or found."""
         return "created" if self.created else "changed" if self.changed else "found"
+
+    @property
+    def text(self) -> str:
+        """What to tell people of it: `PROCESS_EVENTS created (file, 24h)`."""
+        age = format_duration(self.max_age_s) if self.max_age_s else "no limit"
+        age = "24h" if self.max_age_s == MAX_AGE_S else age
+        return f"{STREAM} {self.done} ({self.storage}, {age})"
 
 
 async def ensure(js: JetStreamContext, options: StreamOptions) -> tuple[EnsuredStream, EnsuredStream]:

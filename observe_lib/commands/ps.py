@@ -1,4 +1,4 @@
-"""The verb `ps`: what every process of every stack is now, one row each.
+"""Show what every process of every stack is now, one row each.
 The main thread asks once and prints; nothing is kept open.
 """
 
@@ -10,11 +10,19 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import EXIT_OK, ObserveError
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags
 from ..reader.states import DAY, ProcessRow, States
-from ..settings import add_nats_flags, choice, nats_settings
-from ..text.output import add_output_flags, json_line, print_note, style_of, write_lines
-from ..text.tables import add_selection_flags, age_words, plain_table, row_json, selected, stale_lines
+from ..settings import choice, nats_settings
+from ..text.output import json_line, print_note, style_of, write_lines
+from ..text.tables import age_words, plain_table, row_json, selected, stale_lines
 from ..times import parse_time, seconds_between
+
+ORDER = 3
+ARGUMENTS = " [NAME ...]"
+EXAMPLES = (
+    "ps 'shop/*' --sort crashes",
+    "ps --stack host-a --json",
+)
 
 HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
 #: on a narrow screen these columns give way, in this order
@@ -30,7 +38,7 @@ SORTS: dict[str, Callable[[ProcessRow, datetime], Any]] = {
 }
 
 
-def add_ps_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ps`."""
     add_selection_flags(parser)
     parser.add_argument("--sort", metavar="BY", default="name", help=f"{', '.join(SORTS)} [name]")
@@ -38,7 +46,7 @@ def add_ps_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_ps(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print the table; an ObserveError where a name was asked for that there is not."""
     flags = vars(args)
     patterns, stack = selected(flags)

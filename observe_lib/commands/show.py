@@ -1,4 +1,4 @@
-"""The verb `show`: everything that is known of one process; state, run, last events, last crash with its log.
+"""Show all of one process: state, run, last events, last crash with the end of its log.
 The main thread asks once and prints.
 """
 
@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, ObserveError, UsageError
 from ..events import Event, EventType
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags
 from ..reader.states import DAY, ProcessRow, Silence
-from ..settings import add_nats_flags, nats_settings
-from ..text.output import EventTable, Style, add_output_flags, json_line, printable, style_of, write_lines
-from ..text.tables import add_selection_flags, age_words, row_json, selected, silence_words, status_words
+from ..settings import nats_settings
+from ..text.output import EventTable, Style, json_line, printable, style_of, write_lines
+from ..text.tables import age_words, row_json, selected, silence_words, status_words
 from ..text.words import detail
 from ..times import format_time
 
 if TYPE_CHECKING:
     from ..reader.consumer import Consumer
+
+ORDER = 5
+ARGUMENTS = " NAME"
+EXAMPLES = (
+    "show default/caddy",
+    "show web --stack host-b",
+)
 
 #: how many of its last events are shown
 EVENTS = 10
@@ -35,14 +43,14 @@ class Portrait:
     crash: Event | None
 
 
-def add_show_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `show`."""
     add_selection_flags(parser)
     add_output_flags(parser)
     add_nats_flags(parser)
 
 
-def run_show(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print each process that is named, one below the other; an ObserveError where there is none."""
     flags = vars(args)
     patterns, stack = selected(flags)

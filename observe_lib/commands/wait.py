@@ -1,4 +1,4 @@
-"""The verb `wait`: return when every named process is what was asked for, or cannot become so any more.
+"""Wait until processes are ready; exit 0 when all are, 3 when one cannot be any more, 124 in the end.
 The main thread waits and prints one row per process as it comes out.
 """
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 from ..errors import EXIT_OK, UsageError
 from ..events import EventType
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags
 from ..reader.wait import GOALS, Outcome
-from ..settings import add_nats_flags, choices, duration_of, nats_settings
+from ..settings import choices, duration_of, nats_settings
 from ..text.output import (
     COLOURS,
     Style,
-    add_output_flags,
     json_line,
     painted,
     printable,
@@ -23,15 +23,22 @@ from ..text.output import (
     text_width,
     write_lines,
 )
-from ..text.tables import add_selection_flags, selected
+from ..text.tables import selected
 from ..times import format_duration
+
+ORDER = 4
+ARGUMENTS = " NAME ..."
+EXAMPLES = (
+    "wait shop/db shop/api --for healthy --fail-on crashed --timeout 60s",
+    "wait migrate --for completed",
+)
 
 DAY_S = 86400.0
 
 _TOLD = frozenset((*GOALS, *EventType))
 
 
-def add_wait_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `wait`."""
     add_selection_flags(parser)
     add = parser.add_argument
@@ -45,7 +52,7 @@ def add_wait_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_wait(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Wait; 0 when all came out well, else GoalMissedError (3) or TimedOutError (124)."""
     flags = vars(args)
     patterns, stack = selected(flags)

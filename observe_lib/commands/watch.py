@@ -1,4 +1,4 @@
-"""The verb `watch`: the last event of each kind per process, or those of any time; then what happens.
+"""Show the last event of each kind per process, then what happens from now on.
 The main thread prints; the subscription's thread only hands over, and waits when the screen is slow.
 """
 
@@ -14,24 +14,22 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import EXIT_OK, UsageError
 from ..events import OBSERVE, Event, EventType, Key, Severity, process_matches
-from ..settings import add_nats_flags, choice, choices, moment_of, nats_settings, whole_number
-from ..text.output import (
-    EventTable,
-    Style,
-    add_output_flags,
-    json_line,
-    mute,
-    print_note,
-    printable,
-    style_of,
-    write_lines,
-)
+from ..flags import add_nats_flags, add_output_flags
+from ..settings import choice, choices, moment_of, nats_settings, whole_number
+from ..text.output import EventTable, Style, json_line, mute, print_note, printable, style_of, write_lines
 from ..text.tables import selected
 from ..times import UTC, format_time, now_utc
 
 if TYPE_CHECKING:
     from ..reader.consumer import Consumer
     from ..reader.past import Retained
+
+ORDER = 2
+ARGUMENTS = " [NAME ...]"
+EXAMPLES = (
+    "watch 'shop/*' --exclude-type status_changed",
+    "watch --process default/caddy --type crashed --json",
+)
 
 #: events between the subscription's thread and the screen; when it is full, NATS waits
 INBOX_SIZE = 1000
@@ -47,7 +45,7 @@ _Item = Event | str | None
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 
-def add_watch_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `watch`."""
     parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
     add = parser.add_argument_group("events").add_argument
@@ -264,7 +262,7 @@ def _without_observer(events: list[Event], asked_for: bool) -> list[Event]:
     return [event for event in events if not event.of_observer or any(event is one for one in news)]
 
 
-def run_watch(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the verb until it is full, its reader is gone, or Ctrl-C."""
     flags = vars(args)
     wanted, settings = selection_of(flags), nats_settings(flags, os.environ)

@@ -1,10 +1,11 @@
-"""The doorbell: listens to process-compose's push stream, rings for a poll, and hands over last words.
+"""The push stream: listens to process-compose, asks for a poll at each message, and hands over last words.
 One manager's listeners, a thread each; they only hear, comparing stays with the poller.
 """
 
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -12,10 +13,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from ..log import log
+from ..log import Say, log
 from ..settings import ComposeSettings
 from ..times import now_utc
-from .client import TOKEN_HEADER, ProcessState
+from .client import TOKEN_HEADER
+from .state import ProcessState
 
 #: the stream's first burst breaks above 256 processes; so many names at most share a connection
 NAMES_AT_ONCE = 200
@@ -33,7 +35,7 @@ CONNECT_S = 3.0
 _NO_STREAM = "process-compose before 1.110 has no push stream: a quick stop can look like a crash"
 
 
-class Doorbell:
+class PushStream:
     """Hears of every process named in the last reply.
 
     `hear(state, at)` gets each message's state, `ring()` is called after it, and when a connection was made
@@ -113,6 +115,22 @@ class Doorbell:
         self._ring()
 
 
+def open_push_stream(
+    settings: ComposeSettings,
+    say: Say,
+    hear: Callable[[ProcessState, datetime], None],
+    ring: Callable[[], None],
+    on_change: Callable[[bool], None],
+) -> PushStream | None:
+    """Return a push stream that does not listen yet; None where websocket-client is missing: that is said."""
+    try:
+        return PushStream(settings, hear, ring, on_change)
+    except ImportError:
+        say("push", "websocket-client missing: a quick stop can look like a crash")
+        say("", f"{sys.executable} -m pip install websocket-client")
+        return None
+
+
 def _parts(names: Iterable[str]) -> list[list[str]]:
     """Return the names that each connection asks for: none, which are all, while one can take them.
 
@@ -141,7 +159,7 @@ class _Listener:
         self._connection: Any = None
         self._trouble = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="observe-doorbell", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="observe-push", daemon=True)
         self.connected = False
 
     def start(self) -> None:

@@ -8,24 +8,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from ..compose.client import ProcessState
+from ..compose.state import ProcessState
 from ..events import Event, EventType, Key
 from ..times import earlier, format_time, seconds_between
 from .ends import End, Look, asked_at, end_of_known, find_ends, lay_over, state_time, unmask
-from .runs import (
-    GONE_AFTER_S,
-    LAUNCH_POLLS,
-    NO_HEALTH,
-    NOT_READY,
-    READY,
-    Known,
-    Run,
-    Step,
-    Words,
-    is_fresh,
-    launch_failed,
-    measure,
-)
+from .known import GONE_AFTER_S, LAUNCH_POLLS, NO_HEALTH, NOT_READY, READY, Known, Run
+from .runs import Step, Words, is_fresh, launch_failed, measure
 
 #: a begin this soon after a requested end is a restart (process-compose waits 1 s in between)
 RESTART_WITHIN_S = 3.0

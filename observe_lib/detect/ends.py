@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..compose.client import ProcessState
+from ..compose.state import ProcessState
 from ..events import EventType
 from ..times import parse_time
-from .runs import NOT_READY, Known, LastWord, Run, Step, Words, is_fresh
+from .known import NOT_READY, Known, Run
+from .runs import LastWord, Step, Words, is_fresh
 
 _NO_WORD = LastWord()
 

@@ -1,72 +1,11 @@
-"""What is known of one process, and how many runs lie between that and a new state: DESIGN section 4, "Runs".
-Pure: no clock, no event, no wire; a `Known` becomes a record of the bucket and comes back from one.
-"""
+"""How many runs lie between what is known and a new state: DESIGN section 4, "Runs". Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from ..compose.client import ProcessState
-from ..times import format_time, parse_time
-
-#: a launch in progress (pid 0, or still the last run's pid) is looked at again this soon, at most so often
-LAUNCH_POLL_S = 0.05
-LAUNCH_POLLS = 20
-#: a name that is gone is looked for again after this long: a scale or a reload may have hidden it
-GONE_AFTER_S = 0.25
-
-READY, NOT_READY, NO_HEALTH = "Ready", "Not Ready", "-"
-_LAUNCHING = frozenset(("Running", "Launching"))
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a process: its pid, and under one pid its `process_start_time` as it was sent."""
-
-    pid: int
-    start: str
-    began: datetime | None = None  # None: could only be guessed
-    restarts_at_begin: int = 0
-
-    def shows_in(self, state: ProcessState) -> bool:
-        """Whether the state carries this run's pid and start."""
-        return self.pid == state.pid and self.start == state.start
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The last state of a process, its last run, and what that run has gone through."""
-
-    state: ProcessState
-    restarts: int = 0  # as a Restarting state counts them
-    run: Run | None = None
-    ended: bool = False  # the run's end has been told
-    terminating: bool = False
-    health: str = NO_HEALTH
-    health_since: datetime | None = None
-    requested_at: datetime | None = None  # when a run last ended on request
-    launch_polls: int = 0
-    missing_since: datetime | None = None
-
-    @property
-    def has_run(self) -> bool:
-        """Whether the last state shows the run: its pid is not 0, nor is the next one being launched."""
-        if self.run is None or not self.run.shows_in(self.state):
-            return False
-        return not (self.ended and self.state.status in _LAUNCHING)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the run was last seen alive."""
-        return self.has_run and not self.ended and lives(self.state)
-
-    @property
-    def look_again_s(self) -> float | None:
-        """In how many seconds to look again because this is not settled; None: whenever the next poll is."""
-        if self.missing_since is not None:
-            return GONE_AFTER_S
-        return LAUNCH_POLL_S if 0 < self.launch_polls < LAUNCH_POLLS else None
+from ..compose.state import ProcessState
+from .known import LAUNCH_POLLS, LAUNCHING, NOT_READY, Known, lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +39,6 @@ class Step:
     launch_polls: int
 
 
-def lives(state: ProcessState) -> bool:
-    """Whether a state with a run is that of a living one: in Terminating too, where is_running is false."""
-    return state.is_running or state.status == "Terminating"
-
-
 def measure(before: Known | None, state: ProcessState) -> Step:
     """Count the ends and begins between what is known and a new state: the table of the contract."""
     was_alive = before is not None and before.alive
@@ -125,7 +59,7 @@ def measure(before: Known | None, state: ProcessState) -> Step:
         if is_fresh(before, state):  # nor was it the one before, so it began
             ends = max(ends, was_alive + (not alive))
         begins = ends + alive - was_alive
-    launching = state.status in _LAUNCHING and not has_run
+    launching = state.status in LAUNCHING and not has_run
     polls = min((before.launch_polls if before else 0) + 1, LAUNCH_POLLS) if launching else 0
     failed = launch_failed(state) and (before is None or not _same_error(before.state, state))
     return Step(was_alive, alive, has_run, same, restarts, rise, ends, begins, failed, polls)
@@ -135,7 +69,7 @@ def shows_run(before: Known | None, state: ProcessState) -> bool:
     """Whether a state has a run: not at pid 0, nor while it shows the ended run's pid at a launch."""
     if not state.pid:
         return False
-    if state.status not in _LAUNCHING or before is None or before.run is None:
+    if state.status not in LAUNCHING or before is None or before.run is None:
         return True
     over = before.ended or state.restarts > before.run.restarts_at_begin
     return not (over and before.run.shows_in(state)) or before.launch_polls + 1 >= LAUNCH_POLLS
@@ -215,60 +149,3 @@ def launch_failed(state: ProcessState) -> bool:
 
 def _same_error(before: ProcessState, state: ProcessState) -> bool:
     return launch_failed(before) and before.end == state.end
-
-
-def to_record(known: Known) -> dict[str, Any]:
-    """Return what the bucket keeps of a Known: DESIGN section 5, "A record", without seq and events."""
-    run = known.run
-    record: dict[str, Any] = {
-        "state": dict(known.state.raw),
-        "terminating": known.terminating,
-        "health": known.health,
-    }
-    if run is not None:
-        shown = {"pid": run.pid, "start": run.start}
-        record["run"] = {
-            **shown,
-            "began": _stored_text(run.began),
-            "restarts_at_begin": run.restarts_at_begin,
-        }
-        if known.ended:
-            record["last_ended"] = shown
-    return {
-        **record,
-        "restarts": known.restarts,
-        "health_since": _stored_text(known.health_since),
-        "ended_on_request_at": _stored_text(known.requested_at),
-    }
-
-
-def from_record(record: Mapping[str, Any]) -> Known:
-    """Return the Known of a record; ValueError, KeyError or TypeError if it is none."""
-    found = record.get("run")
-    run = None
-    if found:
-        run = Run(
-            int(found["pid"]),
-            str(found["start"]),
-            _stored_moment(found.get("began")),
-            int(found["restarts_at_begin"]),
-        )
-    state = ProcessState.from_raw(dict(record["state"]))
-    return Known(
-        state,
-        restarts=int(record.get("restarts", state.restarts)),
-        run=run,
-        ended=bool(record.get("last_ended")),
-        terminating=bool(record.get("terminating")),
-        health=str(record.get("health") or NO_HEALTH),
-        health_since=_stored_moment(record.get("health_since")),
-        requested_at=_stored_moment(record.get("ended_on_request_at")),
-    )
-
-
-def _stored_text(moment: datetime | None) -> str | None:
-    return format_time(moment) if moment else None
-
-
-def _stored_moment(text: str | None) -> datetime | None:
-    return parse_time(text) if text else None

@@ -1,4 +1,4 @@
-"""The verb `report`: what became of each process over a time, in figures or as a timeline.
+"""Count what became of each process over a time: uptime, crashes, restarts, repairs, blind time.
 The main thread reads the stream once, keeps sums, and prints; nothing is published.
 """
 
@@ -12,18 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_OK, NatsError, ObserveError, UsageError
 from ..events import Event, filter_subjects, process_matches
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags
 from ..reader.facts import fact_of
 from ..reader.gaps import Gap, Gaps, find_gaps
 from ..reader.states import Place, States
-from ..settings import add_nats_flags, moment_of, nats_settings
-from ..text.output import add_output_flags, json_line, mute, print_note, style_of, write_lines
-from ..text.tables import add_selection_flags, selected
+from ..settings import moment_of, nats_settings
+from ..text.output import json_line, mute, print_note, style_of, write_lines
+from ..text.tables import selected
 from ..times import UTC, now_utc, parse_time
 from .accounts import FLAP_WINDOW_S, FLAPS, Account
 from .figures import Findings, ProcessStrip, Range, report_json, report_lines, strip_room
 
 if TYPE_CHECKING:
     from ..reader.past import Past, Retained
+
+ORDER = 6
+ARGUMENTS = " [NAME ...]"
+EXAMPLES = (
+    "report --since 7d 'shop/*'",
+    "report --since 09:00 --until 10:30 --timeline",
+)
 
 #: why nothing is known of a stack that was dropped from the bucket, after its last event
 FORGOTTEN = "forgotten"
@@ -38,7 +46,7 @@ what the columns mean (blind time, when nobody looked, is in none of them; it is
   FLAPS     {FLAPS} crashes or turns to unhealthy within {FLAP_WINDOW_S / 60:g}m; "now": so at the end"""
 
 
-def add_report_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `report`."""
     parser.description = f"{parser.description}\n\n{DEFINITIONS}"
     add_selection_flags(parser)
@@ -50,7 +58,7 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_report(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print the report; an ObserveError where nothing matches a name that was asked for."""
     flags = vars(args)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)

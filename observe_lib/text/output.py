@@ -2,7 +2,6 @@
 Runs in whichever thread asks; the colours of events are known only here.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -180,17 +179,6 @@ def painted(text: str, colour: int) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
-def add_output_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `style_of` reads."""
-    group = parser.add_argument_group("output")
-    form = group.add_mutually_exclusive_group()
-    form.add_argument("-o", "--output", choices=("table", "json"), help="how to print [table]")
-    form.add_argument("--json", dest="output", action="store_const", const="json", help="the same as -o json")
-    group.add_argument("--utc", action="store_true", help="print times in UTC [local]")
-    colour = "colour the event word [auto; NO_COLOR wins]"
-    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=colour)
-
-
 def style_of(flags: Mapping[str, Any], out: TextIO, environ: Mapping[str, str]) -> Style:
     """Return what the flags ask for; rows are cut only where `out` is a terminal."""
     terminal = out.isatty()
@@ -220,8 +208,13 @@ def print_note(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
+def say_note(topic: str, text: str) -> None:
+    """Print on stderr, with the time, what there is to say of a topic."""
+    print_note(note_line(topic, text, now_utc()))
+
+
 def mute(*words: str) -> None:
-    """Say nothing: what stands for `print_note` and its like with --quiet."""
+    """Say nothing: what stands for `print_note` and `say_note` with --quiet."""
 
 
 def write_lines(lines: Iterable[str], out: TextIO | None = None) -> None:

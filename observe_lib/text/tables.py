@@ -2,7 +2,6 @@
 Pure text; nothing here prints.
 """
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -25,13 +24,6 @@ _SILENCES = {
     ("process-compose", "stopped"): "its process-compose is gone",
     ("process-compose", "away"): "its process-compose does not answer",
 }
-
-
-def add_selection_flags(parser: argparse.ArgumentParser) -> None:
-    """Add what says which processes: the same as in `watch`."""
-    parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
-    parser.add_argument("--process", metavar="NAME", action="append", help="the same as NAME; repeatable")
-    parser.add_argument("--stack", metavar="STACK", help="only this process-compose [all]")
 
 
 def selected(flags: dict[str, Any]) -> tuple[list[str], str | None]:

@@ -1,4 +1,4 @@
-"""The verb `top`: a live screen of all processes in the terminal.
+"""Show a live screen of all processes and what happens to them; ? there shows its keys.
 The main thread reads keys and draws; the consumer's own threads only leave what they heard.
 """
 
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from ..commands.show import Portrait, portraits_of
 from ..errors import EXIT_OK, ObserveError
 from ..events import Event
+from ..flags import add_nats_flags, add_selection_flags
 from ..reader.board import Board, note_events
 from ..reader.states import Place
-from ..settings import add_nats_flags, nats_settings
-from ..signals import Stop
+from ..settings import nats_settings
+from ..signals import Stop, stopped_by_signals
 from ..text.output import Style, wants_colour
-from ..text.tables import add_selection_flags, selected
+from ..text.tables import selected
 from ..times import UTC, now_utc
 from .screen import fit, layout_of, render
 from .terminal import Terminal, check_terminal, has_unicode
@@ -30,13 +31,20 @@ from .view import View, linked, press
 if TYPE_CHECKING:
     from ..reader.consumer import Consumer
 
+ORDER = 7
+ARGUMENTS = " [NAME ...]"
+EXAMPLES = (
+    "top",
+    "top 'shop/*' --stack host-a",
+)
+
 #: the screen is drawn no more often than this, and looks as often whether there is anything new
 FRAME_S = 0.1
 #: how long the connection's last words stay in the footer
 WORDS_S = 5.0
 
 
-def add_top_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `top`."""
     add_selection_flags(parser)
     group = parser.add_argument_group("output")
@@ -44,6 +52,12 @@ def add_top_flags(parser: argparse.ArgumentParser) -> None:
     colour = "use colours [auto; NO_COLOR wins]"
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=colour)
     add_nats_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb until somebody ends it."""
+    with stopped_by_signals("SIGTERM", "SIGHUP", "SIGQUIT") as stop:  # Ctrl-C interrupts at once
+        return run_top(args, stop)
 
 
 def run_top(args: argparse.Namespace, stop: Stop) -> int:

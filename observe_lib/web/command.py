@@ -1,4 +1,4 @@
-"""The verb `web`: what `ps`, `show` and `watch` know as one live page in a browser, and as JSON and metrics.
+"""Serve what ps, show and watch know as one live page, as JSON and as metrics, until Ctrl-C.
 The main thread wires Consumer, `LiveStates` and server together, and waits; each has threads of its own.
 """
 
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from ..commands.show import portrait_json, portraits_of
 from ..errors import EXIT_OK, ObserveError, UsageError
 from ..events import Event, EventType
+from ..flags import add_nats_flags
 from ..reader.states import DAY
 from ..report.figures import report_json
-from ..settings import NatsSettings, add_nats_flags, choices, nats_settings, whole_number
+from ..settings import NatsSettings, choices, nats_settings, whole_number
 from ..signals import Stop
 from ..text.output import Style, note_line
 from ..times import now_utc, parse_time
@@ -33,6 +34,13 @@ from .server import HTML_TYPE, TEXT_TYPE, Answer, Guard, Query, Site, WebServer,
 
 if TYPE_CHECKING:
     from ..reader.consumer import Consumer
+
+ORDER = 9
+ARGUMENTS = ""
+EXAMPLES = (
+    "web",
+    "web --listen 0.0.0.0:8282 --web-token-file /etc/observe.token",
+)
 
 WEB_LISTEN = "127.0.0.1:8282"
 #: a token that can be guessed is none
@@ -62,7 +70,7 @@ class WebOptions:
         return f"http://{host}:{self.port}"
 
 
-def add_web_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `web`."""
     listen = f"where to serve; beyond this machine only with a token [{WEB_LISTEN}]"
     parser.add_argument("--listen", metavar="ADDRESS:PORT", default=WEB_LISTEN, help=listen)
@@ -74,7 +82,7 @@ def add_web_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_web(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; an ObserveError where the address cannot be had, or NATS not be reached."""
     flags = vars(args)
     options, settings = web_options(flags), nats_settings(flags, os.environ)

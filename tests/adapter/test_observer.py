@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from observe_lib.adapter.observer import ADAPTER, observer_change, source_answers, source_silent
-from observe_lib.compose.client import ProcessState
-from observe_lib.detect.runs import Known, Run
+from observe_lib.compose.state import ProcessState
+from observe_lib.detect.known import Known, Run
 from observe_lib.events import Key
 from tests.stand_in import make_state
 

@@ -8,7 +8,8 @@ import pytest
 
 from observe_lib.adapter import poller as poller_module
 from observe_lib.adapter.poller import Poller
-from observe_lib.compose.client import ProcessState, Reply
+from observe_lib.compose.client import Reply
+from observe_lib.compose.state import ProcessState
 from observe_lib.errors import ComposeError
 from observe_lib.events import Event, Key
 from observe_lib.times import format_time

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from observe_lib.compose.client import ComposeClient, ProcessState, fingerprint, other_answers
+from observe_lib.compose.client import ComposeClient, other_answers
+from observe_lib.compose.state import ProcessState, fingerprint
 from observe_lib.errors import ComposeError
 from tests.stand_in import StandIn, make_state
 

@@ -1,4 +1,4 @@
-"""The doorbell against a stand-in of the push stream: what it hears, and how it keeps hearing."""
+"""The push stream against a stand-in of the push stream: what it hears, and how it keeps hearing."""
 
 import builtins
 import queue
@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from observe_lib.compose import push as doorbell
-from observe_lib.compose.push import Doorbell
+from observe_lib.compose import push as push_module
+from observe_lib.compose.push import PushStream
 from observe_lib.settings import ComposeSettings
 from tests.push_stand_in import PushStandIn
 from tests.stand_in import make_state
@@ -18,7 +18,7 @@ TERMINATING = make_state("web", status="Terminating", is_running=False)
 
 
 class Ears:
-    """Keeps what the doorbell hands over: (status, pid) of each word, rings, and whether all are heard."""
+    """Keeps what the push stream hands over: (status, pid) of each word, rings, and whether all are heard."""
 
     def __init__(self) -> None:
         self.words: queue.Queue = queue.Queue()
@@ -52,12 +52,12 @@ def ears():
 
 @pytest.fixture
 def hang(ears):
-    """Hang a doorbell at a stand-in; all are stopped at the end."""
+    """Listen to a stand-in; all are stopped at the end."""
     hung = []
 
-    def make(push: PushStandIn, **settings) -> Doorbell:
+    def make(push: PushStandIn, **settings) -> PushStream:
         where = {"port": push.port, "socket": push.socket_path, **settings}
-        hung.append(Doorbell(ComposeSettings(**where), ears.hear, ears.ring, ears.on_change))
+        hung.append(PushStream(ComposeSettings(**where), ears.hear, ears.ring, ears.on_change))
         return hung[-1]
 
     yield make
@@ -65,7 +65,7 @@ def hang(ears):
         begin = time.monotonic()
         bell.stop()
         assert time.monotonic() - begin < 3
-    assert not [thread for thread in threading.enumerate() if thread.name == "observe-doorbell"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "observe-push"]
 
 
 def test_messages_are_heard_and_ring(ears, hang):
@@ -155,7 +155,7 @@ def test_it_waits_for_one_that_does_not_listen_yet(ears, hang):
 
 
 def test_silence_is_not_trusted(ears, hang, monkeypatch):
-    monkeypatch.setattr(doorbell, "SILENCE_S", 0.2)
+    monkeypatch.setattr(push_module, "SILENCE_S", 0.2)
     with PushStandIn() as push:
         hang(push).listen(())
         push.wait(lambda: push.pings >= 3)  # answered, so the connection is kept
@@ -172,7 +172,7 @@ def test_a_token_over_tcp(ears, hang):
 
 
 def test_a_wrong_token_is_tried_again_and_not_shouted_about(ears, hang, monkeypatch, caplog):
-    monkeypatch.setattr(doorbell, "REFUSED_AFTER_S", 0.05)
+    monkeypatch.setattr(push_module, "REFUSED_AFTER_S", 0.05)
     with PushStandIn(token="secret") as push:
         hang(push, token="wrong").listen(())
         time.sleep(0.3)
@@ -198,7 +198,7 @@ def test_a_unix_socket_that_is_not_there_yet(ears, hang, tmp_path):
 
 
 def test_a_version_without_a_push_stream_is_named_once_and_left_alone(ears, hang, monkeypatch, caplog):
-    monkeypatch.setattr(doorbell, "NO_STREAM_AFTER_S", 0.1)
+    monkeypatch.setattr(push_module, "NO_STREAM_AFTER_S", 0.1)
     with PushStandIn() as push:
         push.status = 404
         hang(push).listen(())
@@ -305,4 +305,4 @@ def test_without_websocket_client(ears, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError):
-        Doorbell(ComposeSettings(), ears.hear, ears.ring, ears.on_change)
+        PushStream(ComposeSettings(), ears.hear, ears.ring, ears.on_change)

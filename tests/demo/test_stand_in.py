@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from observe_lib.compose.client import ComposeClient, ProcessState
+from observe_lib.compose.client import ComposeClient
+from observe_lib.compose.state import ProcessState
 from observe_lib.demo.stand_in import StandInCompose
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from observe_lib.compose.client import ProcessState
+from observe_lib.compose.state import ProcessState
 from observe_lib.detect.changes import Change, detect, end_unseen, overlay, settle
-from observe_lib.detect.runs import GONE_AFTER_S, LAUNCH_POLLS, Known, Words, hear
+from observe_lib.detect.known import GONE_AFTER_S, LAUNCH_POLLS, Known
+from observe_lib.detect.runs import Words, hear
 from observe_lib.events import Event, Key
 from observe_lib.times import UTC, format_time, parse_time
 from tests.stand_in import make_state

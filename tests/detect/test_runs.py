@@ -5,21 +5,17 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from observe_lib.compose.client import ProcessState
-from observe_lib.detect.runs import (
+from observe_lib.compose.state import ProcessState
+from observe_lib.detect.known import (
     GONE_AFTER_S,
     LAUNCH_POLL_S,
     LAUNCH_POLLS,
     Known,
-    LastWord,
     Run,
     from_record,
-    hear,
-    measure,
     to_record,
-    words_for,
-    words_left,
 )
+from observe_lib.detect.runs import LastWord, hear, measure, words_for, words_left
 from observe_lib.times import UTC
 from tests.stand_in import make_state
 

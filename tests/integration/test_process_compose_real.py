@@ -5,7 +5,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from observe_lib.compose.client import ComposeClient, ProcessState, fingerprint, other_answers
+from observe_lib.compose.client import ComposeClient, other_answers
+from observe_lib.compose.state import ProcessState, fingerprint
 from observe_lib.errors import ComposeError
 from tests.real_compose import MISSING, RealCompose
 

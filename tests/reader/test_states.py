@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from observe_lib.compose.client import ProcessState
-from observe_lib.detect.runs import Known, Run, to_record
+from observe_lib.compose.state import ProcessState
+from observe_lib.detect.known import Known, Run, to_record
 from observe_lib.events import OBSERVE, Event, observer_subject
 from observe_lib.reader.records import recall
 from observe_lib.reader.states import (

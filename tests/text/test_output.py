@@ -6,10 +6,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from observe_lib.events import Event
+from observe_lib.flags import add_output_flags
 from observe_lib.text.output import (
     EventTable,
     Style,
-    add_output_flags,
     cut_text,
     json_line,
     note_line,
