@@ -83,17 +83,16 @@ class EnsuredStream:
     storage: str
 
     @property
+    def done(self) -> str:
+        """What was done to it: created, changed or found."""
+        return "created" if self.created else "changed" if self.changed else "found"
+
+    @property
     def text(self) -> str:
         """What to tell people of it: `PROCESS_EVENTS created (file, 24h)`."""
         age = format_duration(self.max_age_s) if self.max_age_s else "no limit"
         age = "24h" if self.max_age_s == MAX_AGE_S else age
-        done = "created" if self.created else "changed" if self.changed else "found"
-        return f"{STREAM} {done} ({self.storage}, {age})"
-
-    @property
-    def done(self) -> str:
-        """What was done to it: created, changed or found."""
-        return "created" if self.created else "changed" if self.changed else "found"
+        return f"{STREAM} {self.done} ({self.storage}, {age})"
 
 
 async def ensure(js: JetStreamContext, options: StreamOptions) -> tuple[EnsuredStream, EnsuredStream]:

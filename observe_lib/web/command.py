@@ -24,9 +24,9 @@ from ..reader.audit import clipped, look_back, range_of
 from ..reader.description import descriptions_of
 from ..rows import DAY
 from ..settings import NatsSettings, choices, names, nats_settings, whole_number
+from ..signals import Stop
 from ..text.accounts import report_json
 from ..text.description import description_json
-from ..signals import Stop
 from ..text.output import Style, note_line
 from ..times import now_utc, parse_time
 from .live import RING, LiveStates, page_event
