@@ -38,7 +38,7 @@ HANDED_IN = ("compose.push", "compose.logs", "broker.embedded", "adapter.systemd
 BEYOND_CORE = (*HANDED_IN, "reader.states", "reader.wait", "reader.timeline")
 
 #: not on every machine, or slow to import and needed for one thing
-OPTIONAL = {"websocket", "nkeys", "tabulate", "curses", "fcntl"}
+OPTIONAL = {"websocket", "nkeys", "tabulate", "curses", "fcntl", "sqlite3"}
 
 
 class Import(NamedTuple):
@@ -135,7 +135,8 @@ def defined_names(module: str) -> Iterator[str]:
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                yield from (name.id for name in ast.walk(target) if isinstance(name, ast.Name))
+                found = (name.id for name in ast.walk(target) if isinstance(name, ast.Name))
+                yield from (name for name in found if name not in OPTIONAL)  # None where it is missing
 
 
 def foreign_names(module: str) -> Iterator[tuple[str, str]]:

@@ -7,25 +7,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import Header
 
-from ..broker.bucket import PASSING as PASSING_ERRORS
-from ..broker.loop import Bridge
+from ..broker.bucket import PASSING_ERRORS
+from ..broker.loop import Bridge, T
 from ..broker.session import Session
-from ..broker.stream import BUCKET, has_message
+from ..broker.stream import BUCKET, MESSAGE_ID, has_message
 from ..errors import OutboxError
 from ..events import ROOT, message_time
 from ..times import earlier
 from .outbox import Outbox, OutboxEvent
-from .refusals import HELD, MISSING, PASSING, TOO_LARGE, Refusal, read_answer
+from .refusals import HELD, NO_STREAM, PASSING, TOO_LARGE, Refusal, read_answer
 from .seal import shrink
-
-T = TypeVar("T")
 
 #: so many messages, and so many bytes, are in flight at the most; a larger one goes alone
 WINDOW = 1000
@@ -49,8 +46,7 @@ CLOCKS_APART_S = 120.0
 #: what the headers of a message take beside its id
 HEADER_BYTES = 64
 
-_ID = Header.MSG_ID.value
-_DELETED = {"KV-Operation": "DEL"}
+DELETE_MARK = {"KV-Operation": "DEL"}
 _NO_ANSWER = "no answer in time, sending again"
 
 
@@ -278,7 +274,7 @@ class Publisher:
                 assert client is not None
                 reply = f"{self._inbox}.{event.id}"
                 await client.publish(
-                    event.subject, event.payload, reply=reply, headers={_ID: event.message_id}
+                    event.subject, event.payload, reply=reply, headers={MESSAGE_ID: event.message_id}
                 )
 
     async def _look_for(self, flight: _Flight) -> None:
@@ -331,7 +327,7 @@ class Publisher:
         self._row_flights[tag] = _RowFlight(process, key, len(payload), self._now_s() + UNANSWERED_S[0])
         self._row_bytes += len(payload)
         with suppress(nats.errors.Error, OSError):
-            subject, headers = f"$KV.{BUCKET}.{key}", None if payload else _DELETED
+            subject, headers = f"$KV.{BUCKET}.{key}", None if payload else DELETE_MARK
             await client.publish(subject, payload, reply=f"{self._inbox}.{tag}", headers=headers)
 
     # --- what comes back ---
@@ -379,7 +375,7 @@ class Publisher:
         if refusal.kind == HELD:
             again_s = HELD_S
             self._session.troubles.note("rows", refusal.text)
-        elif refusal.kind == MISSING:
+        elif refusal.kind == NO_STREAM:
             self.mend()
         asyncio.get_running_loop().call_later(again_s, self._note_due, [row.process])
 
@@ -397,7 +393,7 @@ class Publisher:
             flight.due = self._now_s() + wait_s
             self._note(flight, f"takes no events: {refusal.text}")
             asyncio.get_running_loop().call_later(wait_s, self._send_due, number)
-            if refusal.kind == MISSING:
+            if refusal.kind == NO_STREAM:
                 self.mend()
 
     def _hold(self, number: int, text: str, hint: str) -> None:

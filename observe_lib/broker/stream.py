@@ -21,7 +21,7 @@ from ..settings import DEFAULT_NATS_URL
 from ..times import UTC, format_duration
 
 #: the header that holds a message's id
-_ID = api.Header.MSG_ID.value
+MESSAGE_ID = api.Header.MSG_ID.value
 STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
 SUBJECTS = ["core.process.>"]
@@ -299,8 +299,8 @@ async def has_message(js: JetStreamContext, subject: str, message_id: str, since
         last = await js.get_last_msg(STREAM, subject)
     except NotFoundError:
         return False
-    found = (last.headers or {}).get(_ID, "")
+    found = (last.headers or {}).get(MESSAGE_ID, "")
     if found.rsplit(".", 2)[0] == sender:
         return bool(found == message_id)
     messages = await read_stored(js, STREAM, subject, since, headers_only=True)
-    return any((message.headers or {}).get(_ID) == message_id for message in messages)
+    return any((message.headers or {}).get(MESSAGE_ID) == message_id for message in messages)

@@ -46,7 +46,7 @@ class Source(Protocol):
     def states(self) -> States: ...
 
 
-class Listener:
+class PageListener:
     """What waits for one stream. One that takes too little is ended; it comes again and goes on there."""
 
     def __init__(self, first: bytes) -> None:
@@ -99,7 +99,7 @@ class LiveStates:
         self._crashes: Counter[Place] = Counter()
         self._lines = WebLines(since.timestamp())
         self._ring: deque[dict[str, Any]] = deque(maxlen=RING)
-        self._listeners: set[Listener] = set()
+        self._listeners: set[PageListener] = set()
         self._head: dict[str, Any] = {}
         self._hello_rows: bytes | None = None
         self._recount_at = 0.0
@@ -130,16 +130,16 @@ class LiveStates:
         self._inbox.append(event)
         self._wake.set()
 
-    def listen(self, last_id: str = "") -> Listener | None:
+    def listen(self, last_id: str = "") -> PageListener | None:
         """Return a new listener that goes on after the event of that id; None if there are too many."""
         with self._lock:
             if len(self._listeners) >= STREAMS or self._stop.is_set():
                 return None
-            listener = Listener(self._hello(last_id))
+            listener = PageListener(self._hello(last_id))
             self._listeners.add(listener)
             return listener
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: PageListener) -> None:
         """Forget a listener."""
         with self._lock:
             self._listeners.discard(listener)

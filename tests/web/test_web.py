@@ -27,7 +27,7 @@ from observe_lib.web import live as web_live
 from observe_lib.web import server as web_server
 from observe_lib.web.command import listen_address, read_web_token, site_of, web_options
 from observe_lib.web.lines import WebLines
-from observe_lib.web.live import STREAMS, WAITING_BYTES, Listener, LiveStates, page_event
+from observe_lib.web.live import STREAMS, WAITING_BYTES, LiveStates, PageListener, page_event
 from observe_lib.web.page import page_html
 from observe_lib.web.server import COOKIE, Guard, WebServer
 from tests.reader.test_states import T0, at, of_observer, told
@@ -523,7 +523,7 @@ def test_a_lost_server_and_a_silent_stack_are_told(page):
 
 
 def test_a_listener_that_takes_nothing_is_ended():
-    listener = Listener(b"first")
+    listener = PageListener(b"first")
     chunk = bytes(WAITING_BYTES // 4)
     for _ in range(4):
         listener.offer(chunk)
