@@ -188,11 +188,17 @@ def test_a_strange_name_is_json_all_the_same(name):
         ProcessRecord(
             known(health="Not Ready"),
             History().after(
-                [event("started"), *(event("crashed", at, **CRASH) for at in (1, 2, 3, 4)), event("restarted", 5)]
+                [
+                    event("started"),
+                    *(event("crashed", at, **CRASH) for at in (1, 2, 3, 4)),
+                    event("restarted", 5),
+                ]
             ),
             6,
         ),
-        ProcessRecord(known(False), History().after([event("stopped", 1, exit_code=0, reason="completed")]), 1),
+        ProcessRecord(
+            known(False), History().after([event("stopped", 1, exit_code=0, reason="completed")]), 1
+        ),
     ],
     ids=str,
 )
