@@ -108,7 +108,7 @@ class Publisher:
         self._row_flights: dict[str, _RowFlight] = {}
         self._row_number = 0
         self._client: Client | None = None
-        self._inbox = ""
+        self._inbox = self._denial = ""
         self._wake, self._idle, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
@@ -174,7 +174,10 @@ class Publisher:
         """The server refused a publish to this subject, which it tells in lower case."""
         for number, flight in self._flying.items():
             if flight.event.subject.lower() == subject and not flight.held:
-                self._hold(number, f"may not publish to {flight.event.subject}", f"grant publish on {ROOT}.>")
+                self._denial = (
+                    self._denial or f"may not publish to {flight.event.subject}"
+                )  # said once for all
+                self._hold(number, self._denial, f"grant publish on {ROOT}.>")
                 return
         prefix = f"$kv.{BUCKET.lower()}."
         for tag, row in self._row_flights.items():
@@ -361,6 +364,7 @@ class Publisher:
             self.published += 1
             self._troubled -= flight.troubled
             if not self._troubled:
+                self._denial = ""
                 self._session.well("events")
             if self._room() > WINDOW // 4:
                 self._wake.set()
