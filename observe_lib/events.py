@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -28,6 +28,7 @@ TOKEN_CUT = 160
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/")
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_/-]*")
+_PLAIN_TAIL = re.compile(r"[A-Za-z0-9_/-]{1,200}\.[A-Za-z0-9_/-]{1,200}\.[a-z_]{1,200}")
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
@@ -102,6 +103,9 @@ def encode_namespace(namespace: str) -> str:
 
 def subject_of(namespace: str, process: str, event_type: str) -> str:
     """Return `core.process.{namespace}.{name}.{type}`; an empty name is a ValueError."""
+    tail = f"{namespace}.{process}.{event_type}"
+    if namespace != OBSERVE and _PLAIN_TAIL.fullmatch(tail):  # as nearly all are
+        return f"{ROOT}.{tail}"
     if not process:
         raise ValueError("a process without a name has no subject")
     return f"{ROOT}.{encode_namespace(namespace)}.{encode_token(process)}.{encode_token(event_type)}"
@@ -156,6 +160,23 @@ class Event:
         if not self.severity:
             severity = SEVERITY_OF.get(self.type, Severity.INFO)  # type: ignore[call-overload]
             object.__setattr__(self, "severity", str(severity))
+
+    @classmethod
+    def of(cls, key: Key, event_type: EventType, **given: Any) -> "Event":
+        """Return a new event of a process, quicker than `Event()`: what is not given is the default."""
+        kind = event_type.value
+        event = cls.__new__(cls)
+        event.__dict__.update(
+            _DEFAULTS,
+            type=kind,
+            process=key.process,
+            namespace=key.namespace,
+            subject=subject_of(key.namespace, key.process, kind),
+            severity=SEVERITY_OF.get(event_type, Severity.INFO).value,
+            extra={},
+        )
+        event.__dict__.update(given)
+        return event
 
     @property
     def key(self) -> Key:
@@ -230,11 +251,15 @@ _KINDS: dict[str, Any] = {
     "state": dict,
     "run_seconds": (int, float),
 }
+#: every field in its order, as it is where nothing is given
+_DEFAULTS: dict[str, Any] = {
+    one.name: None if one.default is MISSING else one.default for one in fields(Event)
+}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON object of an event's fields, all of them in order, without what does not apply."""
+    """Return the JSON object of an event's fields, all in their order, without what does not apply."""
     given = {name: value for name, value in found.items() if value is not None and value is not False}
     extra = given.pop("extra", {})
     if given["count"] == 1:

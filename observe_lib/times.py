@@ -27,10 +27,11 @@ def parse_time(text: str) -> datetime:
     if not match:
         raise ValueError(f"not an RFC 3339 time: {text!r}")
     date, clock, fraction, zone = match.groups()
-    offset = "+00:00" if zone in "Zz" else zone
     micros = (fraction or "")[:6].ljust(6, "0")
     try:
-        return datetime.fromisoformat(f"{date}T{clock}.{micros}{offset}").astimezone(UTC)
+        if zone in "Zz":
+            return datetime.fromisoformat(f"{date}T{clock}.{micros}+00:00")
+        return datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}").astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"out of range: {text!r}") from error
 
@@ -45,7 +46,8 @@ def parse_stamp(text: str) -> datetime:
 
 def format_time(moment: datetime) -> str:
     """Return `2025-10-16T16:26:18.123Z`: UTC, milliseconds (cut, not rounded), `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def earlier(moment: datetime, seconds: float) -> datetime:

@@ -75,6 +75,7 @@ class History:
     def __post_init__(self) -> None:
         self.policy = self.rng.choice(("no", "on_failure", "always"))
         self.probe = self.maybe(0.5)
+        self.daemon = not self.probe and self.maybe(0.3)
 
     def live(self, seconds: float, last: str = "") -> "History":
         """Let it live; at `last` it is left alone, or the project goes "down", or it is scaled "away"."""
@@ -108,7 +109,8 @@ class History:
                 return
 
     def launch(self, fails: bool) -> bool:
-        self.show(status="Running", is_ready="-")  # the pid is still 0, or the last run's
+        status = "Launching" if self.daemon else "Running"
+        self.show(status=status, is_ready="-")  # the pid is still 0, or the last run's
         self.wait(0, 0.01 if self.maybe(0.7) else 0.3)
         if fails:
             self.show(status="Error", process_end_time=stamp(self.now))
@@ -133,7 +135,13 @@ class History:
             self.show(push=False)
             self.wait(4, 5)
         cause = self.rng.choice(CAUSES)
-        if cause == "probe" and self.probe:
+        if self.daemon:
+            cause = "requested" if cause == "requested" else "dead"
+            self.show(status="Launched")
+            self.wait(0.2, 3)
+        if cause == "dead":  # found by its liveness probe, and its launcher's code is 0
+            self.logged.append((self.now, "Error: liveness check fail"))
+        elif cause == "probe" and self.probe:
             self.turn("Not Ready")
             self.wait(0.5, 1.5)
             self.logged.append((self.now, "Error: readiness check fail"))
@@ -141,8 +149,8 @@ class History:
             cause = "exit"
         if cause in ("probe", "requested"):
             self.terminate()
-        code = {"exit": self.rng.choice(CODES), "killed": -1}.get(cause, self.rng.choice((0, -1)))
-        reason = CLASS_OF_CODE.get(code, "exit") if cause == "exit" else cause
+        code = {"exit": self.rng.choice(CODES), "killed": -1, "dead": 0}.get(cause, self.rng.choice((0, -1)))
+        reason = {"exit": CLASS_OF_CODE.get(code, "exit"), "dead": "probe"}.get(cause, cause)
         failed = code not in GOOD_CODES
         if cause != "requested" and (self.policy == "always" or (self.policy == "on_failure" and failed)):
             self.restart(code, reason)
@@ -193,7 +201,7 @@ class History:
             **{name: value for name, value in state.items() if value != ""},
             "namespace": "default",
             "age": int((moment - began) * 1e9) if began else 2**63 - 1,
-            "is_running": state["status"] == "Running",
+            "is_running": state["status"] in ("Running", "Launching", "Launched"),
             "success_exit_codes": [42],
         }
 

@@ -103,7 +103,6 @@ class FakePoller:
         self.heard = 0
         self.heard_at: dict[Key, float] = {}
         self.born: datetime | None = at(replay.times[0] - 1)
-        self.looked = False
         self.told: list[Event] = []
         self.again: float | None = None
 
@@ -120,10 +119,10 @@ class FakePoller:
             self.heard += 1
             state = ProcessState.from_raw(message["state"])
             key = Key(state.namespace, state.name)
-            self.heard_at[key] = message["t"]
             before = self.known.get(key)
             told = state_heard(before, state)
-            if self.looked and before and told:
+            if before and told:
+                self.heard_at[key] = message["t"]
                 self.compare({key: before}, {key: told}, message["t"])
 
     def look(self, moment: float) -> None:
@@ -134,7 +133,7 @@ class FakePoller:
             return
         late = [key for key, heard_at in self.heard_at.items() if heard_at > asked_at]
         self.compare(*leave_out(self.known, after, late), moment)
-        self.born, self.looked = None, True
+        self.born = None
         waits = [known.look_again_s for known in self.known.values() if known.look_again_s]
         self.again = moment + min(waits) + 0.001 if waits else None
 

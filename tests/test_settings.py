@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from observe_lib.errors import UsageError
@@ -11,6 +13,7 @@ from observe_lib.settings import (
     names,
     nats_settings,
     stack_name,
+    state_directory,
     whole_number,
 )
 
@@ -123,6 +126,33 @@ def test_stack_name():
             stack_name({"stack": wrong}, {}, "host")
 
 
+@pytest.mark.parametrize(
+    ("flags", "environ", "expected"),
+    [
+        ({"state_dir": "/flag"}, {"OBSERVE_STATE_DIR": "/variable"}, "/flag"),
+        ({}, {"OBSERVE_STATE_DIR": "/variable", "STATE_DIRECTORY": "/unit"}, "/variable"),
+        ({}, {"STATE_DIRECTORY": "/unit", "XDG_STATE_HOME": "/xdg", "HOME": "/home/a"}, "/unit"),
+        ({}, {"STATE_DIRECTORY": "/unit:/unit/more"}, "/unit"),
+        ({}, {"XDG_STATE_HOME": "/xdg", "HOME": "/home/a"}, "/xdg/observe"),
+        ({}, {"XDG_STATE_HOME": "relative", "HOME": "/home/a"}, "/home/a/.local/state/observe"),
+        ({}, {"OBSERVE_STATE_DIR": "", "HOME": "/home/a"}, "/home/a/.local/state/observe"),
+    ],
+)
+def test_where_the_state_is(flags, environ, expected):
+    assert state_directory(flags, environ) == Path(expected)
+
+
+def test_where_no_state_can_be(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert state_directory({}, {}) is None
+    assert state_directory({"state_dir": "here"}, {}) == Path.cwd() / "here"
+    with pytest.raises(UsageError, match="--state-dir is empty"):
+        state_directory({"state_dir": " "}, {})
+
+
 def test_container_ids():
     assert is_container_id("3f2a9c01de45")
     assert not any(map(is_container_id, ("host-a", "cafe", "3F2A9C01DE45")))
@@ -155,3 +185,20 @@ def test_names_and_choices():
     for wrong in ("", "x,", "exploded"):
         with pytest.raises(UsageError, match="--type .* is unknown"):
             choices("--type", [wrong], "xyz")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "expected"),
+    [
+        ({}, {"XDG_STATE_HOME": "/var/state"}, "/var/state/observe"),
+        ({}, {"XDG_STATE_HOME": ""}, "HOME/.local/state/observe"),
+        ({}, {"XDG_STATE_HOME": "not/absolute"}, "HOME/.local/state/observe"),
+        ({}, {"XDG_STATE_HOME": "/var/state", "OBSERVE_STATE_DIR": "/data"}, "/data"),
+        ({"state_dir": "/other"}, {"OBSERVE_STATE_DIR": "/data"}, "/other"),
+        ({"state_dir": "here"}, {}, "HOME/here"),
+    ],
+)
+def test_files_are_kept_in_the_users_state_directory(flags, environ, expected, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert str(state_directory(flags, environ)) == expected.replace("HOME", str(tmp_path))

@@ -121,7 +121,7 @@ class _Adapter:
         self._say("outbox", f"{where}, {_how_many(known, 'process', 'es')} known{waits}")
         self._tell_start()
         if self._parts.push is not None:
-            self._push = self._parts.push(self._hear, self._poller.ring, self._on_push)
+            self._push = self._parts.push(self._hear, self._on_push, self._poller.ring)
         if self._server is not None:
             self._server.start()
         self.delivery.start()
@@ -232,8 +232,11 @@ class _Adapter:
 
     # --- the parts' needs ---
 
-    def _hear(self, state: ProcessState, at: datetime) -> None:
-        self._comparison.hear(state, at)
+    def _hear(self, raw: Mapping[str, Any], arrived_at: datetime) -> None:
+        try:
+            self._comparison.hear(ProcessState.from_raw(raw), arrived_at)
+        except ValueError as error:
+            log.info("push: not a state: %s", error)
 
     def _say_connected(self, url: str, version: str) -> None:
         if self._connected:
@@ -250,9 +253,9 @@ class _Adapter:
             return
         self._say(topic, text)
 
-    def _on_push(self, pushed: bool) -> None:
-        self._comparison.listening_since = now_utc() if pushed else None
-        log.info("push: %s", "connected" if pushed else "not connected")
+    def _on_push(self, since: datetime | None) -> None:
+        self._comparison.listening_since = since
+        log.info("push: %s", "connected" if since else "not connected")
 
     def _listen(self, names: Iterable[str]) -> None:
         if self._push is not None:

@@ -197,7 +197,7 @@ class Delivery:
         try:
             await self._ensure()
         except (NatsError, nats.errors.Error) as error:
-            self._session.trouble("events", f"{error}; {getattr(error, 'hint', '')}")
+            self._session.troubles.note("events", f"{error}; {getattr(error, 'hint', '')}")
 
     def _lease_failed(self, error: Exception) -> None:
         """It passes, but for a bucket that is gone."""
@@ -233,7 +233,7 @@ class Delivery:
             try:
                 return await self._publisher.in_worker(call)
             except OutboxError as error:
-                self._session.trouble("outbox", f"{error}; {error.hint}")
+                self._session.troubles.note("outbox", f"{error}; {error.hint}")
             await asyncio.sleep(FILE_AGAIN_S)
 
     async def _clear_rows(self) -> None:

@@ -14,15 +14,16 @@ from ..errors import OutboxError
 from ..times import format_time, parse_time
 from .outbox_file import (
     ROOM_BYTES,
+    SPARE_BYTES,
     SqliteError,
+    bring_in,
     disk_room,
     file_bytes,
     free_bytes,
     give_room,
-    make_directory,
+    make_place,
     open_file,
     open_memory,
-    outbox_path,
     require_sqlite,
 )
 from .process_queue import ProcessQueue, Waiting
@@ -36,8 +37,6 @@ Stored = TypeVar("Stored")
 
 #: a file that nothing waits in is made small again from here on
 VACUUM_BYTES = 64_000_000
-#: a commit needs so much of the free pages for what it moves about in the tables
-SPARE_BYTES = 200_000
 #: so many events are read with one statement
 READ_AT_ONCE = 200
 
@@ -105,22 +104,20 @@ class Outbox:
         require_sqlite()
         limits = limits or Limits()
         lock: StackLock | None = None
+        path: Path | None = None
         try:
             try:
-                if directory is None:
-                    raise NoFileError("there is no home directory")
-                path: Path | None = outbox_path(directory, stack)
-                assert path
-                make_directory(path)
-                lock = StackLock(path, stack)
+                place = make_place(directory, stack)
+                lock = StackLock(place, stack)
                 lock.hold(takeover, say)
-                connection, made = open_file(path, stack, say)
-                if not give_room(connection, path):
-                    say("outbox", f"the disk of {path.parent} is full: free some room")
+                connection, made = open_file(place, stack, say)
+                path = place
+                if not give_room(connection, place):
+                    say("outbox", f"the disk of {place.parent} is almost full: free some room")
             except NoFileError as error:
                 cost = f"in memory alone, and lost at the end; {limits.in_memory:,} events may wait"
                 say("outbox", f"{error}: what is known and what waits is {cost} (--state-dir names another)")
-                connection, made, path = open_memory(stack), True, None
+                connection, made = open_memory(stack), True
             return cls(connection, lock, path, made, limits)
         except BaseException:
             if lock:
@@ -328,7 +325,7 @@ class Outbox:
                 if again or self.path is None:
                     raise self._error(error) from error
                 with suppress(SqliteError):
-                    self._checkpoint()
+                    bring_in(self._connection)
             except BaseException:
                 self._undo()
                 raise
@@ -353,17 +350,14 @@ class Outbox:
             hint = "it is tried again; if that goes on, see whether the disk is in order, and start anew"
         return OutboxError(f"the outbox {self.path or 'in memory'} cannot be used ({error})", hint)
 
-    def _checkpoint(self) -> None:
-        self._connection.execute("pragma wal_checkpoint(passive)").fetchall()
-
     def _tidy_up(self) -> None:
         """Bring the log into the file and onto the disk: a loss of power takes only what is newer."""
         if self.path is None:
             return
         if self._checkpoint_due:
-            self._checkpoint()
+            bring_in(self._connection)
             self._checkpoint_due = False
         if not self.waiting() and file_bytes(self._connection) > VACUUM_BYTES:
             self._connection.execute("vacuum")
-            self._checkpoint()
+            bring_in(self._connection)
             give_room(self._connection, self.path)

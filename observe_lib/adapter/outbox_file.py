@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import OutboxError
 from ..events import TOKEN_CUT, TOKEN_MAX, encode_token
 from ..times import now_utc
-from .stack_lock import NoFileError, Tell
+from .stack_lock import NoFileError, StackLock, Tell, lock_of
 
 try:
     import sqlite3
@@ -21,11 +21,13 @@ except ImportError:  # a Python that was built without it
 SqliteError: type[Exception] = sqlite3.Error if sqlite3 else OSError
 #: the version of the tables that this code makes and reads
 FILE_SCHEMA = 1
+#: a commit needs so much of the free pages for what it moves about in the tables
+SPARE_BYTES = 200_000
 #: so much room the file and its log are given at the start, for when the disk is full
 ROOM_BYTES = 4_000_000
 #: the log is brought into the file when it has so many pages, and cut back to so many bytes then
 LOG_PAGES = 4000
-LOG_BYTES = 16_000_000
+LOG_FILE_BYTES = 16_000_000
 #: how long another program's writing in the file is waited for
 BUSY_S = 1.0
 
@@ -58,17 +60,20 @@ def companions(path: Path) -> list[Path]:
     return [path, log_of(path), path.with_name(path.name + "-shm")]
 
 
-def make_directory(path: Path) -> None:
-    """Make the directory, the owner's alone, if it is not there; leave one that is there as it is."""
+def make_place(directory: Path | None, stack: str) -> Path:
+    """Return the file of a stack, in a directory that is there, made the owner's alone if it was not."""
+    if directory is None:
+        raise NoFileError("there is no home directory")
     try:
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, parents=True)
-            path.parent.chmod(0o700)
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700, parents=True)
+            directory.chmod(0o700)
     except (FileExistsError, NotADirectoryError) as error:
         hint = "name another directory: --state-dir (OBSERVE_STATE_DIR)"
-        raise OutboxError(f"{path.parent} for the outbox is no directory", hint) from error
+        raise OutboxError(f"{directory} for the outbox is no directory", hint) from error
     except OSError as error:
-        raise NoFileError(f"{path.parent} cannot be made: {error.strerror}") from error
+        raise NoFileError(f"{directory} cannot be made: {error.strerror}") from error
+    return outbox_path(directory, stack)
 
 
 def open_file(path: Path, stack: str, tell: Tell) -> "tuple[sqlite3.Connection, bool]":
@@ -142,7 +147,7 @@ def _open(path: Path, stack: str) -> "tuple[sqlite3.Connection, bool]":
         if connection.execute("pragma journal_mode = wal").fetchone()[0] != "wal":
             raise NoFileError(f"{path.parent} is on a file system on which SQLite has no write-ahead log")
         connection.execute("pragma synchronous = normal")
-        connection.execute(f"pragma journal_size_limit = {LOG_BYTES}")
+        connection.execute(f"pragma journal_size_limit = {LOG_FILE_BYTES}")
         connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}").fetchall()
         connection.execute("pragma temp_store = memory")
         connection.execute("pragma secure_delete = off")  # or what becomes free is written
@@ -233,16 +238,35 @@ def give_room(connection: "sqlite3.Connection", path: Path) -> bool:
     """
     try:
         connection.execute("drop table if exists room")
-        if free_bytes(connection) >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
+        free, disk = free_bytes(connection), disk_room(path)
+        if free >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
             return True
+        roomy = disk is None or disk > 3 * ROOM_BYTES
+        wanted = (
+            ROOM_BYTES if roomy else max(0, min(ROOM_BYTES, free) - SPARE_BYTES)
+        )  # the file must not grow
         connection.execute("begin immediate")
         connection.execute("create table room (bytes blob)")
-        connection.execute("insert into room values (zeroblob(?))", (ROOM_BYTES,))
+        connection.execute("insert into room values (zeroblob(?))", (wanted,))
         connection.execute("commit")
+        bring_in(connection)
         connection.execute("drop table room")
-        connection.execute("pragma wal_checkpoint(passive)").fetchall()
-        return True
+        return roomy
     except (sqlite3.Error, OSError):
         with suppress(sqlite3.Error):
             connection.execute("rollback")
         return False
+
+
+def bring_in(connection: "sqlite3.Connection") -> None:
+    """Write what is in the log into the file and onto the disk, so that the log begins anew."""
+    connection.execute("pragma wal_checkpoint(passive)").fetchall()
+
+
+def remove_file(path: Path, stack: str) -> None:
+    """Remove the file of a stack with all that belongs to it; StackHeldError while an adapter has it."""
+    lock = StackLock(path, stack)
+    lock.hold(False, lambda topic, text: None)
+    for one in (*companions(path), lock_of(path)):
+        one.unlink(missing_ok=True)
+    lock.close()

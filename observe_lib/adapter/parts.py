@@ -3,14 +3,13 @@ Only the shapes of these things; what they are is for who hands them in.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..broker.loop import ignore
-from ..compose.state import ProcessState
 from ..signals import Stop
 
 
@@ -22,9 +21,13 @@ class PushListener(Protocol):
     def stop(self) -> None: ...
 
 
-#: given `hear(state, at)`, `ring()` and `on_change(pushed)`: returns who will call them, None if nobody can
+#: given `on_message(state, arrived_at)`, `on_listening(since)`, `wake()`: returns who calls them, or None
 OpenPush = Callable[
-    [Callable[[ProcessState, datetime], None], Callable[[], None], Callable[[bool], None]],
+    [
+        Callable[[Mapping[str, Any], datetime], None],
+        Callable[[datetime | None], None],
+        Callable[[], None],
+    ],
     PushListener | None,
 ]
 
@@ -47,6 +50,8 @@ class OwnServer(Protocol):
     def answered(self, names: Iterable[str]) -> None: ...
 
     def connected(self, url: str, version: str) -> None: ...
+
+    def takes_no_writes(self) -> None: ...
 
     def stop(self) -> None: ...
 

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ..compose.client import ComposeClient, Reply
-from ..compose.state import ProcessState, fingerprint
+from ..compose.state import StateReader
 from ..detect.changes import Change
 from ..errors import ComposeError
-from ..events import EventType, Key
+from ..events import EventType
 from ..log import log
 from ..times import now_utc, seconds_between
 from .comparison import Comparison
@@ -30,8 +30,6 @@ SKEW_S = 2.0
 SKEW_REPLIES, QUICK_S = 10, 1.0
 #: a thread that has not turned for so much longer than its interval hangs
 STILL_S = 30.0
-#: a process's fingerprint (None: nobody can read it), its key, and what was last read of it
-ReadState = tuple[tuple[Any, ...] | None, Key | None, ProcessState | None]
 
 
 class Listener(Protocol):
@@ -61,7 +59,7 @@ class Poller:
     ) -> None:
         self._client, self._comparison, self._listener, self._clock = client, comparison, listener, clock
         self._interval_s = interval_s
-        self._cache: dict[str, ReadState] = {}
+        self._reader = StateReader()
         self._failures = 0
         self._silent = self._met = False
         self._told: set[tuple[str, int]] = set()
@@ -130,7 +128,7 @@ class Poller:
             blind_s = seconds_between(self.last_good, now) if self._silent and self.last_good else None
             self._failures, self._silent, self._met = 0, False, True
             self._listener.answered(reply, blind_s)
-        changes = self._comparison.compare(self._read(reply), asked_at, skew_s)
+        changes = self._comparison.compare(self._reader.read(reply.states), asked_at, skew_s)
         self._tell_source(source_answers(self._source, self.last_good, now))
         self.last_good = now
         self._comparison.note_good(now)
@@ -143,15 +141,6 @@ class Poller:
             self._skews = [*self._skews[1 - SKEW_REPLIES :], (took_s, seconds_between(now, reply.date))]
         skew_s = min(self._skews, default=(0.0, 0.0))[1]
         return skew_s if abs(skew_s) > SKEW_S else 0.0
-
-    def _read(self, reply: Reply) -> dict[Key, ProcessState]:
-        """Return the states by key; one that did not change is the very object it was before."""
-        before, self._cache = self._cache, {}
-        for raw in reply.states:
-            name, mark = str(raw.get("name", "")), fingerprint(raw)
-            seen = before.get(name)
-            self._cache[name] = seen if seen and seen[0] == mark else _read_anew(raw, mark, seen)
-        return {key: state for _, key, state in self._cache.values() if key and state}
 
     def _fail(self, error: ComposeError) -> None:
         """Count a failure; an outage is told once, and said again where its kind is another."""
@@ -178,15 +167,3 @@ class Poller:
     def _tell_source(self, told: tuple[EventType, Mapping[str, Any]] | None) -> None:
         if told is not None and self._comparison.tell(SOURCE, told[0], **told[1]):
             self._source = told[0]
-
-
-def _read_anew(raw: Mapping[str, Any], mark: tuple[Any, ...], before: ReadState | None) -> ReadState:
-    """Read a state that changed; one that nobody can read stays as it was, and that is said once."""
-    try:
-        state = ProcessState.from_raw(raw)
-        return mark, Key(state.namespace, state.name), state
-    except ValueError as error:
-        _, key, state_before = before or (None, None, None)
-        if before is None or before[0] is not None:
-            log.warning("a process in the reply cannot be read: %s", error)
-        return None, key, state_before

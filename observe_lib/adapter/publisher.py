@@ -232,7 +232,7 @@ class Publisher:
                 events = await self.in_worker(self._outbox.take, done, room, WINDOW_BYTES - self._bytes)
             except OutboxError as error:
                 self._acked += done
-                self._session.trouble("outbox", f"{error}; {error.hint}")
+                self._session.troubles.note("outbox", f"{error}; {error.hint}")
                 asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
             for event in events:
@@ -365,14 +365,14 @@ class Publisher:
             self._troubled -= flight.troubled
             if not self._troubled:
                 self._denial = ""
-                self._session.well("events")
+                self._session.troubles.end("events")
             if self._room() > WINDOW // 4:
                 self._wake.set()
 
     def _row_stored(self, tag: str) -> None:
         if row := self._row_flights.pop(tag, None):
             self._row_bytes -= row.size
-            self._session.well("rows")
+            self._session.troubles.end("rows")
 
     def _row_refused(self, tag: str, refusal: Refusal) -> None:
         row = self._row_flights.pop(tag, None)
@@ -382,7 +382,7 @@ class Publisher:
         again_s = UNANSWERED_S[0]
         if refusal.kind == HELD:
             again_s = HELD_S
-            self._session.trouble("rows", refusal.text)
+            self._session.troubles.note("rows", refusal.text)
         elif refusal.kind == MISSING:
             self.mend()
         asyncio.get_running_loop().call_later(again_s, self._note_due, [row.process])
@@ -426,7 +426,7 @@ class Publisher:
         self._troubled += not flight.troubled
         flight.troubled = True
         self._moved.set()
-        self._session.trouble("events", text)
+        self._session.troubles.note("events", text)
 
     async def _cut(self, flight: _Flight, refusal: Refusal) -> None:
         """Make it smaller, for good; what cannot be smaller is held, nothing is skipped."""
@@ -439,7 +439,7 @@ class Publisher:
         try:
             await self.in_worker(self._outbox.cut, event.id, payload)
         except OutboxError as error:  # it goes out all the same, and is cut again by a next start
-            self._session.trouble("outbox", f"{error}; {error.hint}")
+            self._session.troubles.note("outbox", f"{error}; {error.hint}")
         if event.id not in self._flying:
             return
         self._bytes += len(payload) - len(event.payload)

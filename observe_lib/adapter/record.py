@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..compose.state import ProcessState
 from ..detect.known import Known, from_record, to_record
 from ..events import Event, EventType, encode_namespace, encode_token
 from ..rows import ROW_SCHEMA
@@ -83,7 +82,7 @@ class ProcessRecord:
             "status": state.status,
             "health": known.health if known.health != "-" else None,
             "starting": (alive and known.health == "Not Ready" and not known.was_ready) or None,
-            "has_ready_probe": _may_be_ready(known.state) or None,
+            "has_ready_probe": (state.has_ready_probe and not state.never_ready) or None,
             "was_healthy": EventType.HEALTHY in history.events or None,
             "alive": alive,
             "pid": (state.pid or None) if alive else None,
@@ -150,14 +149,6 @@ def _flapping_until(times: tuple[str, ...]) -> str | None:
     if len(times) < FLAPPING_CRASHES or parse_time(times[-1]) - parse_time(times[0]) > FLAPPING_WITHIN:
         return None
     return format_time(parse_time(times[0]) + FLAPPING_WITHIN)
-
-
-def _may_be_ready(state: ProcessState) -> bool:
-    """Whether it can become Ready: with a liveness probe alone it says that it has one, and never is."""
-    only_liveness = (
-        state.is_ready == "-" and state.ready_at is not None and state.ready_at == state.started_at
-    )
-    return state.has_ready_probe and not only_liveness
 
 
 def _since(known: Known) -> str | None:

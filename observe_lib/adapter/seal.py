@@ -44,6 +44,6 @@ def _smaller(found: Mapping[str, Any]) -> Iterator[bytes]:
     """Yield the JSON without its log, then with no more of its state than tells what it is."""
     found = {name: value for name, value in found.items() if name != "log_tail"}
     yield dump_json(found)
-    state = found.get("state") or {}
-    bare = {name: state[name] for name in STATE_KEYS if name in state}
-    yield dump_json({**found, "state": bare} if bare else found)
+    if state := found.get("state"):
+        found["state"] = {name: state[name] for name in STATE_KEYS if name in state}
+        yield dump_json(found)

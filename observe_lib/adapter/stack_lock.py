@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class StackLock:
     def close(self) -> None:
         """Let it go."""
         if self._file is not None:
-            os.ftruncate(self._file, 0)
+            with suppress(OSError):
+                os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
 
@@ -83,22 +85,28 @@ class StackLock:
         try:
             found = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise NoFileError(f"{self._path.parent} cannot be written: {error.strerror}") from error
+            raise NoFileError(f"{self._path} cannot be written: {error.strerror}") from error
         try:
-            os.fchmod(found, 0o600)
             fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(found).st_ino == os.stat(self._path).st_ino:  # nobody removed it meanwhile
-                os.ftruncate(found, 0)
-                os.write(found, dump_json(identity()))
-                self._file, found = found, -1
+                self._file = found
         except (BlockingIOError, FileNotFoundError):
             pass
         except OSError as error:
             raise NoFileError(f"{self._path.parent} has no file locks: {error.strerror}") from error
         finally:
-            if found >= 0:
+            if self._file is None:
                 os.close(found)
+        if self._file is not None:
+            self._sign(self._file)
         return self._file is not None
+
+    def _sign(self, file: int) -> None:
+        """Write into it who has it; a full disk, or another owner's file, takes the signature only."""
+        with suppress(OSError):
+            os.ftruncate(file, 0)
+            os.write(file, dump_json(identity()))
+            os.fchmod(file, 0o600)
 
     def _holder(self) -> tuple[int | None, str]:
         """Return the holder's pid, if it is one of this system's that can be sent a signal, and its name."""

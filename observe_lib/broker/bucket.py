@@ -18,7 +18,7 @@ from .session import BrokenError, Session
 from .stream import BUCKET, read_stored
 
 #: how long an answer may take: on a slow link it waits behind what was sent before
-ANSWER_S = 5.0
+ANSWERED_WITHIN_S = 5.0
 #: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
 PASSING = (
     nats.errors.Error,
@@ -49,7 +49,7 @@ class Bucket:
     DeniedError where permissions refuse the subject.
     """
 
-    def __init__(self, session: Session, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, session: Session, answer_s: float = ANSWERED_WITHIN_S) -> None:
         self._session, self._answer_s = session, answer_s
 
     async def get(self, key: str) -> tuple[int, bytes]:

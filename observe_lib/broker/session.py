@@ -3,12 +3,9 @@ Coroutines for the loop thread only. Whatever is not sent when it breaks is drop
 """
 
 import asyncio
-import random
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
@@ -19,43 +16,23 @@ from nats.js.errors import APIError
 from ..errors import NatsError, NatsRefusedError
 from ..log import log
 from ..settings import NatsSettings
-from .credentials import START_HINT, credentials_of, grant_for, unreachable
-from .loop import T, ignore, pause
+from .connect import PASSING, connect, drop, hearing
+from .credentials import START_HINT, grant_for
+from .loop import T, ignore
 from .stream import refused, server_address
 
 #: a broken connection is tried again this often, so that a server that is back is found at once
 RECONNECT_S = 0.25
-#: a server takes no longer than this for each step of its greeting
-CONNECT_WITHIN_S = 2.0
-#: what a server says that hangs up at once is there within
-LAST_WORDS_S = 0.5
-#: closing a connection that is none takes no longer
-BROKEN_CLOSE_S = 0.5
-#: an idle connection is asked this often whether it still lives; three questions unanswered end it
-_LIVELY = {"ping_interval": 5.0, "max_outstanding_pings": 2}
-#: whether it still is one is looked at this often, although the library tells
-LOOK_S = 1.0
 #: what JetStream does not answer by then is asked again
-REQUEST_S = 2.0
+ASK_WITHIN_S = 2.0
 #: waits between two tries; the last one goes on for ever
 AGAIN_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 #: a trouble is over when it worked again and none came for so long
 CALM_S = 2.0
 
 #: "resource limits exceeded for account": a 400 that passes as soon as there is room again
-_NO_ROOM = 10002
+NO_ROOM = 10002
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
-#: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
-_PASSING = (
-    nats.errors.Error,
-    OSError,
-    asyncio.TimeoutError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
-
 Attempt = Callable[[Client], Coroutine[Any, Any, T]]
 
 
@@ -65,6 +42,17 @@ class BrokenError(Exception):
 
 class DeniedError(NatsError):
     """Permissions refuse this subject: to be tried again later, others go on meanwhile."""
+
+
+class _Asked(NamedTuple):
+    """What is under way: the subject that it is about, and what ends it early."""
+
+    about: str
+    end: "asyncio.Future[None]"
+
+    def fail(self, why: Exception) -> None:
+        if not self.end.done():
+            self.end.set_exception(why)
 
 
 class Session:
@@ -90,11 +78,12 @@ class Session:
         self._on_up, self._on_down, self._on_denied = on_up, on_down, on_denied
         self._client: Client | None = None
         self._keeping: asyncio.Future[None] | None = None
-        self._up, self._broke = asyncio.Event(), asyncio.Event()
+        self._up = asyncio.Event()
         self._absences: set[str] = set()  # what was said of the present outage
-        self._troubles = Troubles(say)
-        self._under_way: dict[asyncio.Future[Any], str] = {}
-        self._cut_short: dict[asyncio.Future[Any], Exception] = {}
+        self._under_way: dict[asyncio.Future[Any], _Asked] = {}
+        self._served = False  # something was done: this server is no wrong one
+        #: what was said of events, rows and requests, and is not over
+        self.troubles = Troubles(say)
         #: the last thing that the server did not permit, in its words
         self.denied = ""
 
@@ -103,7 +92,7 @@ class Session:
     @property
     def client(self) -> Client | None:
         """The present connection; None while there is none."""
-        return self._client if self._client is not None and self._client.is_connected else None
+        return self._client if self._up.is_set() and self._client and self._client.is_connected else None
 
     @property
     def is_up(self) -> bool:
@@ -114,7 +103,7 @@ class Session:
     def js(self) -> JetStreamContext:
         """JetStream over the last connection."""
         assert self._client is not None, "open() comes first"
-        return self._client.jetstream(timeout=REQUEST_S)
+        return self._client.jetstream(timeout=ASK_WITHIN_S)
 
     @property
     def url(self) -> str:
@@ -144,9 +133,11 @@ class Session:
 
     async def close(self) -> None:
         """End what is under way, and close it for good."""
-        tasks = [*self._under_way, *filter(None, (self._keeping,))]
-        for task in tasks:
-            task.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
+        tasks = list(self._under_way)
+        for asked in self._under_way.values():
+            asked.end.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=2)
         if self._client is not None:
@@ -167,28 +158,28 @@ class Session:
         DeniedError when the server refuses to let us publish to the subject that it is `about`.
         """
         task = asyncio.ensure_future(attempt(await self.until_up()))
-        self._under_way[task] = about
+        asked = self._under_way[task] = _Asked(about, asyncio.get_running_loop().create_future())
         try:
-            await asyncio.wait((task,))
+            await asyncio.wait((task, asked.end), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if task.cancel():
+            if is_cut := task.cancel():
                 await asyncio.wait((task,), timeout=1)
             del self._under_way[task]
-            why = self._cut_short.pop(task, None)
-        if why is not None:
-            raise why
+        if is_cut:
+            asked.end.result()
         if task.cancelled():  # nats-py does so to what waits over a connection that it closes
             raise BrokenError
         return task.result()
 
-    async def request(self, subject: str, payload: bytes = b"", timeout_s: float = REQUEST_S) -> Msg:
+    async def request(self, subject: str, payload: bytes = b"", timeout_s: float = ASK_WITHIN_S) -> Msg:
         """Return the answer to one message; errors as of `ask`, and `nats.errors.TimeoutError`."""
         return await self.ask(lambda client: client.request(subject, payload, timeout=timeout_s), subject)
 
     async def until_done(self, attempt: Attempt[T], about: str = "requests") -> T:
         """Return what the attempt returns, trying for ever what can pass; says so once, and that it is over.
 
-        What will not pass is raised: NatsRefusedError, DeniedError, and what JetStream answers with 4xx.
+        What will not pass is raised: DeniedError, what JetStream answers with 4xx, and a NatsRefusedError
+        until something was done once; later on somebody may mend that, too.
         """
         tries = 0
         while True:
@@ -196,25 +187,18 @@ class Session:
                 result = await self.ask(attempt, about)
             except BrokenError:
                 continue
-            except (NatsError, *_PASSING) as error:
-                if not _may_pass(error):
+            except (NatsError, *PASSING) as error:
+                if not (_may_pass(error) or (self._served and isinstance(error, NatsRefusedError))):
                     raise
                 if self.is_up:  # else it was said already
                     why = self.explain(error)
-                    self.trouble(about, f"{why}; {why.hint}")
+                    self.troubles.note(about, f"{why}; {why.hint}")
             else:
-                self.well(about)
+                self._served = True
+                self.troubles.end(about)
                 return result
             await asyncio.sleep(AGAIN_S[min(tries, len(AGAIN_S) - 1)])
             tries += 1
-
-    def trouble(self, about: str, text: str) -> None:
-        """Say what is wrong with events, rows or requests, unless it was said and is not over."""
-        self._troubles.note(about, text)
-
-    def well(self, about: str) -> None:
-        """Note that it works again; that is said once no more trouble comes."""
-        self._troubles.end(about)
 
     def explain(self, error: Exception, what: str = "refuses that") -> NatsError:
         """Return the two lines for what came of a question; `what` it does where it refuses."""
@@ -233,12 +217,12 @@ class Session:
 
     async def _keep(self) -> None:
         while True:
-            assert self._client is not None
-            while self._client.is_connected:
-                await pause(self._broke, LOOK_S)
+            client = self._client
+            assert client is not None and client._reading_task is not None
+            await asyncio.wait((client._reading_task,))  # it ends with the connection, for whatever reason
             self._end()
-            others = [one.netloc for one in self._client.discovered_servers]  # the cluster told of them
-            await drop(self._client)
+            others = [one.netloc for one in client.discovered_servers]  # the cluster told of them
+            await drop(client)
             await asyncio.sleep(RECONNECT_S)
             self._begin(await self._connect((), others))
 
@@ -255,9 +239,7 @@ class Session:
     def _begin(self, client: Client) -> None:
         known, self._client = self._client is not None, client
         client.options["allow_reconnect"] = False  # a broken one is closed, and what it did not send is gone
-        client._error_cb = _hearing(self._hear)
-        if client._reading_task is not None:
-            client._reading_task.add_done_callback(lambda _: self._broke.set())
+        client._error_cb = hearing(self._hear)
         self.denied = ""
         self._absences.clear()
         self._up.set()
@@ -267,8 +249,8 @@ class Session:
 
     def _end(self) -> None:
         self._up.clear()
-        for task in self._under_way:
-            self._cut(task, BrokenError())
+        for asked in self._under_way.values():
+            asked.fail(BrokenError())
         self._say("nats", f"{self._settings.url}: connection lost, trying again; nothing is lost meanwhile")
         self._call(self._on_down)
 
@@ -286,15 +268,11 @@ class Session:
         if match is None:
             return
         self.denied = str(error).removeprefix("nats: ")
-        for task, about in self._under_way.items():
-            if about.lower() == match.group(2).lower():
-                why = DeniedError(f"may not publish to {about}", f"grant {grant_for(*match.groups())}")
-                self._cut(task, why)
-        self._call(self._on_denied, match.group(2))
-
-    def _cut(self, task: "asyncio.Future[Any]", why: Exception) -> None:
-        if task.cancel():
-            self._cut_short[task] = why
+        for asked in self._under_way.values():
+            if asked.about.lower() == match.group(2).lower():
+                hint = f"grant {grant_for(*match.groups())}"
+                asked.fail(DeniedError(f"may not publish to {asked.about}", hint))
+        self._call(self._on_denied, match.group(2).lower())
 
     def _call(self, hook: Callable[..., object], *arguments: object) -> None:
         try:
@@ -331,114 +309,7 @@ class Troubles:
         self._say("nats", "answers again" if about == "requests" else f"takes {about} again")
 
 
-async def connect(
-    settings: NatsSettings,
-    name: str,
-    timeout_s: float = 5.0,
-    *,
-    others: Sequence[str] = (),
-    on_error: Callable[[Exception], object] = ignore,
-) -> Client:
-    """Return a connection, each server tried once; NatsError: what went wrong with the last one.
-
-    `others` are servers (host and port) beside those of the settings. `on_error` hears what is refused later.
-    """
-    scheme = "tls" if "tls://" in settings.url else "nats"
-    urls = list(dict.fromkeys([*settings.url.split(","), *(f"{scheme}://{one}" for one in others)]))
-    random.shuffle(urls)  # so that the clients of a cluster spread over it
-    options, clock = {**credentials_of(settings), **_LIVELY, "name": name}, asyncio.get_running_loop().time
-    end, failure = clock() + timeout_s, NatsError(f"{settings.url}: no answer", START_HINT)
-    for url in urls:
-        left_s = end - clock()
-        if left_s <= 0:
-            break
-        try:
-            client = await _connect_to(url, settings, options, left_s)
-        except NatsError as error:
-            failure = error
-        else:
-            client._error_cb = _hearing(on_error)
-            return client
-    raise failure
-
-
-async def _connect_to(url: str, settings: NatsSettings, options: dict[str, Any], timeout_s: float) -> Client:
-    wants_tls = url.startswith("tls:")
-    try:
-        client = await _greet(url, settings, options, timeout_s)
-    except NatsError as error:
-        cause = error.__cause__
-        silent = isinstance(cause, asyncio.TimeoutError) or "info message" in str(cause).lower()
-        if not (wants_tls and silent):
-            raise
-        client = await _greet(url, settings, {**options, "tls_handshake_first": True}, timeout_s)
-    if wants_tls and not client._server_info.get("tls_required"):  # it would go on in clear
-        await client.close()
-        hint = "write nats:// to do without, or switch it on there"
-        raise NatsRefusedError(f"{settings.url} speaks no TLS", hint)
-    return client
-
-
-async def _greet(url: str, settings: NatsSettings, options: dict[str, Any], timeout_s: float) -> Client:
-    client, step_s = Client(), min(timeout_s, CONNECT_WITHIN_S)
-    cause: Exception = nats.errors.Error("nats: hangs up at once")
-
-    async def give_up(error: Exception) -> None:
-        raise error  # the library would try for ever
-
-    try:
-        options = {**options, "connect_timeout": step_s, "error_cb": give_up}
-        await asyncio.wait_for(client.connect(url, **options), timeout_s)
-    except (*_PASSING, AssertionError) as error:
-        cause = error
-    finally:
-        if not client.is_connected:
-            await drop(client)
-    if client.is_connected:
-        return client
-    if client._server_info and not isinstance(cause, asyncio.TimeoutError):
-        cause = await _last_words(url) or cause
-    raise unreachable(settings, cause, step_s) from cause
-
-
-async def _last_words(url: str) -> Exception | None:
-    """Return what a server says that hangs up at once; nats-py may be told of the end only."""
-    parts = urlsplit(url)
-    with suppress(OSError, ValueError, asyncio.TimeoutError):
-        opened = asyncio.open_connection(parts.hostname, parts.port or 4222)
-        reader, writer = await asyncio.wait_for(opened, LAST_WORDS_S)
-        try:
-            for _ in range(2):
-                word, _, text = (await asyncio.wait_for(reader.readline(), LAST_WORDS_S)).partition(b" ")
-                if word == b"-ERR":
-                    return nats.errors.Error(f"nats: {text.decode().strip()}")
-        finally:
-            writer.close()
-    return None
-
-
-async def drop(client: Client) -> None:
-    """Close what is no connection, or not any more, without sending what waits; never waits long."""
-    client._pending.clear()
-    client._pending_data_size = 0
-    writer = getattr(client._transport, "_io_writer", None)
-    if writer is not None:
-        writer.transport.abort()
-    closing = asyncio.ensure_future(client.close())  # it may raise anything, a CancelledError of its own too
-    await asyncio.wait((closing,), timeout=BROKEN_CLOSE_S)
-    if not closing.cancel() and not closing.cancelled():
-        closing.exception()
-
-
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, APIError):
-        return (error.code or 503) >= 500 or error.err_code == _NO_ROOM
+        return (error.code or 503) >= 500 or error.err_code == NO_ROOM
     return not isinstance(error, (NatsRefusedError, DeniedError))
-
-
-def _hearing(on_error: Callable[[Exception], object]) -> Callable[[Exception], Awaitable[None]]:
-    async def note_error(error: Exception) -> None:
-        log.debug("nats: %s", error)
-        on_error(error)
-
-    return note_error

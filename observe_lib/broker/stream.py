@@ -202,11 +202,13 @@ def refused(where: str, error: APIError, what: str, server: Mapping[str, Any]) -
 
     `server` is what the server told of itself: whether JetStream is its own, or may be that of others.
     """
-    none = isinstance(error, ServiceUnavailableError) and error.err_code is None
-    if none and (server.get("cluster") or server.get("jetstream")):  # a leaf node is a cluster of one
-        hint = "is this leaf node's hub away, or its cluster without a leader? it is asked again"
-        return NatsError(f"{where}: JetStream does not answer", hint)
-    if none or error.err_code in _NO_JETSTREAM:
+    if isinstance(error, ServiceUnavailableError) and error.err_code is None:  # nobody took the question
+        if server.get("cluster") or server.get("jetstream"):  # a leaf that met its hub is a cluster
+            hint = "is this leaf node's hub away, or its cluster without a leader? it is asked again"
+            return NatsError(f"{where}: JetStream does not answer", hint)
+        hint = "start it with -js; if it is a leaf node: is its hub there?"
+        return NatsRefusedError(f"{where} has no JetStream", hint)
+    if error.err_code in _NO_JETSTREAM:
         other = "name another one (--nats-url)" if where == DEFAULT_NATS_URL else _BUILT_IN
         return NatsRefusedError(f"{where} has no JetStream", f"start it with -js, or {other}")
     kind = NatsRefusedError if (error.code or 0) // 100 == 4 else NatsError  # 500, 503: not now

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NatsError, UsageError
+from ..errors import UsageError
 from ..settings import (
     VERSION,
     Flags,
@@ -118,18 +118,17 @@ def adapter_parts(args: argparse.Namespace, options: "AdapterOptions", say: "Say
     return AdapterParts(
         push=None if args.no_push else partial(open_push_stream, options.compose, say),
         logs=log_fetcher(options.compose),
-        server=None if args.no_embedded or options.nats.url_given else _own_server(options.nats.url, say),
+        server=None if args.no_embedded or options.nats.url_given else _own_server(options, say),
         notify=tell_systemd,
         stay=stay,
     )
 
 
-def _own_server(url: str, say: "Say") -> "EmbeddedServer | None":
-    from ..broker.embedded import EmbeddedServer, store_directory
+def _own_server(options: "AdapterOptions", say: "Say") -> "EmbeddedServer | None":
+    from ..broker.embedded import EmbeddedServer
 
-    try:
-        return EmbeddedServer(url, store_directory(os.environ), say)
-    except NatsError as error:
-        say("nats", str(error))
-        say("", error.hint)
+    if options.state_dir is None:
+        say("nats", "there is no home directory for a NATS server's store")
+        say("", "name a directory: --state-dir, or name a NATS: --nats-url")
         return None
+    return EmbeddedServer(options.nats.url, options.state_dir / "nats", say)

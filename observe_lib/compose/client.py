@@ -80,7 +80,7 @@ class ComposeClient:
         found, date = self._get("/processes", timeout_s)
         states = found.get("data", "") if isinstance(found, dict) else ""
         states = [] if states is None else states
-        if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
+        if not isinstance(states, list) or set(map(type, states)) - {dict}:
             raise self._error("garbage", "sent JSON without a list of processes")
         return Reply(states, date)
 

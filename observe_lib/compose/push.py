@@ -1,5 +1,5 @@
-"""The push stream: listens to process-compose, asks for a poll at each message, and hands over last words.
-One manager's listeners, a thread each; they only hear, comparing stays with the poller.
+"""The push stream: hands over what process-compose says of a process as it happens, and wakes the poller.
+A thread for each connection: one, or several for many names; they never compare and never ask.
 """
 
 import json
@@ -7,7 +7,7 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -17,11 +17,9 @@ from ..log import Say, log
 from ..settings import ComposeSettings
 from ..times import now_utc
 from .client import TOKEN_HEADER
-from .state import ProcessState
 
-#: the stream's first burst breaks above 256 processes; so many names at most share a connection
+#: a connection asks for so many names at most: the stream's first burst breaks above 256 processes
 NAMES_AT_ONCE = 200
-ALL_AT_ONCE = 250
 #: how long to wait before connecting again, for ever: how late a new process-compose is seen at most
 RECONNECT_AFTER_S = 0.1
 #: the same for one that has no push stream: it may be stopped, and a newer one begun
@@ -34,172 +32,156 @@ CONNECT_S = 3.0
 
 _NO_STREAM = "process-compose before 1.110 has no push stream: a quick stop can look like a crash"
 
+OnMessage = Callable[[Mapping[str, Any], datetime], None]
+
 
 class PushStream:
-    """Hears of every process named in the last reply.
+    """Listens to every process named in the last reply; all callbacks come from its own threads.
 
-    `hear(state, at)` gets each message's state, `ring()` is called after it, and when a connection was made
-    or lost; `on_change(pushed)` when it begins to hear all of them, or no longer does. ImportError where
-    websocket-client is missing.
+    `on_message(state, arrived_at)` gets the state of each message, as it came; `wake()` is called after it,
+    and when a connection was made or lost; `on_listening(since)` since when it hears all of them, None when
+    it no longer does. ImportError where websocket-client is missing.
     """
 
     def __init__(
         self,
         settings: ComposeSettings,
-        hear: Callable[[ProcessState, datetime], None],
-        ring: Callable[[], None],
-        on_change: Callable[[bool], None],
+        on_message: OnMessage,
+        on_listening: Callable[[datetime | None], None],
+        wake: Callable[[], None],
     ) -> None:
         import websocket
 
         self._websocket: Any = websocket
-        self._settings, self._hear, self._ring, self._on_change = settings, hear, ring, on_change
+        self._settings, self._on_message, self._wake = settings, on_message, wake
+        self._on_listening = on_listening
         self._lock = threading.Lock()
-        self._names: frozenset[str] | None = None
-        self._parts: list[list[str]] = []
-        self._listeners: list[_Listener] = []
-        self._retiring: list[_Listener] = []  # they listen on until those that come after them do
-        self._ending: list[_Listener] = []  # told to stop, perhaps not yet gone
+        self._queries: list[str] | None = None
+        self._connections: list[_Connection] = []
+        self._retiring: list[_Connection] = []  # they listen on until those that come after them do
         self._stopped = False
 
     def listen(self, names: Iterable[str]) -> None:
         """Listen to these processes; called after each reply, does something only where the names changed."""
-        wanted = frozenset(names)
-        if wanted == self._names or self._stopped:
+        queries = _queries(names)
+        if queries == self._queries or self._stopped:
             return
-        self._names, parts = wanted, _parts(wanted)
-        if parts == self._parts:
-            return
-        self._parts = parts
-        new = [_Listener(self._websocket, self._settings, part, self._take, self._noted) for part in parts]
+        self._queries = queries
+        new = [_Connection(self._websocket, self._settings, query, self) for query in queries]
         with self._lock:
-            over, self._retiring, self._listeners = self._retiring, self._listeners, new
-        self._end(over)
-        for listener in new:
-            listener.start()
+            over, self._retiring, self._connections = self._retiring, self._connections, new
+        for connection in over:
+            connection.stop()
+        for connection in new:
+            connection.start()
 
     def stop(self) -> None:
-        """End every listener."""
+        """End every connection."""
         self._stopped = True
         with self._lock:
-            listeners = [*self._listeners, *self._retiring]
-        self._end(listeners)
-        for listener in self._ending:
-            listener.join(1.0)
+            connections = [*self._connections, *self._retiring]
+        for connection in connections:
+            connection.stop()
+        for connection in connections:
+            connection.join(1.0)
 
-    def _end(self, listeners: Iterable["_Listener"]) -> None:
-        for listener in listeners:
-            listener.stop()
-        self._ending = [one for one in [*self._ending, *listeners] if one.is_alive()]
+    # --- called by the connections ---
 
-    def _take(self, message: Any, at: datetime) -> None:
-        """Hand one message over. What a snapshot shows ended may have ended long ago: the poll will tell."""
-        try:
-            state = ProcessState.from_raw(message["state"])
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            log.info("push: not a state: %s", error)
-            return
-        if not message.get("snapshot") or state.status == "Terminating":
-            self._hear(state, at)
-        self._ring()
+    def take(self, message: Any, arrived_at: datetime) -> None:
+        """Hand one message over. What a snapshot shows ended may have ended long ago: a poll tells."""
+        state = message.get("state") if isinstance(message, dict) else None
+        if isinstance(state, dict) and isinstance(state.get("name"), str):
+            if not message.get("snapshot") or state.get("status") == "Terminating":
+                self._on_message(state, arrived_at)
+            self._wake()
 
-    def _noted(self) -> None:
+    def turned(self) -> None:
         """One is connected now, or no longer: what it missed, or that the API is gone, a poll will tell."""
-        over: list[_Listener] = []
+        over: list[_Connection] = []
         with self._lock:
-            pushed = all(listener.connected for listener in self._listeners)
-            if pushed:
+            all_there = all(one.connected for one in self._connections)
+            before = bool(self._retiring) and all(one.connected for one in self._retiring)
+            if all_there:
                 over, self._retiring = self._retiring, over
-        self._end(over)
-        self._on_change(pushed)
-        self._ring()
+                self._on_listening(now_utc())
+            elif not before:
+                self._on_listening(None)
+        for connection in over:
+            connection.stop()
+        self._wake()
 
 
 def open_push_stream(
     settings: ComposeSettings,
     say: Say,
-    hear: Callable[[ProcessState, datetime], None],
-    ring: Callable[[], None],
-    on_change: Callable[[bool], None],
+    on_message: OnMessage,
+    on_listening: Callable[[datetime | None], None],
+    wake: Callable[[], None],
 ) -> PushStream | None:
     """Return a push stream that does not listen yet; None where websocket-client is missing: that is said."""
     try:
-        return PushStream(settings, hear, ring, on_change)
+        return PushStream(settings, on_message, on_listening, wake)
     except ImportError:
         say("push", "websocket-client missing: a quick stop can look like a crash")
         say("", f"{sys.executable} -m pip install websocket-client")
         return None
 
 
-def _parts(names: Iterable[str]) -> list[list[str]]:
-    """Return the names that each connection asks for: none, which are all, while one can take them.
+def _queries(names: Iterable[str]) -> list[str]:
+    """Return what each connection asks for: everything, while one can take it, else so many names each.
 
     The query is split at commas and its parts are trimmed: some names can only be polled then.
     """
-    ordered = sorted(names)
-    if len(ordered) <= ALL_AT_ONCE:
-        return [[]]
+    ordered = sorted(set(names))
+    if len(ordered) <= NAMES_AT_ONCE:
+        return [""]
     named = [name for name in ordered if name == name.strip() and "," not in name]
-    return [named[at : at + NAMES_AT_ONCE] for at in range(0, len(named), NAMES_AT_ONCE)]
+    parts = (named[at : at + NAMES_AT_ONCE] for at in range(0, len(named), NAMES_AT_ONCE))
+    return [f"?name={quote(','.join(part))}" for part in parts]
 
 
-class _Listener:
-    """One connection, made again for ever; all processes, or those named."""
+class _Connection:
+    """One connection, made again for ever, and its thread."""
 
-    def __init__(
-        self,
-        websocket: Any,
-        settings: ComposeSettings,
-        names: Sequence[str],
-        take: Callable[[Any, datetime], None],
-        noted: Callable[[], None],
-    ) -> None:
-        self._websocket, self._settings, self._take, self._noted = websocket, settings, take, noted
-        self._query = f"?name={quote(','.join(names))}" if names else ""
-        self._connection: Any = None
+    def __init__(self, websocket: Any, settings: ComposeSettings, query: str, stream: PushStream) -> None:
+        self._websocket, self._settings, self._query, self._stream = websocket, settings, query, stream
+        self._open: Any = None
         self._trouble = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observe-push", daemon=True)
+        self.start, self.join = self._thread.start, self._thread.join
         self.connected = False
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        connection = self._connection
-        if connection is not None:
+        if (connection := self._open) is not None:
             connection.abort()  # wakes the thread that reads
-
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def join(self, timeout_s: float) -> None:
-        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             after_s = RECONNECT_AFTER_S
             try:
-                self._connection = self._connect()
+                self._open = self._connect()
                 self._turn(True)
-                self._read(self._connection)
+                self._read(self._open)
             except self._websocket.WebSocketBadStatusException as error:
-                after_s = self._refused(error)
+                after_s = self._refused(error.status_code)
             except (OSError, ValueError, self._websocket.WebSocketException) as error:
                 self._say(logging.INFO, str(error))
             except Exception:  # the thread's top
                 log.exception("push: a message could not be taken")
             self._turn(False)
-            self._close()
+            if (connection := self._open) is not None:
+                with suppress(OSError, self._websocket.WebSocketException):
+                    connection.shutdown()
             self._stop.wait(after_s)
 
-    def _refused(self, error: Any) -> float:
+    def _refused(self, status: int) -> float:
         """Return how long to wait after an answer that is no push stream."""
-        if error.status_code == 404:
+        if status == 404:
             self._say(logging.WARNING, _NO_STREAM)
             return NO_STREAM_AFTER_S
-        self._say(logging.INFO, f"answers {error.status_code}")  # polling tells people of that
+        self._say(logging.INFO, f"answers {status}")  # polling tells people of that
         return REFUSED_AFTER_S
 
     def _say(self, level: int, trouble: str) -> None:
@@ -211,13 +193,12 @@ class _Listener:
     def _connect(self) -> Any:
         """Connect over a socket of our own: the library's would go through a proxy of the environment."""
         settings = self._settings
-        token = {TOKEN_HEADER: settings.token} if settings.token else {}
         host = f"[{settings.address}]" if ":" in settings.address else settings.address
         where = "localhost" if settings.socket else f"{host}:{settings.port}"
         return self._websocket.create_connection(
             f"ws://{where}/process/states/ws{self._query}",
             socket=_dial(settings),
-            header=token,
+            header={TOKEN_HEADER: settings.token} if settings.token else {},
             redirect_limit=0,
             enable_multithread=True,
         )
@@ -237,20 +218,14 @@ class _Listener:
                 continue
             pinged = False
             if code == self._websocket.ABNF.OPCODE_TEXT:
-                self._take(json.loads(payload), now_utc())
+                self._stream.take(json.loads(payload), now_utc())
             elif code == self._websocket.ABNF.OPCODE_CLOSE:
                 return
-
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(OSError, self._websocket.WebSocketException):
-                connection.shutdown()
 
     def _turn(self, connected: bool) -> None:
         if self.connected != connected:
             self.connected = connected
-            self._noted()
+            self._stream.turned()
 
 
 def _dial(settings: ComposeSettings) -> socket.socket:

@@ -2,18 +2,20 @@
 Every number and time is bounded here, so that nothing behind it can overflow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import isfinite
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+from ..events import Key
+from ..log import log
 from ..times import parse_stamp
 
 #: fields that change without anything having happened
-VOLATILE = ("age", "system_time", "mem", "cpu", "last_activity_time")
+VOLATILE = frozenset(("age", "system_time", "mem", "cpu", "last_activity_time"))
 
-_MASK = dict.fromkeys(VOLATILE)
 _CENTURY_NS = 100 * 365 * 86400 * 10**9
 _WHOLE = range(-(2**63), 2**63)
 _ABSENT: dict[str, Any] = {
@@ -102,9 +104,58 @@ class ProcessState:
         return self.has_ready_probe and self.is_ready == "-" and at_once
 
 
-def fingerprint(raw: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what differs between two looks at a process if anything happened to it: all but `VOLATILE`."""
-    return tuple({**raw, **_MASK}.values())
+class StateReader:
+    """Reads one reply after the other; a process that did not change is the very object that it was before.
+
+    One that nobody can read stays as it was, and that is said once.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+        self._states: Mapping[Key, ProcessState] = {}
+
+    def read(self, raws: Iterable[Mapping[str, Any]]) -> Mapping[Key, ProcessState]:
+        """Return the states by key: the very mapping of the last call where nothing changed at all."""
+        before, changed = self._seen, {}
+        names = []
+        for raw in raws:
+            name = raw.get("name")
+            name = name if type(name) is str else str(name)
+            names.append(name)
+            seen = before.get(name)
+            if seen is not None:
+                size, pick, mark, _, _ = seen
+                try:
+                    if len(raw) == size and pick(raw) == mark:
+                        continue
+                except KeyError:
+                    pass
+            changed[name] = _read_anew(raw, seen)
+        if changed or len(names) != len(before):
+            self._seen = {name: changed.get(name) or before[name] for name in names}
+            self._states = {seen.key: seen.state for seen in self._seen.values() if seen.key and seen.state}
+        return self._states
+
+
+class _Seen(NamedTuple):
+    """What was last read of a process, and what shows that it did not change: all fields but `VOLATILE`."""
+
+    size: int  # how many fields it had; 0: nobody can read it
+    pick: Callable[[Mapping[str, Any]], Any]
+    mark: Any
+    key: Key | None
+    state: ProcessState | None
+
+
+def _read_anew(raw: Mapping[str, Any], before: _Seen | None) -> _Seen:
+    try:
+        state = ProcessState.from_raw(raw)
+    except ValueError as error:
+        if before is None or before.size:
+            log.warning("a process in the reply cannot be read: %s", error)
+        return _Seen(0, len, 0, *(before[3:] if before else (None, None)))
+    pick = itemgetter(*(name for name in raw if name not in VOLATILE))
+    return _Seen(len(raw), pick, pick(raw), Key(state.namespace, state.name), state)
 
 
 def _is_sane(value: Any) -> bool:

@@ -39,6 +39,8 @@ PROBE_LINE_AMONG = 5
 #: the status text of a name that is gone
 REMOVED = "Removed"
 
+_THERE = (None, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -74,8 +76,8 @@ def detect(
     `on_failure` is told of a process that cannot be compared, which is left as it was (None: it raises).
     """
     look = _look(now, born, max(RESTART_WITHIN_S, interval_s), skew_s, listening_since, last_good)
-    renamed, doubled = _match_new_names(known, after)
     changes: list[Change] = []
+    new, common = [], 0
 
     def take(compare: Callable[..., Sequence[Change]], key: Key, *arguments: Any) -> None:
         try:
@@ -88,18 +90,23 @@ def detect(
     for key, state in after.items():
         before = known.get(key)
         if before is None:
-            if key in renamed:
-                take(_rename, key, renamed[key], known[renamed[key]], state)
-            elif key not in doubled:
-                take(_compare, key, None, state)
-        elif before.state is not state or not before.settled:
+            new.append(key)
+            continue
+        common += 1
+        if before.state is not state or not before.settled:
             take(_compare, key, before, state)
-    if gone := known.keys() - after.keys() - set(renamed.values()):
+    renamed, doubled = _match_new_names(known, after, new)
+    for key in new:
+        if key in renamed:
+            take(_rename, key, renamed[key], known[renamed[key]], after[key])
+        elif key not in doubled:
+            take(_compare, key, None, after[key])
+    if common < len(known) and (gone := known.keys() - after.keys() - set(renamed.values())):
         others = bool(after) and not any(
             key in after for key, found in known.items() if not found.missing_since
         )
         for key in gone:
-            take(_vanish, key, known[key], others, listening_since)
+            take(_vanish, key, known[key], others, listening_since, last_good)
     return [change for change in changes if change.events or change.known is not known.get(change.key)]
 
 
@@ -114,7 +121,9 @@ def _look(
     at, since = earlier(now, -skew_s), moved(last_good, skew_s)
     not_before = format_time(since) if since else None
     heard_from = moved(listening_since, skew_s)
-    return Look(now, at, format_time(now), format_time(at), born, restart_within_s, heard_from, not_before)
+    return Look(
+        now, at, format_time(now), format_time(at), born, restart_within_s, heard_from, since, not_before
+    )
 
 
 def settle(change: Change, log_tail: Sequence[str]) -> Change:
@@ -161,10 +170,10 @@ def announce(known: Mapping[Key, Known], now: datetime, skew_s: float = 0.0) -> 
 
 
 def _match_new_names(
-    known: Mapping[Key, Known], after: Mapping[Key, ProcessState]
+    known: Mapping[Key, Known], after: Mapping[Key, ProcessState], names: Sequence[Key]
 ) -> tuple[dict[Key, Key], set[Key]]:
     """Return the renamed (new name → old name), and the new names whose run another name still shows."""
-    new = {key: (state.pid, state.start) for key, state in after.items() if key not in known and state.pid}
+    new = {key: (after[key].pid, after[key].start) for key in names if after[key].pid}
     if not new or not known:
         return {}, set()
     runs = {
@@ -189,18 +198,25 @@ def _rename(new: Key, old: Key, before: Known, state: ProcessState, look: Look) 
 
 
 def _vanish(
-    key: Key, before: Known, others: bool, listening_since: datetime | None, look: Look
+    key: Key,
+    before: Known,
+    others: bool,
+    listening_since: datetime | None,
+    last_good: datetime | None,
+    look: Look,
 ) -> list[Change]:
     """A name that is gone: told once its run cannot be there any more. `others`: no name was left."""
     since = before.missing_since or look.now
+    shown_at = before.shown_at or (last_good if before.missing_since is None else None) or since
     if not before.alive:
         patience_s = GONE_AFTER_S
-    elif listening_since is not None and listening_since <= since:
+    elif listening_since is not None and listening_since <= shown_at:
         patience_s = HEARD_WITHIN_S
     else:
         patience_s = STOPS_WITHIN_S
     if seconds_between(since, look.now) < patience_s and not (others and before.alive):
-        return [Change(key, (), before if before.missing_since else replace(before, missing_since=since))]
+        waits = replace(before, missing_since=since, shown_at=shown_at)
+        return [Change(key, (), before if before.missing_since else waits)]
     status = {"old_status": before.state.status, "new_status": REMOVED}
     ends = [end_of_known(before, None, None, look, None)] if before.alive else []
     told = tell_ends(key, before.state, look, ends, before.restarts, status)
@@ -216,14 +232,16 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
         return [_find(key, state, look)]
     state = unmask(before, state)
     step = measure(before, state)
-    missing_since = before.missing_since if before and state.heard else None
+    missing_since, shown_at = (before.missing_since, before.shown_at) if before and state.heard else _THERE
     if before is not None and not step.ends and 0 < step.launch_polls < LAUNCH_POLLS:
-        after = replace(before, launch_polls=step.launch_polls, missing_since=missing_since)
+        after = replace(
+            before, launch_polls=step.launch_polls, missing_since=missing_since, shown_at=shown_at
+        )
         return [Change(key, (), after)]
     if before is not None and waits_for_word(before, state, step, look):
         since = before.unheard_since or look.now
         if seconds_between(since, look.now) < WORD_WITHIN_S:
-            return [Change(key, (), replace(before, unheard_since=since, missing_since=None))]
+            return [Change(key, (), replace(before, unheard_since=since, missing_since=None, shown_at=None))]
     run, begun_at = _shown_run(before, state, step, look)
     ends = find_ends(before, state, step, look, run, begun_at)
     status = status_fields(before, state)
@@ -254,6 +272,7 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
         requested_at=asked_at(ends) if ends else before.requested_at if before else None,
         launch_polls=step.launch_polls,
         missing_since=missing_since,
+        shown_at=shown_at,
     )
     return [Change(key, tuple(told), known, needs_log=any(end.needs_log for end in ends))]
 

@@ -5,6 +5,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from ..compose.state import ProcessState
 from ..events import EventType
@@ -19,7 +20,7 @@ _STOPPED, _CRASHED = EventType.STOPPED, EventType.CRASHED
 class Look:
     """One comparison: its moment on our clock, on process-compose's, and what else there is to know.
 
-    `not_before`: the last good reply as events name it. `heard_from`: since when push listens.
+    `last_good`: the last good reply, `heard_from`: since when push listens, on process-compose's clock.
     """
 
     now: datetime
@@ -29,20 +30,20 @@ class Look:
     born: datetime | None
     restart_within_s: float
     heard_from: datetime | None
+    last_good: datetime | None
     not_before: str | None
 
     def heard(self, state: ProcessState | None, ended_at: datetime | None) -> bool:
-        """Whether push listened when a run ended so, and would have said that somebody asked for it."""
-        if state is not None and state.heard:
-            return True
-        return ended_at is not None and self.heard_from is not None and self.heard_from < ended_at
+        """Whether push listened when a run ended (None: later than the last good reply, which showed it)."""
+        since = ended_at or self.last_good
+        told = state is not None and state.heard
+        return told or (since is not None and self.heard_from is not None and self.heard_from <= since)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """One end: its row in the contract's table of classes, when it was, and how sure that is.
 
-    `count`: of so many runs, one after the other.
+    `runs`: of so many, one after the other.
     """
 
     type: EventType
@@ -53,7 +54,7 @@ class End:
     exact: bool = False
     inferred: bool = False
     needs_log: bool = False
-    count: int = 1
+    runs: int = 1
 
 
 def find_ends(
@@ -63,7 +64,7 @@ def find_ends(
     ends = []
     limit = None if step.same else begun_at
     if before is not None and step.was_alive and step.ends:
-        known = replace(before, run=run) if step.same else before
+        known = replace(before, run=run) if step.same and run is not before.run else before
         ends.append(end_of_known(known, state, step, look, limit))
     shown = step.has_run and not step.same and not step.alive and state.status != "Error"
     shown = shown and step.ends > len(ends)
@@ -71,7 +72,7 @@ def find_ends(
     if between > 0:
         event_type, reason = _class_of(state.exit_code, state)
         at = min(look.at, limit or look.at)
-        ends.append(End(event_type, reason, at, state.exit_code, inferred=True, count=between))
+        ends.append(End(event_type, reason, at, state.exit_code, inferred=True, runs=between))
     if shown:
         ends.append(_end_shown(state, step, look, run))
     if step.launch_failed:

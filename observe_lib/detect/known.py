@@ -49,6 +49,7 @@ class Known:
     launch_polls: int = 0
     unheard_since: datetime | None = None  # a reply shows its end, and push has not said so yet
     missing_since: datetime | None = None  # its name is gone
+    shown_at: datetime | None = None  # when it is: by the last good reply before that
 
     @property
     def has_run(self) -> bool:
@@ -84,9 +85,10 @@ def leave_out(
     known: Mapping[Key, Known], after: Mapping[Key, ProcessState], keys: Collection[Key]
 ) -> tuple[Mapping[Key, Known], Mapping[Key, ProcessState]]:
     """Return both without these processes, and without new names that show their runs."""
+    keys = [key for key in keys if key in known]
     if not keys:
         return known, after
-    runs = {(run.pid, run.start) for key in keys if key in known and (run := known[key].run)}
+    runs = {(run.pid, run.start) for key in keys if (run := known[key].run)}
     rest = {
         key: state
         for key, state in after.items()

@@ -1,13 +1,12 @@
 """How many runs lie between what is known and a new state: DESIGN section 4, "Runs". Pure."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..compose.state import ProcessState
 from .known import LAUNCH_POLLS, LAUNCHING, Known, lives
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """From one state of a process to the next: which runs ended and began in between, in numbers."""
 
     was_alive: bool
@@ -24,10 +23,11 @@ class Step:
 
 def measure(before: Known | None, state: ProcessState) -> Step:
     """Count the ends and begins between what is known and a new state: the table of the contract."""
-    was_alive = before is not None and before.alive
+    had_run = before is not None and before.has_run
+    was_alive = had_run and before is not None and not before.ended and lives(before.state)
     has_run = shows_run(before, state)
     alive = has_run and lives(state)
-    same = has_run and before is not None and _is_same(before, state, alive)
+    same = has_run and had_run and before is not None and _is_same(before, state, was_alive, alive)
     restarts = _count_restarts(before, state, same)
     rise = restarts - (before.restarts if before else 0)
     final = not alive and state.status not in ("Restarting", "Error")
@@ -37,7 +37,7 @@ def measure(before: Known | None, state: ProcessState) -> Step:
     elif same:
         ends, begins = int(was_alive and not alive), 0
     else:  # by hand; by policy; or the count was reset, and starts anew
-        by_hand = rise == 0 and before is not None and before.has_run
+        by_hand = rise == 0 and had_run
         ends = was_alive + (not alive) if by_hand else (rise if rise >= 0 else was_alive + restarts) + final
         if is_fresh(before, state):  # nor was it the one before, so it began
             ends = max(ends, was_alive + (not alive))
@@ -63,17 +63,13 @@ def is_fresh(before: Known | None, state: ProcessState) -> bool:
     return before is None or before.run is None or before.run.start != state.start
 
 
-def _is_same(before: Known, state: ProcessState, alive: bool) -> bool:
-    if before.run is None or not before.has_run:
+def _is_same(before: Known, state: ProcessState, was_alive: bool, alive: bool) -> bool:
+    run = before.run
+    if run is None:
         return False
-    if (
-        before.alive
-        and before.run.start
-        and not is_fresh(before, state)
-        and state.restarts == before.restarts
-    ):
+    if was_alive and run.start and run.start == state.start and state.restarts == before.restarts:
         return True  # if under another pid: what was shown under the last run's was its launch
-    return before.run.shows_in(state) and not (before.ended and alive)
+    return run.shows_in(state) and not (before.ended and alive)
 
 
 def _count_restarts(before: Known | None, state: ProcessState, same: bool) -> int:

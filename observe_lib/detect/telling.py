@@ -49,7 +49,7 @@ def tell_begins(
         at = begun_at if step.alive or (newest and step.has_run) else look.at
         if ends and not step.alive:
             at = min(at, ends[-1].at)
-        unseen = not (newest and step.alive and count == 1)
+        unseen = state.heard or not (newest and step.alive and count == 1)
         counts = {"count": count, "restarts": last - (step.begins - begun)}
         told.append(tell(key, state, look, event_type, at, inferred=unseen, **counts, **status))
     return told
@@ -81,7 +81,7 @@ def tell_ends(
         end = same[-1]
         ran = round(seconds_between(end.began, end.at), 3) if end.began and end.exact else None
         ended = {"reason": end.reason, "exit_code": end.exit_code, "run_seconds": ran, "restarts": restarts}
-        count, unseen = sum(one.count for one in same), any(one.inferred for one in same)
+        count, unseen = sum(one.runs for one in same), any(one.inferred for one in same)
         told.append(tell(key, state, look, end.type, end.at, count=count, inferred=unseen, **ended, **status))
     return told
 
@@ -151,19 +151,16 @@ def tell(
 ) -> Event:
     """Return one event about a process; `restarts` are the state's unless given."""
     restarts = fields.pop("restarts", state.restarts)
-    extra = fields.pop("extra", {})
     if look.not_before and fields.get("inferred"):
-        extra = {**extra, "not_before": look.not_before}
-    return Event(
-        type=event_type,
-        process=key.process,
-        namespace=key.namespace,
+        fields["extra"] = {**fields.get("extra", {}), "not_before": look.not_before}
+    return Event.of(
+        key,
+        event_type,
         timestamp=look.at_text if at is look.at else format_time(at),
         observed_at=look.now_text,
         state=state.raw,
         restarts=restarts if restarts > 0 or event_type == EventType.RESTARTED else None,
         namespaces=list(state.namespaces) or None,
-        extra=extra,
         **fields,
     )
 

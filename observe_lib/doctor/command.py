@@ -139,15 +139,16 @@ def _push_finding(settings: ComposeSettings, answers: bool) -> Finding:
 
     heard = threading.Event()
     try:
-        stream = PushStream(settings, lambda *_: None, lambda: None, lambda up: heard.set() if up else None)
+        on_listening = lambda since: heard.set() if since else None  # noqa: E731
+        push = PushStream(settings, lambda *_: None, on_listening, lambda: None)
     except ImportError:
         lacks = "websocket-client missing: a quick stop can look like a crash"
         return Finding(WARN, "push", lacks, f"{_PIP} websocket-client")
     if not answers:
         return Finding(OK, "push", "websocket-client is there")
-    stream.listen(())
+    push.listen(())
     heard.wait(PUSH_WITHIN_S)
-    stream.stop()
+    push.stop()
     if heard.is_set():
         return Finding(OK, "push", "the push stream answers")
     told = "process-compose gives no push stream: a quick stop can look like a crash"

@@ -13,11 +13,11 @@ import nats.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_dead
-from ..broker.session import connect
 from ..broker.stream import BUCKET, STREAM, ask_stream, refused
 from ..errors import NatsError
-from ..reader.bucket import Lease, read_leases
+from ..reader.bucket import StackLease, read_leases
 from ..settings import NatsSettings
 from ..times import format_duration, now_utc, parse_time, seconds_between
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
@@ -212,7 +212,7 @@ def _judged(
     return Finding(WARN, check, f"{told}: {'; '.join(found)}", hint, facts)
 
 
-def _adapter_finding(lease: Lease) -> Finding:
+def _adapter_finding(lease: StackLease) -> Finding:
     """Judge one adapter by its last heartbeat."""
     found = lease.found
     age_s = max(0.0, seconds_between(lease.beat_at, now_utc()))

@@ -26,7 +26,7 @@ _MARK = "KV-Operation"
 
 
 @dataclass(frozen=True)
-class Lease:
+class StackLease:
     """A stack's lease, and when the server took the last heartbeat, on our own clock."""
 
     stack: str
@@ -47,12 +47,12 @@ async def read_states(js: JetStreamContext) -> tuple[States, int]:
     return with_leases(recall(records), leases), last_seq
 
 
-async def read_leases(js: JetStreamContext) -> Sequence[Lease]:
+async def read_leases(js: JetStreamContext) -> Sequence[StackLease]:
     """Read the leases of all stacks."""
     return (await _read_bucket(js, f"*{_LEASE_END}"))[1]
 
 
-def with_leases(states: States, leases: Sequence[Lease]) -> States:
+def with_leases(states: States, leases: Sequence[StackLease]) -> States:
     """Return the states with these leases noted, and whether one's holder is known to be dead."""
     me = identity()
     for lease in leases:
@@ -71,9 +71,9 @@ async def drop_stack(js: JetStreamContext, stack: str) -> int:
 
 async def _read_bucket(
     js: JetStreamContext, keys: str
-) -> tuple[list[tuple[str, dict[str, Any]]], list[Lease]]:
+) -> tuple[list[tuple[str, dict[str, Any]]], list[StackLease]]:
     records: dict[str, dict[str, Any]] = {}
-    leases: list[Lease] = []
+    leases: list[StackLease] = []
     try:
         messages = await read_stored(js, _KV_STREAM, _KEY_HEAD + keys)
         ahead = await _server_ahead(js)
@@ -85,7 +85,7 @@ async def _read_bucket(
             records.pop(key, None)
         elif key.endswith(_LEASE_END):
             beat_at = message.metadata.timestamp.astimezone(UTC) - ahead
-            leases.append(Lease(decode_token(key.removesuffix(_LEASE_END)), found, beat_at))
+            leases.append(StackLease(decode_token(key.removesuffix(_LEASE_END)), found, beat_at))
         else:
             records[key] = found
     return list(records.items()), leases

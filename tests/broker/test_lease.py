@@ -465,6 +465,15 @@ def test_a_takeover_takes_it_at_once_and_sends_when_the_other_cannot_any_more():
     run_virtually(scenario())
 
 
+def test_a_takeover_that_is_not_answered_is_silent_all_the_same():
+    async def scenario() -> None:
+        values = Values(ELSEWHERE)
+        values.unanswered = 1
+        assert await Holder(values, takeover=True).fresh_after() == 15
+
+    run_virtually(scenario())
+
+
 def test_a_takeover_of_what_nobody_holds_waits_for_nothing():
     async def scenario() -> None:
         for lease in (None, DEAD, STOPPED):
@@ -531,6 +540,21 @@ def test_the_end_is_written():
         assert await holder.lease.stop() and values.lease["stopped"] is True
         assert not holder.lease.is_fresh
         assert await Holder(values, "next", about=host_b).fresh_after() == 0
+
+    run_virtually(scenario())
+
+
+def test_the_end_is_written_over_a_renewal_that_comes_in_between():
+    async def scenario() -> None:
+        values = Values()
+        holder = Holder(values)
+        await asyncio.sleep(1)
+        values.answer_s = 1.0
+        holder.task.cancel()
+        stopping = asyncio.ensure_future(holder.lease.stop())
+        await asyncio.sleep(1.2)  # it has read where the lease is
+        values.write({**values.lease, "waiting": 1})
+        assert await stopping and values.lease["stopped"] is True
 
     run_virtually(scenario())
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from observe_lib.compose.client import ComposeClient, other_answers
-from observe_lib.compose.state import ProcessState, fingerprint
 from observe_lib.errors import ComposeError
 from tests.stand_in import StandIn, make_state
 
@@ -34,109 +33,6 @@ def client(stand_in):
     found = ComposeClient(port=stand_in.port, timeout_s=5)
     yield found
     found.close()
-
-
-# --- ProcessState -----------------------------------------------------------------------------------------
-
-
-def test_every_field_is_read_and_every_unknown_one_kept():
-    raw = make_state("web", restarts=2, exit_code=3, success_exit_codes=[3, 4], new_in_2027={"a": [1]})
-    state = ProcessState.from_raw(raw)
-    assert (state.name, state.namespace, state.namespaces, state.status) == ("web", "default", (), "Running")
-    assert (state.pid, state.restarts, state.exit_code, state.success_exit_codes) == (4711, 2, 3, (3, 4))
-    assert (state.is_running, state.is_ready, state.has_ready_probe) == (True, "-", False)
-    assert (state.age_ns, state.start, state.end) == (5_000_000_000, raw["process_start_time"], "")
-    assert state.ready == raw["process_ready_time"]
-    assert state.raw == raw and state.raw["new_in_2027"] == {"a": [1]}
-
-
-@pytest.mark.parametrize(
-    ("sent", "namespace", "namespaces"),
-    [
-        ("prod", "prod", ()),
-        (["prod", "eu"], "prod", ("prod", "eu")),
-        (["prod"], "prod", ()),
-        ([], "default", ()),
-        (None, "default", ()),
-        ("", "default", ()),
-    ],
-)
-def test_the_first_namespace_counts(sent, namespace, namespaces):
-    raw = {**make_state("web"), "namespace": sent}
-    state = ProcessState.from_raw(raw)
-    assert (state.namespace, state.namespaces, state.raw["namespace"]) == (namespace, namespaces, namespace)
-    assert raw["namespace"] == sent  # what was received stays as it was
-
-
-@pytest.mark.parametrize("age", [2**63 - 1, -1, 0, None, -(2**63)])
-def test_an_absurd_age_says_nothing(age):
-    assert ProcessState.from_raw(make_state("web", age=age)).age_ns == 0
-
-
-@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "yesterday", None, ""])
-def test_what_is_no_time_is_none(text):
-    assert ProcessState.from_raw(make_state("web", process_start_time=text)).start == ""
-
-
-def test_an_old_version_sends_less():
-    state = ProcessState.from_raw({"name": "web", "status": "Running"})
-    assert (state.namespace, state.is_ready, state.pid, state.is_running) == ("default", "-", 0, False)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"name": None},
-        {"name": ""},
-        {"name": 7},
-        {"status": None},
-        {"pid": "7"},
-        {"pid": True},
-        {"restarts": 1.5},
-        {"is_running": "yes"},
-        {"exit_code": []},
-        {"namespace": 3},
-        {"namespace": [3]},
-        {"success_exit_codes": 3},
-        {"success_exit_codes": ["3"]},
-        {"age": "5s"},
-        {"process_start_time": 12},
-    ],
-    ids=str,
-)
-def test_garbage_is_a_value_error(wrong):
-    with pytest.raises(ValueError):
-        ProcessState.from_raw({**make_state("web"), **wrong})
-
-
-@pytest.mark.parametrize(
-    ("fields", "differs"),
-    [
-        (
-            {
-                "age": 6,
-                "system_time": "6s",
-                "mem": 1,
-                "cpu": 9.5,
-                "last_activity_time": "2026-11-23T15:14:00Z",
-            },
-            False,
-        ),
-        ({"pid": 4712}, True),
-        ({"status": "Terminating"}, True),
-        ({"restarts": 1}, True),
-        ({"process_end_time": "2026-11-23T15:14:00Z"}, True),
-        ({"namespace": ["default", "b"]}, True),
-        ({"unknown": 1}, True),
-    ],
-    ids=str,
-)
-def test_a_fingerprint_differs_where_something_happened(fields, differs):
-    before = make_state("web", last_activity_time="2026-11-23T15:13:59Z")
-    assert (fingerprint(before) != fingerprint({**before, **fields})) is differs
-
-
-# --- the client -------------------------------------------------------------------------------------------
 
 
 def test_states_come_as_they_were_sent_over_one_connection(client, stand_in):

@@ -1,11 +1,12 @@
 """DESIGN section 4, row by row and sentence by sentence: states in, events out.
 
-A look is a state or a list of them (one reply), 1 s after the last; `Cast` holds what is known and what push
-said. In the tables an event is a line: type, reason, exit code, `x2` for a count, `~` for inferred, `!` for
-initial; a companion is left out, any other status_changed is `-> status`.
+A look is a state or a list of them (one reply), 1 s after the last; `Cast` holds what is known; what push
+says is a message, compared at once. In the tables an event is a line: type, reason, exit code, `x2` for a
+count, `~` for inferred, `!` for initial, `...` for starting; a companion is left out, any other
+status_changed is `-> status`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,15 +14,16 @@ from typing import Any
 import pytest
 
 from observe_lib.compose.state import ProcessState
-from observe_lib.detect.changes import Change, detect, end_unseen, overlay, settle
-from observe_lib.detect.known import GONE_AFTER_S, LAUNCH_POLLS, Known
-from observe_lib.detect.runs import Words, hear
+from observe_lib.detect.changes import Change, announce, detect, end_unseen, settle
+from observe_lib.detect.known import GONE_AFTER_S, LAUNCH_POLLS, Known, leave_out
+from observe_lib.detect.messages import state_heard
 from observe_lib.events import Event, Key
 from observe_lib.times import UTC, format_time, parse_time
 from tests.stand_in import make_state
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 PROBE_LOG = ["ready", "Error: readiness check fail - exit status 1", "bye"]
+DAEMON_LOG = ["up", "Error: liveness check fail - exit status 1"]
 Look = ProcessState | Sequence[ProcessState]
 
 
@@ -46,12 +48,15 @@ def S(
 
 
 class Cast:
-    """What is known of one stack; `look` compares and takes over, as the poller does."""
+    """What is known of one stack; `look` compares a reply and takes over, `hear` messages.
+
+    With push, it has listened for an hour; where a reply shows an end first, `look` looks until it is told.
+    """
 
     def __init__(self, push: bool = False, interval_s: float = 2.0, **more: Any) -> None:
         self.known: dict[Key, Known] = {}
-        self.words: Words | None = {} if push else None
-        self.interval_s, self.more = interval_s, more
+        listens = {"listening_since": NOON - timedelta(hours=1)} if push else {}
+        self.more: dict[str, Any] = {"interval_s": interval_s, **listens, **more}
         self.now = NOON - timedelta(seconds=1)
         self.changes: list[Change] = []
 
@@ -61,21 +66,45 @@ class Cast:
         self.now += timedelta(seconds=after_s)
         states = [states] if isinstance(states, ProcessState) else states
         reply = {Key(state.namespace, state.name): state for state in states}
-        options = {"interval_s": self.interval_s, **self.more, **more}
-        self.changes = [
-            settle(c, log_tail) for c in detect(self.known, reply, self.now, self.words, **options)
-        ]
+        found = self.compare(self.known, reply, log_tail, **more)
+        seen_at = self.now
+        while any(known.unheard_since for known in self.known.values()):
+            self.now += timedelta(seconds=0.05)
+            found += self.compare(self.known, reply, log_tail, **more)
+        self.now = seen_at
+        if "listening_since" in self.more:
+            self.more["last_good"] = self.now
+        return found
+
+    def hear(
+        self, *messages: ProcessState, after_s: float = 0.0, log_tail: Sequence[str] = ()
+    ) -> list[Event]:
+        """Compare messages, the way the push thread does."""
+        self.now += timedelta(seconds=after_s)
+        found = []
+        for message in messages:
+            key = Key(message.namespace, message.name)
+            before = self.known.get(key)
+            state = state_heard(before, message)
+            if before and state:
+                found += self.compare({key: before}, {key: state}, log_tail)
+        return found
+
+    def compare(
+        self,
+        known: Mapping[Key, Known],
+        reply: Mapping[Key, ProcessState],
+        log_tail: Sequence[str],
+        **more: Any,
+    ) -> list[Event]:
+        changes = detect(known, reply, self.now, **{**self.more, **more})
+        self.changes = [settle(change, log_tail) for change in changes]
         for change in self.changes:
             if change.known is None:
                 del self.known[change.key]
             else:
                 self.known[change.key] = change.known
         return [event for change in self.changes for event in change.events]
-
-    def hear(self, *messages: ProcessState, after_s: float = 0.0) -> None:
-        self.now += timedelta(seconds=after_s)
-        for message in messages:
-            self.words = hear(self.words or {}, message, self.now)
 
     @property
     def web(self) -> Known:
@@ -88,7 +117,8 @@ def line(event: Event) -> str:
     else:
         code = None if event.exit_code is None else str(event.exit_code)
         words = [event.type, event.reason, code, f"x{event.count}" if event.count > 1 else None]
-    return " ".join([w for w in words if w] + ["~"] * event.inferred + ["!"] * event.initial)
+    marks = ["~"] * event.inferred + ["!"] * event.initial + ["..."] * event.starting
+    return " ".join([w for w in words if w] + marks)
 
 
 def lines(events: Sequence[Event]) -> list[str]:
@@ -451,7 +481,11 @@ RENAMED = table(
         [[A], [S("Running", 7, name="pool", namespace="prod")]],
         ["-> Removed renamed", "-> renamed"],
     ),
-    ("another start under that pid is another run", [[A], [S("Running", 7, name="x", start=0)]], ["started"]),
+    (
+        "another start under that pid is another run",
+        [[A], [S("Running", 7, name="x", start=0)]],
+        ["started", "stopped removed ~"],
+    ),
     ("the old name shows it still", [[A], [A, B]], []),  # a reply from the middle of a rename
     ("then it does not", [[A], [A, B], [B]], ["-> Removed renamed", "-> renamed"]),
     ("no pid, no rename", [[S("Pending", name="pool")], [S("Pending", name="pool-0")]], ["-> Pending"]),
@@ -463,54 +497,113 @@ def test_renames(looks, events):
     assert told(*looks) == events
 
 
+ANCHOR = S("Running", 5, name="anchor")
 GONE = table(
-    # before, what push says then, what is told at last
-    ("alive", [RUNS], [], ["stopped removed ~"]),
-    ("terminating", [RUNS, TERMINATING], [], ["stopped requested ~"]),
-    ("asked, said by push", [RUNS], [TERMINATING], ["-> Terminating", "stopped requested ~"]),
+    # before, what push says once the name is gone, what is told at last, after how long
+    ("alive", [RUNS], [], ["stopped removed ~"], 10),
+    ("terminating", [RUNS, TERMINATING], [], ["stopped requested ~"], 10),
+    ("asked, said by push", [RUNS], [TERMINATING], ["-> Terminating", "stopped requested ~"], 60),
     (
         "and over, said by push",
         [RUNS],
         [TERMINATING, S("Completed", 7, code=-1)],
-        ["stopped requested -1", "-> Removed"],
+        ["-> Terminating", "stopped requested -1", "-> Removed"],
+        GONE_AFTER_S,
     ),
-    ("by itself, said by push", [RUNS], [S("Completed", 7, code=3)], ["crashed exit 3", "-> Removed"]),
-    ("not alive", [RUNS, DONE], [], ["-> Removed"]),
-    ("never ran", [PENDING], [], ["-> Removed"]),
-    ("restarting", [RUNS, AGAIN], [], ["-> Removed"]),
+    (
+        "by itself, said by push",
+        [RUNS],
+        [S("Completed", 7, code=3)],
+        ["crashed exit 3", "-> Removed"],
+        GONE_AFTER_S,
+    ),
+    ("not alive", [RUNS, DONE], [], ["-> Removed"], GONE_AFTER_S),
+    ("never ran", [PENDING], [], ["-> Removed"], GONE_AFTER_S),
+    ("restarting", [RUNS, AGAIN], [], ["-> Removed"], GONE_AFTER_S),
 )
 
 
-@pytest.mark.parametrize("looks, messages, events", GONE)
-def test_a_name_that_is_gone(looks, messages, events):
+@pytest.mark.parametrize("looks, messages, events, after_s", GONE)
+def test_a_name_that_is_gone(looks, messages, events, after_s):
     cast = Cast(push=bool(messages))
     for one in looks:
-        cast.look(one)
-    cast.hear(*messages)
-    found = cast.look([])
-    cast.words = {} if messages else None  # polling has caught up
-    assert cast.web.look_again_s == GONE_AFTER_S
-    found += cast.look([], 0.1)
-    found += cast.look([], GONE_AFTER_S)
+        cast.look([one, ANCHOR])
+    found = cast.look([ANCHOR])
+    if after_s == GONE_AFTER_S and not messages:
+        assert cast.web.look_again_s == GONE_AFTER_S
+    found += cast.hear(*messages)
+    found += cast.look([ANCHOR], after_s - 0.01)
+    assert Key("default", "web") in cast.known
+    found += cast.look([ANCHOR], 0.02)
     assert lines(found) == events
-    assert cast.known == {}
+    assert list(cast.known) == [Key("default", "anchor")]
+
+
+def test_a_name_that_is_gone_while_push_was_not_there_is_waited_for_no_longer_than_a_stop_takes():
+    cast = Cast()
+    cast.look([RUNS, ANCHOR])
+    cast.look([ANCHOR])
+    cast.more["listening_since"] = cast.now + timedelta(seconds=1)  # connected again
+    assert cast.look([ANCHOR], 9) == []
+    assert lines(cast.look([ANCHOR], 1.5)) == ["stopped removed ~"]
+
+
+def test_a_connection_made_since_the_last_reply_that_showed_it_may_have_missed_its_last_word():
+    cast = Cast(push=True)
+    cast.look([RUNS, ANCHOR])
+    cast.more["listening_since"] = cast.now + timedelta(seconds=0.5)
+    cast.look([ANCHOR])
+    assert cast.look([ANCHOR], 9) == []
+    assert lines(cast.look([ANCHOR], 1.5)) == ["stopped removed ~"]
+
+
+def test_where_no_name_is_left_it_is_another_project():
+    cast = Cast(push=True)
+    cast.look([RUNS, S("Completed", 6, name="once")])
+    found = cast.look([ANCHOR])
+    assert sorted(lines(found)) == ["started", "stopped removed ~"]
+    assert lines(cast.look([ANCHOR])) == ["-> Removed"]  # of what was not alive
+
+
+def test_an_empty_reply_is_no_other_project():
+    cast = Cast(push=True)
+    cast.look(RUNS)
+    assert cast.look([]) == [] == cast.look([], 9)
+    assert lines(cast.hear(DONE)) == ["stopped completed 0"]
 
 
 def test_a_name_that_is_back_was_never_gone():
     cast = Cast()
-    cast.look(RUNS)
-    assert cast.look([]) == [] == cast.look(RUNS, 0.1)
-    assert cast.web.look_again_s is None
-    assert cast.look([]) == []  # counted anew
-    assert cast.look([], GONE_AFTER_S - 0.01) == []
-    assert lines(cast.look([], 0.02)) == ["stopped removed ~"]
+    cast.look([RUNS, ANCHOR])
+    assert cast.look([ANCHOR]) == [] == cast.look([RUNS, ANCHOR], 9)
+    assert cast.look([ANCHOR]) == []  # counted anew
+    assert cast.look([ANCHOR], 9.9) == []
+    assert lines(cast.look([ANCHOR], 0.2)) == ["stopped removed ~"]
+
+
+RELOADED = table(
+    ("without push", False, [], ["stopped replaced ~", "restarted"]),
+    (
+        "with push",
+        True,
+        [TERMINATING, S("Completed", 7, code=0, end=3)],
+        ["-> Terminating", "stopped requested 0", "restarted"],
+    ),
+)
+
+
+@pytest.mark.parametrize("push, messages, events", RELOADED)
+def test_what_a_reload_changes_is_stopped_and_restarted_and_none_other(push, messages, events):
+    cast = Cast(push)
+    cast.look([RUNS, ANCHOR])
+    found = cast.look([ANCHOR]) + cast.hear(*messages, after_s=2.0)
+    assert lines(found + cast.look([S("Running", 8, start=3.5), ANCHOR])) == events
 
 
 def test_the_removal_of_a_living_one_is_a_companion():
     cast = Cast()
     cast.look(RUNS)
-    cast.look([])
-    end, status = cast.look([])
+    end, status = [event for event in cast.look([ANCHOR]) if event.process == "web"]
     assert (status.old_status, status.new_status, status.companion) == ("Running", "Removed", True)
     assert (end.old_status, end.new_status) == ("Running", "Removed")
 
@@ -522,7 +615,12 @@ FIRST = table(
     ("alive", RUNS, ["started !"]),
     ("alive, restarted before", S("Running", 7, 4, code=1), ["started !"]),
     ("alive and Ready", S("Running", 7, health="Ready"), ["started !", "healthy !"]),
-    ("alive and Not Ready", S("Running", 7, health="Not Ready"), ["started !", "unhealthy !"]),
+    ("alive and Not Ready", S("Running", 7, health="Not Ready"), ["started !", "unhealthy ! ..."]),
+    (
+        "alive, Not Ready, and it was Ready",
+        S("Running", 7, health="Not Ready", ready=-30),
+        ["started !", "unhealthy !"],
+    ),
     ("terminating", TERMINATING, ["started !"]),
     ("completed", DONE, ["-> Completed !"]),
     ("crashed", S("Completed", 7, code=3), ["-> Completed !"]),
@@ -634,17 +732,28 @@ def test_when_it_was(looks, events):
 def test_an_end_is_when_push_said_so_where_there_is_no_end_time():
     cast = Cast(push=True)
     cast.look(S("Running", 7, age=int(5e9)))
-    cast.hear(S("Restarting", 7), after_s=0.25)
-    end = cast.look(AGAIN, 0.5)[0]
-    assert (end.type, at(end), end.run_seconds) == ("crashed", 0.25, 5.25)
+    (end, _) = cast.hear(S("Restarting", 7, code=1), after_s=0.25)
+    assert (line(end), at(end), end.run_seconds) == ("crashed exit 1", 0.25, 5.25)
+    assert lines(cast.look(AGAIN, 0.5)) == []
+
+
+@pytest.mark.parametrize("skew_s", [0.0, 600.0, -600.0])
+def test_all_moments_are_on_the_clock_of_process_compose(skew_s):
+    cast = Cast(push=True, skew_s=skew_s, born=NOON)
+    cast.look(S("Running", 7, start=skew_s + 0.5, age=int(5e9)))  # it began before that
+    (end, _) = cast.hear(S("Restarting", 7, start=skew_s + 0.5, code=1), after_s=0.25)
+    assert (at(end), end.run_seconds, end.observed_at) == (skew_s + 0.25, 5.25, clock(0.25))
+    cast = Cast(skew_s=skew_s)
+    cast.look(S("Running", 7, start=skew_s - 9))
+    end = cast.look(S("Running", 8, start=skew_s + 0.5), last_good=NOON)[0]
+    assert (at(end), end.extra) == (skew_s + 0.5, {"not_before": clock(skew_s)})
 
 
 def test_what_is_inferred_says_since_when_it_may_be():
     cast = Cast()
     cast.look(RUNS)
-    since = cast.now
-    end, begin = cast.look(S("Running", 8, 1, code=1), since=since)[:2]
-    assert end.extra == {"not_before": format_time(since)}
+    end, begin = cast.look(S("Running", 8, 1, code=1), last_good=cast.now)[:2]
+    assert end.extra == {"not_before": clock(0)}
     assert begin.extra == {}
 
 
@@ -655,7 +764,12 @@ HEALTHY = table(
     ("gets Ready", [RUNS, READY], ["healthy"]),
     ("stays Ready", [RUNS, READY, S("Running", 7, health="Ready", mem=3)], []),
     ("gets Not Ready", [READY, SICK], ["unhealthy"]),
-    ("from nothing", [RUNS, SICK], ["unhealthy"]),
+    ("from nothing", [RUNS, SICK], ["unhealthy ..."]),
+    (
+        "the next run from nothing",
+        [READY, S("Running", 8, start=0), S("Running", 8, start=0, health="Not Ready")],
+        ["unhealthy ..."],
+    ),
     ("and back", [READY, SICK, READY], ["healthy"]),
     ("falls back to nothing", [READY, RUNS], []),
     ("still Ready after that", [READY, RUNS, READY], []),
@@ -692,35 +806,40 @@ def test_health_names_itself_when_it_turned_and_how_long_it_was():
     assert at(again) == 3.0  # that ready time is of the first turn
 
 
+def test_a_start_is_no_trouble():
+    cast = Cast()
+    cast.look(RUNS)
+    (event,) = cast.look(SICK)
+    assert (event.severity, event.starting) == ("info", True)
+    assert event.to_dict()["starting"] is True
+    cast.look(READY)
+    (event,) = cast.look(SICK)
+    assert (event.severity, event.starting) == ("warning", False)
+    assert "starting" not in event.to_dict()
+
+
 HEARD = S("Running", 7, health="Not Ready")
 UNSEEN = table(
-    # looks before, what push says, the look after it
+    # looks before, what push says, the look after it, all that is told
     ("Ready again", [READY], [HEARD], READY, ["unhealthy", "healthy"]),
-    ("no reply shows health", [RUNS], [HEARD], RUNS, ["unhealthy"]),
+    ("no reply shows health", [RUNS], [HEARD], RUNS, ["unhealthy ..."]),
     ("the reply shows it too", [READY], [HEARD], SICK, ["unhealthy"]),
     ("known already", [SICK], [HEARD], SICK, []),
-    ("and over", [READY], [HEARD, S("Restarting", 7)], AGAIN, ["unhealthy", "crashed exit 1"]),
-    ("known, and over", [SICK], [HEARD, S("Restarting", 7)], AGAIN, ["crashed exit 1"]),
+    ("and over", [READY], [HEARD, S("Restarting", 7, code=1)], AGAIN, ["unhealthy", "crashed exit 1"]),
+    ("known, and over", [SICK], [HEARD, S("Restarting", 7, code=1)], AGAIN, ["crashed exit 1"]),
     (
         "killed by its probe",
         [READY],
-        [HEARD, TERMINATING, S("Restarting", 7)],
+        [HEARD, TERMINATING, S("Restarting", 7, code=1)],
         AGAIN,
-        ["unhealthy", "crashed probe 1"],
+        ["unhealthy", "-> Terminating", "crashed probe 1"],
     ),
     (
         "and the next run is there",
         [READY],
-        [HEARD, TERMINATING, S("Restarting", 7)],
+        [HEARD, TERMINATING, S("Restarting", 7, code=-1)],
         S("Running", 8, 1, code=-1),
-        ["unhealthy", "crashed probe -1", "restarted"],
-    ),
-    (
-        "of a run that no reply showed",
-        [PENDING],
-        [HEARD, S("Completed", 7, code=3)],
-        S("Completed", 7, code=3, end=0.5),
-        ["started ~", "unhealthy", "crashed exit 3"],
+        ["unhealthy", "-> Terminating", "crashed probe -1", "restarted"],
     ),
     ("of another run", [READY], [S("Running", 6, health="Not Ready")], READY, []),
 )
@@ -731,25 +850,31 @@ def test_a_not_ready_that_only_push_showed(looks, messages, after, events):
     cast = Cast(push=True)
     for one in looks:
         cast.look(one)
-    cast.hear(*messages, after_s=0.25)
-    found = cast.look(after, 0.5)
-    assert lines(found) == events
+    found = cast.hear(*messages, after_s=0.25)
     for event in found:
-        if event.type == "unhealthy" and after.is_ready != "Not Ready":
+        if event.type == "unhealthy":
             assert at(event) == (len(looks) - 1) + 0.25  # at its arrival
+    assert lines(found + cast.look(after, 0.5)) == events
 
 
 # --- push: what polling does not show ---
 
 SPOKEN = table(
-    ("a quick stop", [RUNS], [TERMINATING], S("Completed", 7, code=-1), ["stopped requested -1"]),
-    ("no stop", [RUNS], [], S("Completed", 7, code=-1), ["crashed killed -1"]),
+    # looks before, what push says, the look after it, all that is told
+    (
+        "a quick stop",
+        [RUNS],
+        [TERMINATING, S("Completed", 7, code=-1)],
+        S("Completed", 7, code=-1),
+        ["-> Terminating", "stopped requested -1"],
+    ),
+    ("no stop", [RUNS], [], S("Completed", 7, code=-1, end=0.5), ["crashed killed -1"]),
     (
         "a quick restart by hand",
         [RUNS],
         [TERMINATING, S("Completed", 7, code=0)],
         S("Running", 8, start=0),
-        ["stopped requested 0", "restarted"],
+        ["-> Terminating", "stopped requested 0", "restarted"],
     ),
     (
         "crashed, then started by hand",
@@ -759,11 +884,27 @@ SPOKEN = table(
         ["crashed exit 3", "started"],
     ),
     (
-        "stopped for good, then started, then restarted by policy",
+        "stopped for good, started by hand, then restarted by policy",
         [RUNS],
-        [TERMINATING, S("Completed", 7, code=0)],
-        S("Running", 9, 1, code=1, start=0),
-        ["stopped requested 0", "restarted"],
+        [
+            TERMINATING,
+            S("Completed", 7, code=0, end=0.2),
+            S("Running"),
+            S("Restarting", 8, code=1, start=0.3),
+        ],
+        S("Running", 9, 1, code=1, start=0.3),
+        ["-> Terminating", "stopped requested 0", "restarted ~", "crashed exit 1", "restarted"],
+    ),
+    (
+        "the same, and a manual start keeps the count",
+        [S("Running", 7, 6)],
+        [
+            S("Terminating", 7, 6),
+            S("Completed", 7, 6, code=0, end=0.2),
+            S("Restarting", 8, 6, code=1, start=0.3),
+        ],
+        S("Running", 9, 7, code=1, start=0.3),
+        ["-> Terminating", "stopped requested 0", "restarted ~", "crashed exit 1", "restarted"],
     ),
     (
         "a run no reply showed alive, stopped",
@@ -775,78 +916,182 @@ SPOKEN = table(
     (
         "a run no reply showed alive, killed by its probe",
         [PENDING],
-        [TERMINATING, S("Restarting", 7)],
+        [TERMINATING, S("Restarting", 7, code=1)],
         AGAIN,
         ["started ~", "crashed probe 1"],
     ),
-    ("of another run", [RUNS], [S("Terminating", 6)], S("Completed", 7, code=-1), ["crashed killed -1"]),
+    (
+        "a run no reply showed alive, of the policy",
+        [RUNS, AGAIN],
+        [S("Restarting", 8, 1, code=4)],
+        S("Running", 9, 2, code=4),
+        ["restarted ~", "crashed exit 4", "restarted"],
+    ),
+    (
+        "of another run",
+        [RUNS],
+        [S("Terminating", 6)],
+        S("Completed", 7, code=-1, end=0.5),
+        ["crashed killed -1"],
+    ),
+    ("of the run before this one", [RUNS, S("Running", 8, start=1)], [DONE], S("Running", 8, start=1), []),
+    ("a run that is over", [RUNS, DONE], [TERMINATING, DONE], DONE, []),
+    (
+        "over before the last end",
+        [RUNS, S("Running", 8, start=0.5), S("Completed", 8, start=0.5, end=2)],
+        [S("Completed", 6, start=-3, end=-2)],
+        S("Completed", 8, start=0.5, end=2),
+        [],
+    ),
+    ("nobody knows it", [], [S("Completed", 7, code=3)], [], []),
+    (
+        "a launch failed",
+        [PENDING],
+        [S("Error", end=0.5)],
+        S("Error", end=0.5),
+        ["crashed launch_failed"],
+    ),
 )
 
 
 @pytest.mark.parametrize("looks, messages, after, events", SPOKEN)
-def test_words_of_push(looks, messages, after, events):
+def test_a_message_is_a_reply_about_one_process(looks, messages, after, events):
     cast = Cast(push=True)
     for one in looks:
         cast.look(one)
-    cast.hear(*messages)
-    assert lines(cast.look(after)) == events
+    found = cast.hear(*messages)
+    assert lines(found + cast.look(after)) == events
 
 
-def test_a_terminating_that_push_said_is_remembered_when_the_words_are_gone():
+def test_a_terminating_is_remembered_though_the_next_reply_does_not_show_it():
     cast = Cast(push=True)
     cast.look(RUNS)
-    cast.hear(TERMINATING)
-    assert lines(cast.look(RUNS)) == []  # the reply is a little older
-    cast.words = {}
+    assert lines(cast.hear(TERMINATING)) == ["-> Terminating"]
     assert lines(cast.look(S("Completed", 7, code=-1))) == ["stopped requested -1"]
 
 
-def test_an_unchanged_state_is_compared_with_the_words():
+def test_a_reply_that_shows_an_end_before_push_said_so_is_looked_at_again():
+    over = S("Completed", 7, code=-1, end=0.9)
+    reply = {Key("default", "web"): over}
     cast = Cast(push=True)
-    cast.look(READY)
-    assert cast.look(READY) == []
-    cast.hear(HEARD)
-    assert lines(cast.look(READY)) == ["unhealthy", "healthy"]
+    cast.look(RUNS)
+    cast.now += timedelta(seconds=1)
+    assert cast.compare(cast.known, reply, ()) == []
+    assert cast.web.alive and cast.web.look_again_s == 0.05
+    assert lines(cast.hear(TERMINATING, over, after_s=0.01)) == ["-> Terminating", "stopped requested -1"]
+    assert cast.web.look_again_s is None
 
 
-# --- the API is gone ---
+def test_what_no_word_comes_of_is_told_all_the_same():
+    over = S("Completed", 7, code=-1, end=0.9)
+    reply = {Key("default", "web"): over}
+    cast = Cast(push=True)
+    cast.look(RUNS)
+    cast.now += timedelta(seconds=1)
+    assert cast.compare(cast.known, reply, ()) == []
+    cast.now += timedelta(seconds=0.24)
+    assert cast.compare(cast.known, reply, ()) == []
+    cast.now += timedelta(seconds=0.02)
+    (end, _) = cast.compare(cast.known, reply, ())
+    assert (line(end), at(end)) == ("crashed killed -1", 0.9)
 
-OVERLAID = table(
-    ("nothing said", [RUNS], [], []),
-    ("stopped", [RUNS], [TERMINATING], ["-> Terminating"]),
-    ("stopped and over", [RUNS], [TERMINATING, S("Completed", 7, code=0)], ["stopped requested 0"]),
-    ("crashed", [RUNS], [S("Completed", 7, code=7)], ["crashed exit 7"]),
-    ("Not Ready", [READY], [HEARD], ["unhealthy"]),
-    ("was over", [RUNS, DONE], [DONE], []),
-    (
-        "a run no reply showed",
-        [RUNS, DONE],
-        [S("Completed", 8, code=3, start=1.2, end=1.4)],
-        ["started ~", "crashed exit 3"],
-    ),
-    ("a launch failed", [PENDING], [S("Error", end=0.5)], ["crashed launch_failed"]),
-    ("the last word of the run before this one", [RUNS, S("Running", 8, start=1, age=1)], [DONE], []),
+
+UNHEARD = table(
+    # when it ended, since when push listens
+    ("nobody listens", 0.5, None, "crashed killed -1 ~"),
+    ("before push listened", 0.5, 0.7, "crashed killed -1 ~"),
+    ("since it listens", 0.5, 0.3, "crashed killed -1"),
 )
 
 
-@pytest.mark.parametrize("looks, messages, events", OVERLAID)
-def test_last_words_stand_in_for_an_api_that_is_gone(looks, messages, events):
-    cast = Cast(push=True)
+@pytest.mark.parametrize("ended, listening, event", UNHEARD)
+@pytest.mark.parametrize("skew_s", [0.0, 600.0])
+def test_an_end_that_nobody_listened_to(ended, listening, event, skew_s):
+    since = None if listening is None else NOON + timedelta(seconds=listening)
+    cast = Cast(listening_since=since, skew_s=skew_s)
+    cast.look(RUNS)
+    assert lines(cast.look(S("Completed", 7, code=-1, end=ended + skew_s)))[0] == event
+
+
+@pytest.mark.parametrize("listening_s, event", [(-1.0, "crashed killed -1"), (0.5, "crashed killed -1 ~")])
+def test_an_end_without_a_time_may_lie_anywhere_after_the_last_good_reply(listening_s, event):
+    cast = Cast(listening_since=NOON + timedelta(seconds=listening_s))
+    cast.look(RUNS, last_good=NOON)
+    assert lines(cast.look(S("Restarting", 7, 1, code=-1), last_good=NOON)) == [event]
+
+
+BACKOFF = table(
+    # a crash looper that is stopped while it waits: what is told in all
+    ("a poll saw it", False, [AGAIN], [], ["crashed exit 1", "-> Completed"]),
+    ("push saw it", True, [], [S("Restarting", 7, code=1)], ["crashed exit 1", "-> Completed"]),
+    ("push saw it all", True, [], [S("Restarting", 7, code=1), S("Completed", 7, 1, code=1, end=2)], None),
+    ("nobody saw it", False, [], [], ["crashed exit 1"]),
+)
+
+
+@pytest.mark.parametrize("push, looks, messages, events", BACKOFF)
+def test_a_stop_in_the_back_off(push, looks, messages, events):
+    cast = Cast(push)
+    found = cast.look(RUNS)[:0]
     for one in looks:
+        found += cast.look(one)
+    found += cast.hear(*messages, after_s=0.5)
+    found += cast.look(S("Completed", 7, 1, code=1, end=2))
+    assert lines(found) == (events or ["crashed exit 1", "-> Completed"])
+
+
+LATE = table(
+    # another run of a looper is over at the next look: crashed once more, or stopped in its back-off?
+    ("by polls", False, [], ["restarted x2 ~", "crashed exit 1 x2 ~"]),
+    ("heard", True, [S("Restarting", 8, 1, code=1)], ["restarted ~", "crashed exit 1", "-> Completed"]),
+)
+
+
+@pytest.mark.parametrize("push, messages, events", LATE)
+def test_a_looper_stopped_in_a_back_off_that_no_poll_saw(push, messages, events):
+    cast = Cast(push)
+    for one in (RUNS, AGAIN):
         cast.look(one)
-    if messages == [DONE] and len(looks) == 2:
-        cast.now -= timedelta(seconds=0.5)  # it came late: that run began since
-    cast.hear(*messages)
-    after = overlay(cast.known, cast.words or {})
-    assert lines(cast.look(list(after.values()), 0.5)) == events
-    assert cast.look(list(overlay(cast.known, cast.words or {}).values()), 0.5) == []
+    found = cast.hear(*messages, after_s=0.5)
+    assert lines(found + cast.look(S("Completed", 8, 2, code=1, end=2))) == events
 
 
-def test_without_words_nothing_is_told_of_what_nobody_sees():
+# --- daemons ---
+
+UP = S("Launched", 7)
+DAEMONS = table(
+    # what the reply or message after it shows, its log, what is told without push, and with it
+    ("found dead", S("Completed", 7, end=0.9), DAEMON_LOG, "crashed probe", "crashed probe"),
+    ("no log", S("Completed", 7, end=0.9), [], "stopped requested 0 ~", "stopped requested 0"),
+    ("to be restarted", S("Restarting", 7, 0), [], "crashed probe", "crashed probe"),
+    ("being restarted", S("Launching", 8, 1), [], "crashed probe ~", "crashed probe ~"),
+)
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["polled", "heard"])
+@pytest.mark.parametrize("over, log_tail, polled, pushed", DAEMONS)
+def test_a_daemon_found_dead_is_told_by_its_log(over, log_tail, polled, pushed, heard):
+    cast = Cast(push=heard)
+    cast.look(UP)
+    found = cast.hear(over, log_tail=log_tail) if heard else []
+    found += cast.look(over, log_tail=log_tail)
+    assert lines(found)[0] == (pushed if heard else polled)
+    assert len([event for event in found if event.type in ("stopped", "crashed")]) == 1
+
+
+def test_a_daemon_that_was_seen_terminating_was_stopped():
+    stopped = [UP, S("Terminating", 7), S("Completed", 7, end=1)]
     cast = Cast()
-    cast.look([RUNS, S("Completed", 8, name="b")])
-    assert cast.look(list(overlay(cast.known, {}).values())) == []
+    for one in stopped:
+        found = cast.look(one, log_tail=DAEMON_LOG)
+    assert lines(found) == ["stopped requested 0"]
 
+
+def test_a_launcher_that_fails_is_no_daemon_found_dead():
+    assert told(S("Launching", 7), S("Completed", 7, code=1, end=1)) == ["crashed exit 1"]
+
+
+# --- the API is gone ---
 
 DYING = S("Terminating", 7)
 UNSEEN = table(
@@ -864,7 +1109,7 @@ def test_what_was_being_stopped_ends_with_process_compose(looks, log_tail, event
     cast = Cast(push=True)
     for one in [RUNS, *looks]:
         cast.look(one)
-    changes = end_unseen(cast.known, cast.now, {}, 0.0)
+    changes = end_unseen(cast.known, cast.now)
     assert [line(one) for change in changes for one in settle(change, log_tail).events] == [event] * bool(
         event
     )
@@ -958,14 +1203,59 @@ def test_one_name_in_two_namespaces_is_two_processes():
 
 
 def test_detect_changes_nothing_that_it_is_given():
-    cast = Cast(push=True)
+    cast = Cast()
     cast.look([RUNS, S("Running", 8, name="b")])
-    cast.hear(TERMINATING)
-    known, words = dict(cast.known), dict(cast.words or {})
+    known = dict(cast.known)
     reply = {Key("default", "web"): DONE}
-    first = detect(cast.known, reply, cast.now, cast.words)
-    assert (cast.known, cast.words) == (known, words)
-    assert detect(cast.known, reply, cast.now, cast.words) == first  # an offer that was not taken
+    first = detect(cast.known, reply, cast.now)
+    assert cast.known == known
+    assert detect(cast.known, reply, cast.now) == first  # an offer that was not taken
+
+
+def test_a_process_that_is_left_out_takes_new_names_of_its_run_with_it():
+    cast = Cast()
+    cast.look([A, S("Running", 8, name="b")])
+    reply = {Key("default", one.name): one for one in (B, S("Completed", 8, name="b"), ANCHOR)}
+    known, after = leave_out(cast.known, reply, [Key("default", "pool"), Key("default", "unknown")])
+    assert [str(key) for key in known] == ["default/b"]
+    assert [key.process for key in after] == ["b", "anchor"]
+    assert leave_out(cast.known, reply, []) == (cast.known, reply)
+
+
+def test_a_process_that_cannot_be_compared_harms_no_other():
+    cast = Cast()
+    cast.look([RUNS, S("Running", 8, name="b")])
+    broken = replace(DONE, started_at="no time", start="x", pid=9)
+    failed: list[Any] = []
+    reply = {Key("default", "web"): broken, Key("default", "b"): S("Completed", 8, name="b")}
+    changes = detect(cast.known, reply, cast.now, on_failure=lambda key, error: failed.append((key, error)))
+    assert [change.key.process for change in changes] == ["b"]
+    assert [key.process for key, _ in failed] == ["web"]
+    with pytest.raises(TypeError):
+        detect(cast.known, reply, cast.now)
+
+
+@pytest.mark.parametrize("restarts", [4 * 10**7, 2**63 - 1])
+def test_many_restarts_are_counted_and_not_listed(restarts):
+    cast = Cast()
+    cast.look(RUNS)
+    end, begin = cast.look(S("Running", 8, restarts, code=1))[:2]
+    assert (end.count, begin.count) == (restarts, restarts)
+    assert lines([end, begin]) == [f"crashed exit 1 x{restarts} ~", f"restarted x{restarts} ~"]
+
+
+def test_a_server_that_knows_nothing_is_told_what_is_alive():
+    cast = Cast()
+    cast.look([S("Running", 7, 2, age=int(5e9)), DONE_B, S("Running", 9, name="c", health="Not Ready")])
+    cast.now += timedelta(seconds=60)
+    changes = announce(cast.known, cast.now)
+    assert [lines(change.events) for change in changes] == [["started !"], ["started !", "unhealthy ! ..."]]
+    assert [change.known for change in changes] == [cast.web, cast.known[Key("default", "c")]]
+    begin = changes[0].events[0]
+    assert (at(begin), begin.restarts, begin.observed_at) == (-5.0, 2, clock(60))
+
+
+DONE_B = S("Completed", 8, name="b")
 
 
 def test_what_did_not_change_costs_nothing():
@@ -988,14 +1278,37 @@ def test_after_an_outage_it_is_compared_with_what_was_known():
 def test_a_scheduled_run_that_is_slow_to_stop_has_not_ended_yet():
     cast = Cast(push=True)
     cast.look(RUNS)
-    cast.hear(TERMINATING)
-    assert lines(cast.look(S("Scheduled", 7))) == ["-> Terminating"]
-    cast.words = {}
+    assert lines(cast.hear(TERMINATING)) == ["-> Terminating"]
     assert lines(cast.look(S("Scheduled", 7))) == []
-    cast.hear(S("Completed", 7, code=5, end=2.5))
-    found = cast.look(S("Scheduled", 7, code=5, end=2.5))
+    assert lines(cast.look(S("Scheduled", 7))) == []
+    found = cast.hear(S("Completed", 7, code=5, end=2.5))
     assert lines(found) == ["stopped requested 5"]
     assert found[0].run_seconds is None or found[0].timestamp == clock(2.5)
+
+
+def test_a_tick_that_push_said_is_over_is_scheduled_again():
+    runs = S("Running", 7, start=-1, next_run_time=clock(3))
+    over = S("Completed", 7, start=-1, end=0.5)
+    for push in (False, True):
+        cast = Cast(push)
+        cast.look(runs)
+        found = cast.hear(over, after_s=0.5) if push else []
+        found += cast.look(S("Scheduled", 7, start=-1, end=0.5, next_run_time=clock(3)))
+        assert lines(found) == ["stopped completed 0"]
+
+
+TICKS = table(
+    ("a tick", 3.01, "started"),
+    ("by hand", 1.0, "restarted"),
+)
+
+
+@pytest.mark.parametrize("start, begin", TICKS)
+def test_a_tick_after_a_run_that_was_replaced_is_started(start, begin):
+    cast = Cast()
+    cast.look(S("Running", 7, next_run_time=clock(3)))
+    found = cast.look(S("Running", 8, start=start, next_run_time=clock(8)), 4.0)
+    assert lines(found) == ["stopped replaced ~", begin]
 
 
 def test_a_scheduled_launch_that_fails_is_told_each_time():

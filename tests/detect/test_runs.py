@@ -1,4 +1,4 @@
-"""Counting runs between two looks, the words of push, and what is kept of a process."""
+"""Counting runs between two looks, and what is kept of a process."""
 
 import json
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from observe_lib.detect.known import (
     from_record,
     to_record,
 )
-from observe_lib.detect.runs import LastWord, hear, measure, words_for, words_left
+from observe_lib.detect.runs import measure
 from observe_lib.times import UTC
 from tests.stand_in import make_state
 
@@ -159,7 +159,9 @@ def test_a_pid_of_0_is_never_a_run():
     "found, seconds",
     [
         (known("Running", 7), None),
-        (known("Running", 7, missing_since=NOW), GONE_AFTER_S),
+        (known("Running", 7, missing_since=NOW), None),  # it may still be stopping
+        (known("Completed", 7, missing_since=NOW), GONE_AFTER_S),
+        (known("Running", 7, unheard_since=NOW), LAUNCH_POLL_S),
         (known("Restarting", 7, launch_polls=1), LAUNCH_POLL_S),
         (known("Restarting", 7, launch_polls=LAUNCH_POLLS), None),
     ],
@@ -168,70 +170,8 @@ def test_when_to_look_again(found, seconds):
     assert found.look_again_s == seconds
 
 
-# --- what push said ---
-
-
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
-
-
-FINAL = state("Completed", 7, exit_code=3)
-FAILED = state("Error", 0)
-SPOKEN = [
-    # messages, and what is kept
-    ([state("Running", 7)], {}),
-    ([state("Running", 7, is_ready="Ready")], {}),
-    ([state("Pending")], {}),
-    ([state("Skipped")], {}),
-    ([state("Running", 7, is_ready="Not Ready")], {7: LastWord(not_ready_at=NOW, heard_at=NOW)}),
-    # is_running in a message is what the last GET saw
-    (
-        [state("Running", 7, is_ready="Not Ready", is_running=False)],
-        {7: LastWord(not_ready_at=NOW, heard_at=NOW)},
-    ),
-    ([state("Terminating", 7)], {7: LastWord(terminating_at=NOW, heard_at=NOW)}),
-    ([state("Terminating", 7, is_running=True)], {7: LastWord(terminating_at=NOW, heard_at=NOW)}),
-    ([state("Restarting", 7)], {7: LastWord(ended_at=NOW, heard_at=NOW)}),
-    ([FINAL], {7: LastWord(ended_at=NOW, final=FINAL, heard_at=NOW)}),
-    ([FAILED], {"web": LastWord(ended_at=NOW, final=FAILED, heard_at=NOW)}),
-    (  # each of the two keeps its own first time
-        [state("Running", 7, is_ready="Not Ready"), state("Terminating", 7), state("Terminating", 7), FINAL],
-        {7: LastWord(later(1), NOW, later(3), FINAL, later(3))},
-    ),
-    (
-        [state("Terminating", 7), state("Terminating", 8)],
-        {7: LastWord(NOW, heard_at=NOW), 8: LastWord(later(1), heard_at=later(1))},
-    ),
-]
-
-
-@pytest.mark.parametrize("messages, words", SPOKEN)
-def test_what_is_kept_of_messages(messages, words):
-    heard = {}
-    for second, message in enumerate(messages):
-        before, kept = heard, dict(heard)
-        heard = hear(heard, message, later(second))
-        assert before == kept  # never changed in place: another thread compares with it
-    assert heard == words
-
-
-WORD = LastWord(terminating_at=later(1), not_ready_at=NOW, heard_at=later(1))
-
-
-@pytest.mark.parametrize(
-    "asked_at, compared, left",
-    [
-        # a Not Ready of after the request would be told before the Ready that the reply shows
-        (later(-1), {7: LastWord(later(1), None, heard_at=later(1))}, {7: WORD}),
-        (NOW, {7: WORD}, {7: LastWord(later(1), None, heard_at=later(1))}),  # told once
-        (later(0.5), {7: WORD}, {7: LastWord(later(1), None, heard_at=later(1))}),
-        (later(1), {7: WORD}, {}),  # polling has caught up
-        (later(2), {7: WORD}, {}),
-    ],
-)
-def test_which_words_a_reply_is_compared_with_and_which_are_left(asked_at, compared, left):
-    assert words_for({7: WORD}, asked_at) == compared
-    assert words_left({7: WORD}, asked_at) == left
 
 
 # --- records ---
@@ -242,7 +182,8 @@ def test_which_words_a_reply_is_compared_with_and_which_are_left(asked_at, compa
     [
         NEVER_RAN,
         known("Running", 7, 2, 2),
-        known("Terminating", 7, terminating=True, health="Not Ready", health_since=later(-5)),
+        known("Terminating", 7, terminating=True, health="Not Ready", health_since=later(-5), was_ready=True),
+        known("Terminating", 7, terminating=True, missing_since=later(-5)),
         known("Completed", 7, 3, 1, requested_at=later(-1)),
         known("Running", 0, 3),
         Known(state("Running", 7), 0, Run(7, ONE, None, 0)),
@@ -265,7 +206,11 @@ def test_a_record_there_and_back(found):
         found.health_since,
         found.requested_at,
     )
-    assert back.terminating == found.terminating
+    assert (back.terminating, back.was_ready, back.missing_since) == (
+        found.terminating,
+        found.was_ready,
+        found.missing_since,
+    )
 
 
 @pytest.mark.parametrize(

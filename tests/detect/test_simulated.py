@@ -46,7 +46,9 @@ def watch(history: History, interval_s: float, push: bool, rng: Random) -> list[
         moments.append(moment)
         moment += interval_s * rng.uniform(0.2, 1.8)
     if push:
-        moments = sorted([*moments, *(message["t"] + rng.uniform(0, 0.02) for message in history.push)])
+        woken = (message["t"] + rng.uniform(0, 0.02) for message in history.push)
+        early = (shown + 0.001 for shown in history.times if rng.random() < 0.3)  # before the message comes
+        moments = sorted([*moments, *woken, *early])
     for moment in [*moments, history.now]:
         poller.poll(moment)
     return poller.told

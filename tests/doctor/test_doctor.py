@@ -8,7 +8,7 @@ from observe_lib import cli
 from observe_lib.broker.lease import identity
 from observe_lib.doctor.findings import Finding, clock_finding
 from observe_lib.doctor.nats import _adapter_finding, _bucket_finding, _stream_finding
-from observe_lib.reader.bucket import Lease
+from observe_lib.reader.bucket import StackLease
 from observe_lib.times import format_time, now_utc
 from tests.nats_server import free_port
 from tests.stand_in import StandIn, make_state
@@ -70,7 +70,7 @@ def test_what_is_not_there_yet():
 def lease(age_s=1.0, **fields):
     at = now_utc() - timedelta(seconds=age_s)
     usual = {"pid": 1, "host": "h", "push": True, "queued": 0, "interval_s": 2.0, "at": format_time(at)}
-    return Lease("s", {**usual, "last_reply": format_time(at), **fields}, at)
+    return StackLease("s", {**usual, "last_reply": format_time(at), **fields}, at)
 
 
 #: what a heartbeat tells that is not usual, the result, a part of the text

@@ -233,6 +233,7 @@ REFUSED = "connection refused"
 START_ONE = r"start one \(nats-server -js\), or name another"
 CREDENTIALS = "set NATS_CREDS=.*, or NATS_USER and NATS_PASSWORD"
 SOMETHING_ELSE = "something else may listen there: see --compose-port"
+LEAF_OR_NONE = r"start it with -js; if it is a leaf node: is its hub there\?"
 NO_JETSTREAM = r"start it with -js, or leave --nats-url out to use the built-in server"
 WANTS_TOKEN, TOKEN = r": wants a token \(401\)", "set PC_API_TOKEN_PATH=/path/to/token, or --token-file"
 #: for an adapter whose friend does not answer within a second
@@ -265,7 +266,7 @@ def nats_worlds() -> Iterator[World]:
         "absent": (f"{{url}}: {REFUSED}", START_ONE),
         "silent": ("{url}: no answer within 2s", START_ONE),
         "other": ("{url}: what listens there is no NATS", START_ONE),
-        "nojs": ("{url} has no JetStream", NO_JETSTREAM),
+        "nojs": ("{url} has no JetStream", LEAF_OR_NONE),
         "anonymous": ("{url}: authorization violation", CREDENTIALS),
         "wrong": ("{url}: authorization violation", CREDENTIALS),
         "account": ("{url} has no JetStream", NO_JETSTREAM),

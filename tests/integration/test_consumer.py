@@ -18,8 +18,8 @@ import pytest
 from nats.js import api
 
 from observe_lib import Consumer, Event, EventType, NatsError, ObserveError, UsageError
+from observe_lib.broker.connect import connect
 from observe_lib.broker.loop import Bridge
-from observe_lib.broker.session import connect
 from observe_lib.broker.stream import STREAM, StreamOptions, ensure_stream
 from observe_lib.events import observer_subject
 from observe_lib.reader.connection import Pace
@@ -498,7 +498,7 @@ class TestTrouble:
         consumer.subscribe(seen)
         writer.put(event("a", seq=1))
         seen.until_count(1)
-        client = consumer._connection._line.client
+        client = consumer._connection.session.client
         consumer._connection.bridge.call(client._transport.close)
         writer.put(event("a", seq=2))
         seen.until_count(2)

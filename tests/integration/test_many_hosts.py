@@ -18,7 +18,8 @@ import nats.errors
 import pytest
 
 from observe_lib import Consumer
-from observe_lib.broker.stream import BUCKET, STREAM
+from observe_lib.broker.connect import connect
+from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions, ensure
 from observe_lib.settings import NatsSettings
 from tests.documents import file_in_docs
 from tests.forms import SCRIPT
@@ -114,6 +115,25 @@ def test_the_leader_of_a_cluster_dies_in_a_storm(cluster, tmp_path):
         wait_until(lambda: not agree(read_led(left), storm), lambda: agree(read_led(left), storm))
         assert adapter.stop() == 0
         assert faults_of(read_led(left)) == []
+
+
+def test_replicas_change_stream_and_bucket(cluster):
+    async def ensure_with(*asked: int | None) -> list[tuple[str, str]]:
+        client = await connect(NatsSettings(cluster["n1"].url), "test")
+        js = client.jetstream(timeout=10)
+        found = [await ensure(js, StreamOptions(replicas=replicas)) for replicas in asked]
+        await client.close()
+        return [(stream.done, bucket.done) for stream, bucket in found]
+
+    done = asyncio.run(ensure_with(None, 3, 3, None, 1))
+    assert done == [
+        ("created", "created"),
+        ("changed", "changed"),
+        *[("found", "found")] * 2,
+        ("changed", "changed"),
+    ]
+    for stream in (STREAM, f"KV_{BUCKET}"):
+        assert ask(cluster["n1"].url, f"$JS.API.STREAM.INFO.{stream}")["config"]["num_replicas"] == 1
 
 
 # --- a leaf node ---
