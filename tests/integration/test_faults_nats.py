@@ -274,6 +274,7 @@ def test_disk_full(storm, tmp_path):
 )
 def test_denied_and_later_granted(configured, storm, monkeypatch, denied, grant):
     monkeypatch.setattr("observe_lib.adapter.publisher.HELD_S", 3.0)
+    monkeypatch.setattr("observe_lib.adapter.row_publisher.ROW_HELD_S", 3.0)
     config, server = configured
     config.write(ALL_BUT % denied)
     server.start()
