@@ -1,14 +1,11 @@
 """NATS fails in every way it can, the real adapter goes on: nothing lost, nothing twice, nothing invented."""
 
-import asyncio
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-import nats
 import pytest
-from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from observe_lib.adapter.publisher import Publisher
@@ -20,6 +17,7 @@ from tests.integration.faults import (
     Adapter,
     Config,
     InProcess,
+    admin,
     agree,
     faults_of,
     forgotten,
@@ -57,19 +55,6 @@ def configured(tmp_path):
 
 
 LEASE = f"{STACK}._observe.lease"
-
-
-def admin(url: str, task: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
-    """Do what an operator does, with a connection of his own."""
-
-    async def work() -> Any:
-        client = await nats.connect(url, allow_reconnect=False)
-        try:
-            return await task(client.jetstream())
-        finally:
-            await client.close()
-
-    return asyncio.run(work())
 
 
 def is_well(server: RealNats, storm: Storm) -> Callable[[], bool]:
