@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from observe_lib.adapter.observer import source_silent
+from observe_lib.adapter.observer import SOURCE, observer_event, source_silent
 from observe_lib.compose.state import ProcessState
 from observe_lib.detect.changes import detect
 from observe_lib.events import Event, Key
@@ -51,9 +51,9 @@ def events() -> Iterator[Event]:
                 seq += 1
                 tail = TAIL if event.type == "crashed" else None
                 yield replace(event, stack="host-a", seq=seq, log_tail=tail)
-    change = source_silent("started", now, "connection refused", now - timedelta(seconds=2), [])
-    assert change is not None
-    yield replace(change.events[0], stack="host-a", seq=2)
+    told = source_silent("started", "connection refused", now - timedelta(seconds=2), [])
+    assert told is not None
+    yield replace(observer_event(SOURCE, told[0], now, **told[1]), stack="host-a", seq=2)
 
 
 def examples() -> dict[str, str]:

@@ -23,7 +23,8 @@ from ..settings import NatsSettings
 from ..times import now_utc
 from .comparison import Comparison
 from .outbox import Outbox
-from .publisher import FILE_AGAIN_S, HEADER_BYTES, Publisher
+from .publisher import FILE_AGAIN_S, Publisher
+from .row_publisher import HEADER_BYTES
 from .seal import MAX_PAYLOAD
 
 #: so long the last words to NATS may take

@@ -16,12 +16,13 @@ from nats.aio.msg import Msg
 from ..broker.bucket import PASSING_ERRORS
 from ..broker.loop import Bridge, T
 from ..broker.session import Session
-from ..broker.stream import BUCKET, MESSAGE_ID, has_message
+from ..broker.stream import MESSAGE_ID, has_message
 from ..errors import OutboxError
 from ..events import ROOT, message_time
 from ..times import earlier
 from .outbox import Outbox, OutboxEvent
-from .refusals import HELD, NO_STREAM, PASSING, TOO_LARGE, Refusal, read_answer
+from .refusals import HELD, NO_STREAM, TOO_LARGE, Refusal, read_answer
+from .row_publisher import HEADER_BYTES, RowPublisher
 from .seal import shrink
 
 #: so many messages, and so many bytes, are in flight at the most; a larger one goes alone
@@ -43,10 +44,6 @@ LOOK_S = 1.0
 LOOKUPS_AT_ONCE, LOOKUPS = 50, 3
 #: two hosts' clocks are assumed to be no further apart, where what may be stored already is looked for
 CLOCKS_APART_S = 120.0
-#: what the headers of a message take beside its id
-HEADER_BYTES = 64
-
-DELETE_MARK = {"KV-Operation": "DEL"}
 _NO_ANSWER = "no answer in time, sending again"
 
 
@@ -64,14 +61,6 @@ class _Flight:
     held: bool = False  # waits until somebody mends something, and takes no room in the window
     looking: bool = False
     lookups: int = 0
-
-
-@dataclass(slots=True)
-class _RowFlight:
-    process: str
-    key: str
-    size: int
-    due: float
 
 
 class Publisher:
@@ -92,19 +81,17 @@ class Publisher:
         may_send: Callable[[], bool],
         ensure: Callable[[], Awaitable[None]],
     ) -> None:
-        self._outbox, self._loop, self._session, self._rows = outbox, loop, session, rows
+        self._outbox, self._loop, self._session = outbox, loop, session
         self._may_send, self._ensure = may_send, ensure
+        self._rows = RowPublisher(session, rows, lambda: self._wake.set(), self.mend)
         self._worker = ThreadPoolExecutor(1, "observe-outbox")
         self._flying: dict[int, _Flight] = {}
-        self._bytes = self._row_bytes = self._troubled = self._held = 0
+        self._bytes = self._troubled = self._held = 0
         self._acked: list[int] = []
         self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
         self._looked: set[str] = set()
-        self._due: dict[str, None] = {}
-        self._row_flights: dict[str, _RowFlight] = {}
-        self._row_number = 0
         self._client: Client | None = None
-        self._inbox = ""
+        self._inbox = self._denial = ""
         self._wake, self._idle, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
@@ -116,7 +103,7 @@ class Publisher:
 
     def wake(self, processes: Iterable[str] = ()) -> None:
         """Something waits in the outbox, and the rows of these processes are due."""
-        self._loop.call(self._note_due, list(processes))
+        self._loop.call(self._rows.note_due, list(processes))
 
     # --- on the loop thread ---
 
@@ -145,9 +132,7 @@ class Publisher:
         for flight in list(self._flying.values()):
             if flight.event.id in self._flying:
                 await self._send(flight)
-        self._due.update((flight.process, None) for flight in self._row_flights.values())
-        self._row_flights.clear()
-        self._row_bytes = 0
+        self._rows.again()
         self._wake.set()
 
     async def drained(self) -> None:
@@ -170,14 +155,12 @@ class Publisher:
         """The server refused a publish to this subject, which it tells in lower case."""
         for number, flight in self._flying.items():
             if flight.event.subject.lower() == subject and not flight.held:
-                self._hold(number, f"may not publish to {flight.event.subject}", f"grant publish on {ROOT}.>")
+                self._denial = (
+                    self._denial or f"may not publish to {flight.event.subject}"
+                )  # said once for all
+                self._hold(number, self._denial, f"grant publish on {ROOT}.>")
                 return
-        prefix = f"$kv.{BUCKET.lower()}."
-        for tag, row in self._row_flights.items():
-            if f"{prefix}{row.key.lower()}" == subject:
-                text = f"may not publish to $KV.{BUCKET}.>, so ps and its like show nothing new of this stack"
-                self._row_refused(tag, Refusal(HELD, f"{text}: grant publish on $KV.{BUCKET}.>"))
-                return
+        self._rows.deny(subject)
 
     def forget(self) -> None:
         """What was taken is no more."""
@@ -189,7 +172,7 @@ class Publisher:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in flight."""
-        return not (self._outbox.waiting() or self._flying or self._acked or self._due or self._row_flights)
+        return not (self._outbox.waiting() or self._flying or self._acked) and self._rows.is_idle
 
     def close(self) -> None:
         """Send no more; what is in flight is in the file."""
@@ -200,10 +183,6 @@ class Publisher:
     async def in_worker(self, call: Callable[..., T], *arguments: Any) -> T:
         """Return what a call on the file returns; the loop goes on meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
-
-    def _note_due(self, processes: Iterable[str]) -> None:
-        self._due.update(dict.fromkeys(processes))
-        self._wake.set()
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -218,7 +197,7 @@ class Publisher:
 
     async def _turn(self) -> None:
         """Delete what was acknowledged, and send what comes next, as long as there is either."""
-        while self._acked or self._may_begin():
+        while self._acked or self._may_begin() or (self._is_up() and self._rows.may_begin(*self._row_room())):
             room = self._room() if self._may_begin() else 0
             done, self._acked = self._acked, []
             try:
@@ -230,12 +209,19 @@ class Publisher:
                 return
             for event in events:
                 await self._send_new(event)
-            rows = await self._send_rows()
+            rows = 0
+            if self._client is not None and self._is_up():
+                rows = await self._rows.send(self._client, self._inbox, *self._row_room())
             if not (events or rows or self._acked):
                 return
 
     def _room(self) -> int:
         return WINDOW - len(self._flying) + self._held if self._bytes < WINDOW_BYTES else 0
+
+    def _row_room(self) -> tuple[int, int]:
+        """Return how many rows, and bytes of them, may be on their way: all the window if no event waits."""
+        share = ROW_SHARE if self._flying or self._outbox.waiting() else 1
+        return WINDOW // share, WINDOW_BYTES // share
 
     def _is_up(self) -> bool:
         """Whether there is a connection that answers come back over, and the lease lets us use it."""
@@ -303,43 +289,13 @@ class Publisher:
         else:
             await self._send(flight)
 
-    async def _send_rows(self) -> int:
-        """Send rows that are due, in their part of the window, or in all of it while no event waits."""
-        sent, share = 0, 1 if not (self._flying or self._outbox.waiting()) else ROW_SHARE
-        while (
-            self._due
-            and len(self._row_flights) < WINDOW // share
-            and self._row_bytes < WINDOW_BYTES // share
-            and self._is_up()
-        ):
-            process = next(iter(self._due))
-            del self._due[process]
-            for key, payload in self._rows(process):
-                await self._send_row(process, key, payload)
-            sent += 1
-        return sent
-
-    async def _send_row(self, process: str, key: str, payload: bytes) -> None:
-        self._row_number += 1
-        tag, client = f"r{self._row_number}", self._client
-        if client is None or len(payload) + HEADER_BYTES > self._session.max_payload:
-            return
-        self._row_flights[tag] = _RowFlight(process, key, len(payload), self._now_s() + UNANSWERED_S[0])
-        self._row_bytes += len(payload)
-        with suppress(nats.errors.Error, OSError):
-            subject, headers = f"$KV.{BUCKET}.{key}", None if payload else DELETE_MARK
-            await client.publish(subject, payload, reply=f"{self._inbox}.{tag}", headers=headers)
-
     # --- what comes back ---
 
     async def _take_answer(self, message: Msg) -> None:
         tag = message.subject.rpartition(".")[2]
         refusal = read_answer(message.data, message.headers)
         if tag.startswith("r"):
-            if refusal is None:
-                self._row_stored(tag)
-            else:
-                self._row_refused(tag, refusal)
+            self._rows.take_answer(tag, refusal)
         elif refusal is None:
             self._stored(int(tag))
         elif int(tag) in self._flying:
@@ -357,27 +313,10 @@ class Publisher:
             self.published += 1
             self._troubled -= flight.troubled
             if not self._troubled:
+                self._denial = ""
                 self._session.troubles.end("events")
             if self._room() > WINDOW // 4:
                 self._wake.set()
-
-    def _row_stored(self, tag: str) -> None:
-        if row := self._row_flights.pop(tag, None):
-            self._row_bytes -= row.size
-            self._session.troubles.end("rows")
-
-    def _row_refused(self, tag: str, refusal: Refusal) -> None:
-        row = self._row_flights.pop(tag, None)
-        if row is None:
-            return
-        self._row_bytes -= row.size
-        again_s = UNANSWERED_S[0]
-        if refusal.kind == HELD:
-            again_s = HELD_S
-            self._session.troubles.note("rows", refusal.text)
-        elif refusal.kind == NO_STREAM:
-            self.mend()
-        asyncio.get_running_loop().call_later(again_s, self._note_due, [row.process])
 
     async def _refused(self, number: int, refusal: Refusal) -> None:
         flight = self._flying[number]
@@ -459,8 +398,7 @@ class Publisher:
                     if flight.sends and not flight.troubled and not flight.in_doubt:
                         self._note(flight, _NO_ANSWER)
                     await self._send(flight)
-            for tag in [tag for tag, flight in self._row_flights.items() if flight.due <= now_s]:
-                self._row_refused(tag, Refusal(PASSING, ""))
+            self._rows.look_after()
             self._moved.set()  # something may have been taken, or forgotten
             self._wake.set()
 

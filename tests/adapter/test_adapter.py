@@ -10,7 +10,6 @@ import pytest
 
 from observe_lib.adapter.adapter import AdapterOptions, run_adapter
 from observe_lib.adapter.parts import AdapterParts
-from observe_lib.compose.state import ProcessState
 from observe_lib.settings import ComposeSettings, NatsSettings
 from observe_lib.times import now_utc
 from tests.integration.faults import read_back, wait_until
@@ -97,9 +96,9 @@ class Push:
     def __init__(self) -> None:
         self.names, self.stopped = list[list[str]](), False
 
-    def open(self, hear, ring, on_change) -> "Push":
+    def open(self, hear, on_listening, ring) -> "Push":
         self.hear, self.ring = hear, ring
-        on_change(True)
+        on_listening(now_utc())
         return self
 
     def listen(self, names) -> None:
@@ -156,7 +155,8 @@ def test_what_it_is_handed_is_used_and_ended(compose, nats_server):
     with Running(compose, nats_server.url, parts) as adapter:
         adapter.waits_until_told("started")
         stopping = make_state("web", status="Terminating", is_running=False)
-        push.hear(ProcessState.from_raw(stopping), now_utc()), push.ring()
+        push.hear({"name": "web", "pid": "nonsense"}, now_utc())
+        push.hear(stopping, now_utc()), push.ring()
         compose.set_states([CRASHED, make_state("api", pid=9)])
         wait_until(lambda: adapter.told("api"), "api")
         compose.set_states([make_state("api", pid=9, status="Completed", is_running=False, exit_code=1)])

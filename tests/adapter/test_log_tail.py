@@ -3,11 +3,12 @@
 import pytest
 
 from observe_lib.adapter.log_tail import lay_log, lines_wanted
-from observe_lib.adapter.observer import observer_change
+from observe_lib.adapter.observer import observer_event
 from observe_lib.detect.changes import Change
 from observe_lib.events import Event, Key
 from observe_lib.times import now_utc
 
+SOURCE = Key("_observe", "process-compose")
 MOMENT = "2026-01-05T12:00:00.000Z"
 PROBE = "Error: readiness check fail - exit status 1"
 
@@ -27,7 +28,7 @@ def change_of(*types: str, name: str = "web", needs_log: bool = False, **fields)
         (change_of("stopped", needs_log=True), 40, 40),
         (change_of("stopped", needs_log=True), 1, 5),  # enough to find the probe's line
         (change_of("stopped", needs_log=True), 0, 5),  # to tell a stop from a probe's kill
-        (observer_change("process-compose", "unhealthy", now_utc()), 20, 0),
+        (Change(SOURCE, (observer_event(SOURCE.process, "unhealthy", now_utc()),), None), 20, 0),
     ],
     ids=lambda found: (
         "+".join(event.type for event in found.events) if isinstance(found, Change) else repr(found)

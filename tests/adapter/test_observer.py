@@ -5,10 +5,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from observe_lib.adapter.observer import ADAPTER, observer_change, source_answers, source_silent
+from observe_lib.adapter.observer import ADAPTER, observer_event, source_answers, source_silent
 from observe_lib.compose.state import ProcessState
 from observe_lib.detect.known import Known, Run
-from observe_lib.events import Key
 from tests.stand_in import make_state
 
 NOW = datetime(2026, 1, 5, 12, 0, 36, tzinfo=timezone.utc)
@@ -19,8 +18,12 @@ ENDING = replace(ALIVE, terminating=True)
 ENDED = replace(ALIVE, ended=True)
 
 
-def type_of(change):
-    return change.events[0].type if change else None
+def type_of(told):
+    return told[0] if told else None
+
+
+def extra_of(told):
+    return observer_event("process-compose", told[0], NOW, **told[1]).extra
 
 
 @pytest.mark.parametrize(
@@ -34,10 +37,10 @@ def type_of(change):
     ],
 )
 def test_it_answers(last, told):
-    change = source_answers(last, NOW, BEFORE)
-    assert type_of(change) == told
+    found = source_answers(last, BEFORE, NOW)
+    assert type_of(found) == told
     if told == "healthy":
-        assert change.events[0].extra == {"blind_seconds": 36.0}
+        assert extra_of(found) == {"blind_seconds": 36.0}
 
 
 @pytest.mark.parametrize(
@@ -56,22 +59,20 @@ def test_it_answers(last, told):
     ],
 )
 def test_it_does_not_answer(last, known, told):
-    change = source_silent(last, NOW, "connection refused", BEFORE, known)
-    assert type_of(change) == told
+    found = source_silent(last, "connection refused", BEFORE, known)
+    assert type_of(found) == told
     if told:
         since = {"error": "connection refused", "since": "2026-01-05T12:00:00.000Z"}
-        assert change.events[0].extra == since
+        assert extra_of(found) == since
 
 
 def test_never_answered_before_has_no_since():
-    assert source_silent("started", NOW, "why", None, [ALIVE]).events[0].extra == {"error": "why"}
-    assert source_answers("unhealthy", NOW, None).events[0].extra == {}
+    assert extra_of(source_silent("started", "why", None, [ALIVE])) == {"error": "why"}
+    assert extra_of(source_answers("unhealthy", None, NOW)) == {}
 
 
 def test_the_events_are_the_observers_own():
-    change = observer_change(ADAPTER, "started", NOW, last_alive="2026-01-05T11:00:00.000Z", absent=None)
-    (event,) = change.events
-    assert change.key == Key("_observe", "adapter") and change.known is None
+    event = observer_event(ADAPTER, "started", NOW, last_alive="2026-01-05T11:00:00.000Z", absent=None)
     assert event.of_observer and event.subject == "core.process._observe.adapter.started"
     assert event.to_dict() == {
         "type": "started",
@@ -90,4 +91,4 @@ def test_the_events_are_the_observers_own():
     "told, severity", [("unhealthy", "warning"), ("healthy", "info"), ("stopped", "info")]
 )
 def test_severity(told, severity):
-    assert observer_change("process-compose", told, NOW).events[0].severity == severity
+    assert observer_event("process-compose", told, NOW).severity == severity

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nats
+from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
@@ -232,6 +233,19 @@ RELOADED = "Reloaded server configuration"
 #: a configuration with one user, who may do all, or all but publish to something
 ALL = "authorization {users: [{user: u, password: p}]}"
 ALL_BUT = 'authorization {users: [{user: u, password: p, permissions: {publish: {allow: ">", deny: [%s]}}}]}'
+
+
+def admin(url: str, task: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
+    """Do what an operator does, with a connection of his own."""
+
+    async def work() -> Any:
+        client = await nats.connect(url, allow_reconnect=False)
+        try:
+            return await task(client.jetstream())
+        finally:
+            await client.close()
+
+    return asyncio.run(work())
 
 
 # --- who judges ---
