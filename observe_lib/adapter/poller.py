@@ -81,6 +81,7 @@ class Poller:
         self._first_look = self._forgetful = False
         self._kept: list[tuple[Mapping[Key, ProcessState], datetime, datetime]] = []
         self._reader = StateReader()
+        self._failed: set[Key] = set()
         self._unsettled: set[Key] = set()
         self._heard_at: dict[Key, datetime] = {}
         self._comparing = threading.RLock()
@@ -254,7 +255,14 @@ class Poller:
             skew_s=self._skew_s,
             listening_since=self.listening_since,
             last_good=since or self.last_good,
+            on_failure=self._say_failure,
         )
+
+    def _say_failure(self, key: Key, error: Exception) -> None:
+        """Say once that a process cannot be compared; all others are."""
+        if key not in self._failed:
+            log.warning("%s cannot be compared and stays as it was", key, exc_info=error)
+        self._failed.add(key)
 
     def _offer(self, changes: Sequence[Change]) -> bool:
         if not self._outbox.offer(changes):

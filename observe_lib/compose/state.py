@@ -122,7 +122,7 @@ class StateReader:
                         continue
                 except KeyError:
                     pass
-            changed[str(name)] = _read_anew(raw, seen or before.get(str(name)))
+            changed[str(name)] = _see(raw, seen or before.get(str(name)))
         if changed or len(raws) != len(before):
             names = [str(raw.get("name")) for raw in raws]
             self._seen = {name: changed.get(name) or before[name] for name in names}
@@ -140,7 +140,7 @@ class _Seen(NamedTuple):
     state: ProcessState | None
 
 
-def _read_anew(raw: Mapping[str, Any], before: _Seen | None) -> _Seen:
+def _see(raw: Mapping[str, Any], before: _Seen | None) -> _Seen:
     try:
         state = ProcessState.from_raw(raw)
     except ValueError as error:

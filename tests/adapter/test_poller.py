@@ -10,6 +10,7 @@ from observe_lib.adapter import poller as poller_module
 from observe_lib.adapter.poller import Poller
 from observe_lib.compose.client import Reply
 from observe_lib.compose.state import ProcessState
+from observe_lib.detect import changes as changes_module
 from observe_lib.errors import ComposeError
 from observe_lib.events import Event, Key
 from observe_lib.times import format_time
@@ -559,6 +560,25 @@ def test_what_is_not_taken_is_compared_again(bench, caplog):
     bench.poller.poll()
     ends, begins = bench.outbox.take()
     assert (ends.type, ends.count, begins.type, begins.count) == ("crashed", 2, "restarted", 2)
+
+
+def test_a_process_that_cannot_be_compared_is_said_once_and_harms_no_other(bench, caplog, monkeypatch):
+    bench.polls([running("web"), running("odd", 8)])
+    real = changes_module.measure
+
+    def measure(before, state):
+        if state.name == "odd":
+            raise OverflowError("too much")
+        return real(before, state)
+
+    monkeypatch.setattr(changes_module, "measure", measure)
+    told = bench.polls(
+        [ended("web"), ended("odd", 8)], [running("web", pid=9, began=9.0), ended("odd", 8, code=1)]
+    )
+    assert told == [("web", "stopped"), ("web", "started")]
+    assert [record.message for record in caplog.records] == [
+        "default/odd cannot be compared and stays as it was"
+    ]
 
 
 def test_a_first_look_that_is_not_taken_is_a_first_look_again(bench):
