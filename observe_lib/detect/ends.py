@@ -175,8 +175,10 @@ def unmask(before: Known | None, state: ProcessState) -> ProcessState:
 
 def waits_for_word(before: Known, state: ProcessState, step: Step, look: Look) -> bool:
     """Whether push should have said how the known run ended, but a reply came first."""
-    if look.heard_from is None or state.heard or not step.was_alive or not step.ends or before.terminating:
+    if look.heard_from is None or state.heard or not step.was_alive or not step.ends:
         return False
+    if before.terminating and step.same:
+        return False  # it is asked for, and here is its exit code
     return not (step.same and state.ended_at is not None and state.ended_at <= look.heard_from)
 
 

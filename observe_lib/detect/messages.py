@@ -56,11 +56,14 @@ def _laid_anew(before: Known, message: ProcessState) -> ProcessState | None:
 
 
 def _over(before: Known, message: ProcessState, **more: Any) -> ProcessState:
-    """Return how it ended; one on a schedule is Scheduled again, unless it was stopped."""
+    """Return how it ended, with the status that replies show: Scheduled, Watching, or as it is."""
     names = ("pid", "process_start_time", "process_end_time", "exit_code", "restarts")
     fields = {name: message.raw.get(name) for name in names}
-    ticks = message.status == "Completed" and before.state.due_at and not before.terminating
-    status = "Scheduled" if ticks else message.status
+    status = message.status
+    if status == "Completed" and not before.terminating:
+        well = message.exit_code in (0, *before.state.success_exit_codes)
+        watched = well and before.state.raw.get("is_watched") is True
+        status = "Scheduled" if before.state.due_at else "Watching" if watched else status
     return _with(before.state, status=status, is_running=False, is_ready="-", **{**fields, **more})
 
 

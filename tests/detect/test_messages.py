@@ -1,5 +1,7 @@
 """What of a push message is laid over what is known of its process; what comes of it, test_changes tells."""
 
+from dataclasses import replace
+
 import pytest
 
 from observe_lib.compose.state import ProcessState
@@ -7,6 +9,7 @@ from observe_lib.detect.messages import state_heard
 from tests.detect.test_runs import NEVER_RAN, ONE, TWO, known, state
 
 RUNS = known("Running", 7)
+WATCHED = replace(RUNS, state=state("Running", 7, is_watched=True))
 WAITS = known("Restarting", 7, 1)
 #: messages carry what the last GET saw of everything else
 LATE = {"age": 1, "mem": -1, "is_running": True}
@@ -44,6 +47,24 @@ HEARD = [
         WAITS,
         state("Completed", 7, 1, process_end_time=TWO),
         {"status": "Completed", "process_end_time": TWO},
+    ),
+    (
+        "a run of a file watch",
+        WATCHED,
+        state("Completed", 7, process_end_time=TWO),
+        {"status": "Watching", "is_running": False, "process_end_time": TWO},
+    ),
+    (
+        "which failed",
+        WATCHED,
+        state("Completed", 7, exit_code=3, process_end_time=TWO),
+        {"status": "Completed", "is_running": False, "exit_code": 3, "process_end_time": TWO},
+    ),
+    (
+        "which was stopped",
+        replace(WATCHED, terminating=True),
+        state("Completed", 7, process_end_time=TWO),
+        {"status": "Completed", "is_running": False, "process_end_time": TWO},
     ),
     (
         "a launch failed",
