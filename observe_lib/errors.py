@@ -39,5 +39,9 @@ class NatsError(ObserveError):
     """NATS cannot be reached, or refuses what is asked of it."""
 
 
+class NatsRefusedError(NatsError):
+    """NATS can be reached, and says no, or it cannot even be asked: trying again mends nothing."""
+
+
 class StackHeldError(ObserveError):
     """Another adapter holds the lease of this stack."""

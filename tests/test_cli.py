@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -12,6 +11,8 @@ import observe_lib
 from observe_lib import cli
 from observe_lib.errors import NatsError
 from observe_lib.settings import VERSION
+from observe_lib.text.log_lines import set_up_logging
+from observe_lib.verbs import Verb, load_verb, verb_sentences
 from tests.forms import CLI_MODULE, SCRIPT, SINGLE_FILE
 
 
@@ -48,7 +49,9 @@ def test_help_of_everything(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert cli.main(["--help"]) == 0
     top = capsys.readouterr().out
-    for name, verb in cli.VERBS.items():
+    for name, sentence in verb_sentences().items():
+        verb = load_verb(name)
+        assert verb.sentence == sentence
         assert f"{name:<9} {verb.sentence}" in top
         assert cli.main([name, "--help"]) == 0
         text = capsys.readouterr().out
@@ -59,10 +62,10 @@ def test_help_of_everything(capsys, monkeypatch):
 
 
 def test_examples_are_understood():
-    for name, verb in cli.VERBS.items():
+    for name, verb in ((name, load_verb(name)) for name in verb_sentences()):
         for example in verb.examples:
             words = [word.strip("'") for word in example.split()[1:]]
-            cli._parser(name, cli.load_verb(name)[0]).parse_args(words)
+            cli._parser(name, verb).parse_args(words)
 
 
 @pytest.mark.skipif(bool(SINGLE_FILE), reason="the one file imports what there is")
@@ -139,7 +142,7 @@ def test_missing_packages_say_how_to_get_them():
 
 def run_as(monkeypatch, run):
     """Have the verb watch do something else."""
-    monkeypatch.setattr(cli, "load_verb", lambda name: (lambda parser: None, run))
+    monkeypatch.setattr(cli, "load_verb", lambda name: Verb("", "", (), lambda parser: None, run))
     return cli.main(["watch"])
 
 
@@ -161,7 +164,8 @@ def test_how_a_verb_can_end(monkeypatch, capsys):
 def test_a_closed_pipe_is_quiet(print_much):
     code = f"import sys, {CLI_MODULE}\ncli = sys.modules['{CLI_MODULE}']\n"
     code += f"run = lambda args: ({print_much}, 0)[1]\n"
-    code += "cli.load_verb = lambda name: (lambda parser: None, run)\nsys.exit(cli.main(['watch']))"
+    code += "cli.load_verb = lambda name: cli.Verb('', '', (), lambda parser: None, run)\n"
+    code += "sys.exit(cli.main(['watch']))"
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as out:
@@ -202,24 +206,25 @@ def adapter_with(monkeypatch, run):
 
 def test_adapter_gets_its_options(monkeypatch):
     seen = []
-    adapter_with(monkeypatch, lambda options, say, stop: seen.append(options) or 0)
+    adapter_with(monkeypatch, lambda options, say, stop, parts: seen.append((options, parts)) or 0)
     assert cli.main(["adapter", "--stack", "s"]) == 0
     words = "--poll-interval 200ms --log-lines 0 --no-push --max-age 1h -p 8080 --stack s"
     assert cli.main(["adapter", *words.split()]) == 0
-    first, second = seen
-    assert (first.poll_interval_s, first.log_lines, first.drain_timeout_s, first.push) == (2, 20, 5, True)
+    (first, parts), (second, polling) = seen
+    assert (first.poll_interval_s, first.log_lines, first.drain_timeout_s) == (2, 20, 5)
+    assert parts.push and parts.server and parts.logs
     assert (first.stream.max_age_s, first.stream.duplicate_window_s, first.stream.replicas) == (
         None,
         None,
         None,
     )
-    assert (second.poll_interval_s, second.log_lines, second.push) == (0.2, 0, False)
+    assert (second.poll_interval_s, second.log_lines, polling.push) == (0.2, 0, None)
     assert (second.stream.max_age_s, second.compose.port, second.stack) == (3600, 8080, "s")
 
 
 def test_adapter_in_a_container_asks_for_a_stack(monkeypatch, capsys):
-    adapter_with(monkeypatch, lambda options, say, stop: 0)
-    monkeypatch.setattr(cli.socket, "gethostname", lambda: "3f2a9c01de45")
+    adapter_with(monkeypatch, lambda *_: 0)
+    monkeypatch.setattr("socket.gethostname", lambda: "3f2a9c01de45")
     assert cli.main(["adapter"]) == 0
     assert "name it with --stack" in capsys.readouterr().err
     assert cli.main(["adapter", "-q"]) == 0
@@ -230,7 +235,7 @@ def test_adapter_in_a_container_asks_for_a_stack(monkeypatch, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_adapter_and_its_lines_survive_a_closed_stderr(monkeypatch, number):
-    def run(options, say, stop):
+    def run(options, say, stop, parts):
         monkeypatch.setattr(sys, "stderr", closed)
         say("nats", "up")
         os.kill(os.getpid(), number)
@@ -245,7 +250,7 @@ def test_a_signal_stops_the_adapter_and_its_lines_survive_a_closed_stderr(monkey
 
 
 def test_a_second_ctrl_c_interrupts(monkeypatch):
-    def run(options, say, stop):
+    def run(options, say, stop, parts):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         return 0 if stop.wait(5) else 1
@@ -255,7 +260,7 @@ def test_a_second_ctrl_c_interrupts(monkeypatch):
 
 
 def test_log_records_are_lines_like_the_others(capsys):
-    cli._set_up_logging(types.SimpleNamespace(verbose=False, quiet=False))
+    set_up_logging(verbose=False, quiet=False)
     logging.getLogger("observe_lib.reader.consumer").warning("wiped\x1b[2J %s", "twice")
     logging.getLogger("nats.aio.client").error("encountered error")
     logging.getLogger("observe_lib.reader.consumer").info("more")

@@ -1,33 +1,28 @@
-"""The adapter: wires push, poller and publisher together, says what they do, and ends them in order.
+"""The adapter: wires poller, publisher and what it is handed together, says what they do, ends them in order.
 Runs in the thread that calls `run_adapter`; signals are the caller's business.
 """
 
-import os
-import sys
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..broker.embedded import EmbeddedServer, Say, store_directory
 from ..broker.lease import identity
 from ..broker.stream import StreamOptions
 from ..compose.client import ComposeClient, Reply, other_answers
-from ..compose.logs import LOGS_AT_ONCE, Tails
-from ..compose.push import PushStream
 from ..detect.changes import Change
 from ..detect.known import Known
-from ..errors import EXIT_OK, ComposeError, NatsError, ObserveError
+from ..errors import EXIT_OK, ComposeError, ObserveError
 from ..events import EventType, Key
-from ..log import log
+from ..log import Say, log
 from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings
 from ..times import format_duration, format_time, now_utc
 from .observer import ADAPTER, observer_change
+from .parts import AdapterParts, PushListener
 from .poller import ASK_AGAIN_S, Poller
 from .publisher import Publisher
-from .systemd import stay, tell_systemd
 
 #: the last poll at the end takes no longer, nor does asking for the project's name
 SHORT_S = 1.0
@@ -43,28 +38,26 @@ class AdapterOptions:
     poll_interval_s: float = 2.0
     log_lines: int = 20
     drain_timeout_s: float = 5.0
-    push: bool = True
-    embedded: bool = True
     takeover: bool = False
     stream: StreamOptions = StreamOptions()
     version: str = ""
     born: datetime | None = None  # when the program began: what began later is news (None: now)
 
 
-def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int:
+def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event, parts: AdapterParts) -> int:
     """Watch process-compose until `stop` is set; return the exit code. StackHeldError: another one does."""
-    adapter = _Adapter(options, say, stop)
+    adapter = _Adapter(options, say, stop, parts)
     try:
         adapter.start()
-        tell_systemd("READY=1")
+        parts.notify("READY=1")
         try:
-            stay(stop, adapter.works)
+            parts.stay(stop, adapter.works)
         finally:
-            tell_systemd("STOPPING=1")
+            parts.notify("STOPPING=1")
             left = adapter.end()
     finally:
-        if adapter.server is not None:  # the last to go: until then there may be something to send
-            adapter.server.stop()
+        if parts.server is not None:  # the last to go: until then there may be something to send
+            parts.server.stop()
     if adapter.publisher.failure is not None:
         raise adapter.publisher.failure
     say("stopped", f"{adapter.publisher.published} events published{adapter.left_text(left)}")
@@ -74,16 +67,14 @@ def run_adapter(options: AdapterOptions, say: Say, stop: threading.Event) -> int
 class _Adapter:
     """One adapter's parts; `answered`, `silent` and `compared` are called in the poller's thread."""
 
-    def __init__(self, options: AdapterOptions, say: Say, stop: threading.Event) -> None:
+    def __init__(self, options: AdapterOptions, say: Say, stop: threading.Event, parts: AdapterParts) -> None:
         compose = options.compose
+        self._parts, self._server = parts, parts.server
         self._options, self._say, self._born = options, say, options.born or now_utc()
         self._identity = identity()
         self._met = self._ready = self._connected = False
         self._blind_s: float | None = None  # until what changed meanwhile can be said too
-        where = (compose.address, compose.port, compose.socket, compose.token)
-        self._client = ComposeClient(*where)
-        self._log_clients = [ComposeClient(*where, timeout_s=SHORT_S) for _ in range(LOGS_AT_ONCE)]
-        self.server = self._embed() if options.embedded and not options.nats.url_given else None
+        self._client = ComposeClient(compose.address, compose.port, compose.socket, compose.token)
         self.publisher = Publisher(
             options.stack,
             options.nats,
@@ -93,22 +84,22 @@ class _Adapter:
             owner=uuid.uuid4().hex,
             takeover=options.takeover,
             on_failure=stop.set,
-            tails=Tails([client.logs for client in self._log_clients], options.log_lines),
+            logs=parts.logs,
+            log_lines=options.log_lines,
             on_connect=self._say_connected,
             on_recovered=self._recovered,
         )
         interval_s = options.poll_interval_s
         self._poller = Poller(self._client, self.publisher, self, interval_s=interval_s, born=self._born)
-        self._push = self._push_stream() if options.push else None
+        self._push: PushListener | None = None
 
     def start(self) -> None:
         """Say who we are, and start publisher and poller; neither waits for the other."""
         self._say(f"observe {self._options.version}", f"stack {self._options.stack}")
-        if self._options.push and self._push is None:
-            self._say("push", "websocket-client missing: a quick stop can look like a crash")
-            self._say("", f"{sys.executable} -m pip install websocket-client")
-        if self.server is not None:
-            self.server.start()
+        if self._parts.push is not None:
+            self._push = self._parts.push(self._poller.hear, self._on_push, self._poller.ring)
+        if self._server is not None:
+            self._server.start()
         self.publisher.start()
         self._listen(())
         self._poller.start()
@@ -129,8 +120,9 @@ class _Adapter:
                 self._say("nats", f"{left} events on their way, waiting {timeout_s:g}s at most")
                 left = self.publisher.flush(max(0.0, timeout_s - SHORT_S))
         self.publisher.stop()
-        for client in (self._client, *self._log_clients):
-            client.close()
+        if self._parts.logs is not None:
+            self._parts.logs.stop()
+        self._client.close()
         return left
 
     def works(self) -> bool:
@@ -168,8 +160,8 @@ class _Adapter:
             parts = [self._client.url, *self._project(), _how_many(len(reply.states), "process", "es"), how]
             self._say("process-compose", ", ".join(parts))
         names = [str(state.get("name")) for state in reply.states]
-        if self.server is not None:
-            self.server.answered(names)
+        if self._server is not None:
+            self._server.answered(names)
         self._listen(names)
 
     def silent(self, error: ComposeError, since: datetime | None) -> None:
@@ -190,7 +182,7 @@ class _Adapter:
         self._say_seeing(changes)
         if not self._ready:
             self._ready = True
-            if self._options.log_lines:
+            if self._options.log_lines and self._parts.logs is not None:
                 sent = (
                     f"last {self._options.log_lines} lines go to NATS with each crash (--log-lines 0: none)"
                 )
@@ -226,38 +218,24 @@ class _Adapter:
 
     # --- the parts' needs ---
 
-    def _embed(self) -> EmbeddedServer | None:
-        try:
-            return EmbeddedServer(self._options.nats.url, store_directory(os.environ), self._say)
-        except NatsError as error:
-            self._say("nats", str(error))
-            self._say("", error.hint)
-            return None
-
     def _say_connected(self, url: str, version: str) -> None:
         self._connected = True
-        if self.server is not None:
-            self.server.connected(url, version)
+        if self._server is not None:
+            self._server.connected(url, version)
         else:
             self._say("nats", f"{url}, version {version}")
 
     def _say_for_publisher(self, topic: str, text: str) -> None:
         """Pass it on; that there is no NATS is no news before it is clear who will start one."""
-        if topic == "nats" and self.server and not (self._connected or self.server.settled.is_set()):
+        if topic == "nats" and self._server and not (self._connected or self._server.settled.is_set()):
             return
         self._say(topic, text)
-
-    def _push_stream(self) -> PushStream | None:
-        try:
-            return PushStream(self._options.compose, self._poller.hear, self._on_push, self._poller.ring)
-        except ImportError:
-            return None
 
     def _on_push(self, since: datetime | None) -> None:
         self._poller.listening_since = since
         log.info("push: %s", "connected" if since else "not connected")
 
-    def _listen(self, names: Any) -> None:
+    def _listen(self, names: Iterable[str]) -> None:
         if self._push is not None:
             self._push.listen(names)
 

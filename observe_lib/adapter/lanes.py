@@ -24,7 +24,7 @@ class Batch:
     change: Change | None = None
     sealed: list[tuple[str, Event]] = field(default_factory=list)
     gone: bool = False
-    logged: "asyncio.Task[Change] | None" = None
+    logged: "asyncio.Future[list[str]] | None" = None
     recorded: bool = False  # it is in the bucket
     tried: bool = False  # one of its events may be in the stream although that was not acknowledged
 

@@ -48,7 +48,7 @@ class Outbox(Protocol):
     def offer(self, changes: Sequence[Change]) -> bool: ...
 
 
-class Witness(Protocol):
+class PollListener(Protocol):
     """Who tells people how process-compose itself is; called in the poller's thread."""
 
     def answered(self, reply: Reply, blind_s: float | None) -> None: ...
@@ -69,13 +69,13 @@ class Poller:
         self,
         client: ComposeClient,
         outbox: Outbox,
-        witness: Witness,
+        listener: PollListener,
         *,
         interval_s: float,
         born: datetime,
         clock: Callable[[], datetime] = now_utc,
     ) -> None:
-        self._client, self._outbox, self._witness, self._clock = client, outbox, witness, clock
+        self._client, self._outbox, self._listener, self._clock = client, outbox, listener, clock
         self._interval_s, self._born = interval_s, born
         self._known: dict[Key, Known] | None = None
         self._first_look = self._forgetful = False
@@ -173,7 +173,7 @@ class Poller:
         if self._failures or self.last_good is None:
             blind_s = seconds_between(self.last_good, now) if self._silent and self.last_good else None
             self._failures, self._silent = 0, False
-            self._witness.answered(reply, blind_s)
+            self._listener.answered(reply, blind_s)
         if self._compare(self._reader.read(reply.states), now, asked_at):
             self._tell_source(source_answers(self._source, now, self.last_good))
         self.last_good = now
@@ -236,7 +236,7 @@ class Poller:
                 return False
             self._first_look = False
             self._heard_at = {key: self._heard_at[key] for key in late}
-        self._witness.compared(self._known, changes)
+        self._listener.compared(self._known, changes)
         return True
 
     def _detect(
@@ -299,7 +299,7 @@ class Poller:
             self._told.clear()
         if kind not in self._told:  # it was not there, and now it wants a token: that is news
             self._told.add(kind)
-            self._witness.silent(error, self.last_good)
+            self._listener.silent(error, self.last_good)
         if self._recall() and self._known is not None:
             if error.kind == "refused" and self.listening_since is None:  # it has ended, all was heard
                 self._end_with_it(now)

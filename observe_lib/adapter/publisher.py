@@ -15,17 +15,18 @@ from nats.js import JetStreamContext, api
 
 from ..broker.link import DENIED_AFTER_S, DeniedError, Link, SkippedError, TooLargeError, WrongLastError
 from ..broker.loop import Bridge, ignore
-from ..broker.stream import BUCKET, MAX_AGE_S, STREAM, StreamOptions, ensure_bucket, ensure_stream
-from ..compose.logs import Tails
-from ..detect.changes import Change, settle
+from ..broker.stream import BUCKET, MAX_AGE_S, StreamOptions, ensure_bucket, ensure_stream
+from ..detect.changes import Change
 from ..detect.known import Known, from_record, to_record
 from ..errors import ObserveError
 from ..events import OBSERVE, SCHEMA, Event, Key, dump_json
-from ..log import log
+from ..log import Say, log
 from ..settings import NatsSettings
-from ..times import format_duration, now_utc, parse_time, seconds_between
+from ..times import now_utc, parse_time, seconds_between
 from .lanes import SMALLER, Batch, ProcessLane, lane_key
 from .ledger import LEASE_KEY, Entry, Ledger
+from .log_tail import lay_log, lines_wanted
+from .parts import LogSource
 from .tenure import HEARTBEAT_S, Tenure
 
 #: so many events may be offered and not acknowledged; then the poller keeps what it knows and compares again
@@ -39,6 +40,7 @@ FENCED_TRIES = 5
 class Publisher:
     """Takes changes with `offer`, and sees that each event is in the stream once.
 
+    `logs` lays `log_lines` to each crash, None: no log is asked for.
     `about()` gives the fields of the heartbeat that others know; `say(topic, text)` tells people;
     `on_connect(url, version)` is called with each new connection to NATS.
     `recovered` is set, and `on_recovered()` called, when the records have been read: `known` is what they
@@ -52,20 +54,22 @@ class Publisher:
         stack: str,
         settings: NatsSettings,
         options: StreamOptions,
-        say: Callable[[str, str], None],
+        say: Say,
         about: Callable[[], Mapping[str, Any]],
         *,
         owner: str,
         takeover: bool,
         on_failure: Callable[[], None],
-        tails: Tails,
+        logs: LogSource | None = None,
+        log_lines: int = 0,
         limit: int = LIMIT,
         on_connect: Callable[[str, str], None] = ignore,
         on_recovered: Callable[[], None] = ignore,
     ) -> None:
         self._stack, self._options, self._say, self._about = stack, options, say, about
         self._on_recovered = on_recovered
-        self._takeover, self._on_failure, self._tails, self._limit = takeover, on_failure, tails, limit
+        self._takeover, self._on_failure, self._limit = takeover, on_failure, limit
+        self._logs, self._log_lines = logs, log_lines
         self._bridge = Bridge()
         self._link = Link(settings, f"observe adapter {stack}", say, self._ensure, on_connect)
         self._ledger = Ledger(self._link, stack, self._begin_anew)
@@ -147,7 +151,6 @@ class Publisher:
         except (TimeoutError, ObserveError):
             log.debug("no last heartbeat")
         self._bridge.stop()
-        self._tails.stop()
 
     async def _guarded(self, work: Any) -> None:
         try:
@@ -175,11 +178,7 @@ class Publisher:
         stream = await ensure_stream(js, self._options)
         bucket_made = await ensure_bucket(js, self._options)
         self._window_s = stream.duplicate_window_s
-        age = "24h" if stream.max_age_s == MAX_AGE_S else format_duration(stream.max_age_s)
-        age = age if stream.max_age_s else "no limit"
-        done = "created" if stream.created else "changed" if stream.changed else "found"
-        made = "created" if bucket_made else "found"
-        self._say("stream", f"{STREAM} {done} ({stream.storage}, {age}); bucket {BUCKET} {made}")
+        self._say("stream", f"{stream.text}; bucket {BUCKET} {'created' if bucket_made else 'found'}")
 
     async def _read_memory(self) -> dict[str, Entry]:
         """Read all records; where somebody else may still write them, see that he cannot any more."""
@@ -214,11 +213,8 @@ class Publisher:
         elif not gone and not lane.key.startswith(f"{OBSERVE}."):
             known = from_record(record)
             self.known[Key(known.state.namespace, known.state.name)] = known
-        lane.seq, lane.last, lane.record = (
-            int(record["seq"]),
-            dict(record.get("last") or {}),
-            dump_json(record),
-        )
+        lane.seq, lane.last = int(record["seq"]), dict(record.get("last") or {})
+        lane.record = dump_json(record)
         if owed or gone:
             sealed = sealed if owed else []
             self._ledger.owe(lane.key, lane.revision)
@@ -234,7 +230,9 @@ class Publisher:
             key = lane_key(change)
             lane = self._lanes.setdefault(key, ProcessLane(key))
             gone = change.known is None and not key.startswith(f"{OBSERVE}.")
-            logged = asyncio.create_task(self._tails.settled(change)) if self._tails.wants(change) else None
+            logged = None
+            if self._logs is not None and (lines := lines_wanted(change, self._log_lines)):
+                logged = asyncio.wrap_future(self._logs.fetch(change.key.process, lines))
             self._queue(lane, Batch(change, gone=gone, logged=logged))
 
     def _queue(self, lane: ProcessLane, batch: Batch) -> None:
@@ -278,7 +276,8 @@ class Publisher:
         """Bring one batch into the bucket, then into the stream; go on where an earlier try got to."""
         if not batch.recorded:
             if batch.change is not None:
-                change = batch.logged.result() if batch.logged else settle(batch.change, [])
+                tail = batch.logged.result() if batch.logged else []
+                change = lay_log(batch.change, tail, self._log_lines)
                 batch.sealed = batch.sealed or lane.seal(change, self._stack)
                 await self._remember(lane, change, batch)
             elif lane.record is not None:

@@ -12,11 +12,10 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client, RawCredentials
 
-from ..errors import NatsError
+from ..errors import NatsError, NatsRefusedError
 from ..log import log
 from ..settings import NatsSettings
 from .loop import T, ignore
-from .stream import NatsRefusedError
 
 #: a broken connection is tried again this often, so that a server that is back is found at once
 RECONNECT_S = 0.25

@@ -12,12 +12,12 @@ import nats.errors
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from ..errors import NatsError, ObserveError
+from ..errors import NatsError, NatsRefusedError, ObserveError
 from ..log import log
 from ..settings import NatsSettings
 from .client import BrokenError, Lifeline
 from .loop import Bridge, T
-from .stream import NatsRefusedError, refused
+from .stream import refused
 
 #: ending what reads, and the connection, takes no longer
 CLOSE_S = 5.0

@@ -13,13 +13,14 @@ import sysconfig
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ..errors import NatsError
+from ..log import Say
 
 #: a process with `nats` in its name has so long to listen before we start a server of our own
 THEIRS_WITHIN_S = 30.0
@@ -30,8 +31,6 @@ LOOK_S = 1.0
 FAILED_LOOK_S = 5.0
 #: a log larger than this is put aside at the next start
 SERVER_LOG_BYTES = 1_000_000
-
-Say = Callable[[str, str], None]
 
 _STORE_HINT = "point XDG_STATE_HOME to a directory of yours, or name a NATS: --nats-url"
 

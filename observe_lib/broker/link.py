@@ -11,11 +11,11 @@ import nats.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from ..errors import NatsError
+from ..errors import NatsError, NatsRefusedError
 from ..settings import NatsSettings
 from .client import BrokenError, Lifeline
 from .loop import ignore
-from .stream import NatsRefusedError, server_address
+from .stream import server_address
 
 #: a message not acknowledged by then is sent again, under its own id
 ACK_WAIT_S = 2.0

@@ -18,9 +18,9 @@ from nats.js.errors import (
     ServiceUnavailableError,
 )
 
-from ..errors import NatsError
+from ..errors import NatsError, NatsRefusedError
 from ..settings import DEFAULT_NATS_URL
-from ..times import UTC
+from ..times import UTC, format_duration
 
 STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
@@ -48,10 +48,6 @@ _NO_JETSTREAM = {10039, 10076}
 _NAME_TAKEN = 10058
 
 
-class NatsRefusedError(NatsError):
-    """NATS can be reached, and says no, or it cannot even be asked: trying again mends nothing."""
-
-
 @dataclass(frozen=True)
 class StreamOptions:
     """What flags ask for; None: as it is, or the default where there is nothing yet."""
@@ -70,6 +66,14 @@ class EnsuredStream:
     max_age_s: float
     duplicate_window_s: float
     storage: str
+
+    @property
+    def text(self) -> str:
+        """What to tell people of it: `PROCESS_EVENTS created (file, 24h)`."""
+        age = format_duration(self.max_age_s) if self.max_age_s else "no limit"
+        age = "24h" if self.max_age_s == MAX_AGE_S else age
+        done = "created" if self.created else "changed" if self.changed else "found"
+        return f"{STREAM} {done} ({self.storage}, {age})"
 
 
 async def ensure_stream(js: JetStreamContext, options: StreamOptions) -> EnsuredStream:

@@ -1,31 +1,28 @@
-"""The end of a process's log, fetched for a crash and for an end that only the log can explain.
+"""The log fetcher: the end of a process's last run's log, cut to size and without escapes.
 A few threads of its own do the asking, bounded in time, so that a slow log delays nobody else's event.
 """
 
-import asyncio
 import re
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import Protocol
 
-from ..detect.changes import PROBE_LINE_AMONG, Change, settle
 from ..errors import ObserveError
-from ..events import EventType
 from ..log import log
+from ..settings import ComposeSettings
+from .client import ComposeClient
 
-#: a log tail that is not there by then is done without
+#: a log that is not there by then is done without
 LOG_WITHIN_S = 1.0
 #: so many logs are fetched at once
 LOGS_AT_ONCE = 4
-#: a log tail is cut to its last bytes
+#: a log is cut to its last bytes
 LOG_BYTES = 8192
 #: process-compose's line between a run and its restart; an empty one of the process itself has no newline
 RUN_BREAK = "\n"
 
-AskLog = Callable[[str, int], list[str]]
-
-_LOGGED = frozenset((EventType.CRASHED, EventType.UNHEALTHY))
 _ANSI = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*(?:[@-~]|$)"  # colours, cursor
     r"|\x1b[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # titles, links, pictures
@@ -33,56 +30,58 @@ _ANSI = re.compile(
 )
 
 
-class Tails:
-    """Fetches with `ask(name, lines)`, and lays `lines` of it to each crash (0: only looks).
+class LogClient(Protocol):
+    """Who is asked for logs, by one thread at a time: a `ComposeClient`."""
 
-    So many logs are fetched at once as there are `asks`: none of them has to bear two questions at a time.
-    """
+    def logs(self, name: str, lines: int, timeout_s: float | None = None) -> list[str]: ...
 
-    def __init__(self, asks: Sequence[AskLog], lines: int) -> None:
-        self._lines = lines
-        self._idle: SimpleQueue[AskLog] = SimpleQueue()
-        for ask in asks:
-            self._idle.put(ask)
-        self._threads = ThreadPoolExecutor(len(asks), "observe-log")
+    def close(self) -> None: ...
 
-    def wants(self, change: Change) -> bool:
-        """Whether the change has to wait for a log."""
-        laid = self._lines and any(event.type in _LOGGED for event in change.events)
-        return bool(change.needs_log or laid) and not change.events[0].of_observer
 
-    async def settled(self, change: Change) -> Change:
-        """Return the change as the log explains it, the log's end laid to its crash (if it is to be had)."""
-        count = max(self._lines, PROBE_LINE_AMONG)
-        fetched = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._fetch, change.key.process, count
-        )
+class LogFetcher:
+    """Fetches the ends of logs until `stop()`, as many at once as there are `clients`."""
+
+    def __init__(self, clients: Sequence[LogClient]) -> None:
+        self._clients = clients
+        self._idle: SimpleQueue[LogClient] = SimpleQueue()
+        for client in clients:
+            self._idle.put(client)
+        self._threads = ThreadPoolExecutor(len(clients), "observe-log")
+
+    def fetch(self, process: str, lines: int) -> "Future[list[str]]":
+        """Have what the last run logged among the last lines fetched: oldest first, 8 KiB at most.
+
+        It is [] where it is not to be had within a second, whatever the reason; it never raises.
+        """
+        return self._threads.submit(self._fetch, process, lines, time.monotonic() + LOG_WITHIN_S)
+
+    def stop(self) -> None:
+        """Ask no more, and close the clients."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for client in self._clients:
+            client.close()
+
+    def _fetch(self, process: str, lines: int, end: float) -> list[str]:
+        client = self._idle.get()
         try:
-            lines = last_run(await asyncio.wait_for(fetched, LOG_WITHIN_S))
-            tail = cut_log(_ANSI.sub("", line) for line in lines)
-        except asyncio.TimeoutError:
-            log.info("no log of %s within %gs", change.key, LOG_WITHIN_S)
-            tail = []
-        change = settle(change, tail)
-        laid = tail[-self._lines :] if self._lines and any(tail) else []
-        events = (replace(e, log_tail=laid) if laid and e.type in _LOGGED else e for e in change.events)
-        return replace(change, events=tuple(events))
-
-    def _fetch(self, process: str, count: int) -> list[str]:
-        ask = self._idle.get()
-        try:
-            return ask(process, count)
+            left_s = end - time.monotonic()
+            if left_s > 0:  # else those before it were too slow
+                found = last_run(client.logs(process, lines, left_s))
+                return cut_log(_ANSI.sub("", line) for line in found)
+            log.info("no log of %s within %gs", process, LOG_WITHIN_S)
         except ObserveError as error:
             log.info("no log of %s: %s", process, error)
         except Exception:  # the thread's top: whatever it is, the event is told all the same
             log.exception("the log of %s could not be read", process)
         finally:
-            self._idle.put(ask)
+            self._idle.put(client)
         return []
 
-    def stop(self) -> None:
-        """Ask no more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+
+def log_fetcher(settings: ComposeSettings) -> LogFetcher:
+    """Return what fetches logs from this process-compose, over connections of its own."""
+    where = (settings.address, settings.port, settings.socket, settings.token)
+    return LogFetcher([ComposeClient(*where) for _ in range(LOGS_AT_ONCE)])
 
 
 def last_run(lines: Sequence[str]) -> Sequence[str]:

@@ -5,6 +5,7 @@ A thread for each connection: one, or several for many names; they never compare
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from ..log import log
+from ..log import Say, log
 from ..settings import ComposeSettings
 from ..times import now_utc
 from .client import TOKEN_HEADER
@@ -108,6 +109,22 @@ class PushStream:
         for connection in over:
             connection.stop()
         self._wake()
+
+
+def open_push_stream(
+    settings: ComposeSettings,
+    say: Say,
+    on_message: OnMessage,
+    on_listening: Callable[[datetime | None], None],
+    wake: Callable[[], None],
+) -> PushStream | None:
+    """Return a push stream that does not listen yet; None where websocket-client is missing: that is said."""
+    try:
+        return PushStream(settings, on_message, on_listening, wake)
+    except ImportError:
+        say("push", "websocket-client missing: a quick stop can look like a crash")
+        say("", f"{sys.executable} -m pip install websocket-client")
+        return None
 
 
 def _queries(names: Iterable[str]) -> list[str]:

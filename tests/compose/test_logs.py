@@ -1,119 +1,60 @@
-"""The end of a log: cut, cleaned, laid to a crash, and never in anybody's way."""
+"""The log fetcher: the last run's last lines, cut, cleaned, and never in anybody's way."""
 
-import asyncio
 import threading
 import time
 
 import pytest
 
-from observe_lib.adapter.observer import observer_change
-from observe_lib.compose import logs as tails_module
-from observe_lib.compose.logs import Tails, cut_log
-from observe_lib.detect.changes import Change
+from observe_lib.compose import logs as logs_module
+from observe_lib.compose.logs import LogFetcher, cut_log
 from observe_lib.errors import ComposeError
-from observe_lib.events import Event, Key
-from observe_lib.times import now_utc
-
-MOMENT = "2026-01-05T12:00:00.000Z"
-PROBE = "Error: readiness check fail - exit status 1"
 
 
-def change_of(*types: str, name: str = "web", needs_log: bool = False, **fields) -> Change:
-    events = tuple(Event(kind, name, "default", MOMENT, observed_at=MOMENT, **fields) for kind in types)
-    return Change(Key("default", name), events, None, needs_log)
+class Asked:
+    """One that is asked for logs: `ask(name, lines, timeout_s)` answers."""
+
+    def __init__(self, ask):
+        self.logs, self.closed = ask, False
+
+    def close(self):
+        self.closed = True
 
 
-def settle_all(tails: Tails, *changes: Change) -> list[Change]:
-    async def run() -> list[Change]:
-        return list(await asyncio.gather(*(tails.settled(change) for change in changes)))
-
+def fetch_all(asks, *names: str, lines: int = 20) -> list[list[str]]:
+    fetcher = LogFetcher([Asked(ask) for ask in asks])
     try:
-        return asyncio.run(run())
+        return [fetched.result(30) for fetched in [fetcher.fetch(name, lines) for name in names]]
     finally:
-        tails.stop()
+        fetcher.stop()
 
 
 def answering(lines):
-    return [lambda name, count: lines[-count:]]
+    return [lambda name, count, timeout_s: lines[-count:]]
 
 
 @pytest.mark.parametrize(
-    "change, lines, wanted",
-    [
-        (change_of("crashed"), 20, True),
-        (change_of("crashed"), 0, False),
-        (change_of("unhealthy"), 1, True),
-        (change_of("stopped", "started"), 20, False),
-        (change_of("stopped", needs_log=True), 20, True),
-        (change_of("stopped", needs_log=True), 0, True),  # to tell a stop from a probe's kill
-        (observer_change("process-compose", "unhealthy", now_utc()), 20, False),
-    ],
-    ids=lambda found: (
-        "+".join(event.type for event in found.events) if isinstance(found, Change) else repr(found)
-    ),
-)
-def test_which_changes_wait_for_a_log(change, lines, wanted):
-    tails = Tails(answering([]), lines)
-    assert tails.wants(change) == wanted
-    tails.stop()
-
-
-def test_the_last_lines_are_laid_to_a_crash_and_to_unhealthy_and_to_nothing_else():
-    change = change_of("stopped", "crashed", "restarted", "unhealthy", "status_changed")
-    (settled,) = settle_all(Tails(answering(["one", "two", "three"]), 2), change)
-    assert [event.log_tail for event in settled.events] == [
-        None,
-        ["two", "three"],
-        None,
-        ["two", "three"],
-        None,
-    ]
-
-
-def test_none_are_laid_where_none_are_wanted_or_there():
-    (settled,) = settle_all(
-        Tails(answering([PROBE]), 0), change_of("stopped", needs_log=True, reason="requested")
-    )
-    assert [(event.type, event.reason, event.log_tail) for event in settled.events] == [
-        ("crashed", "probe", None)
-    ]
-    (settled,) = settle_all(Tails(answering([]), 20), change_of("crashed"))
-    assert settled.events[0].log_tail is None
-
-
-@pytest.mark.parametrize(
-    "lines, laid",
+    "lines, kept",
     [
         (["in use", "\n", "mine", "more"], ["mine", "more"]),
         (["one", "\n", "two", "\n", "three"], ["three"]),
-        (["in use", "\n"], None),  # it said nothing: the words are another run's
-        (["", ""], None),
+        (["in use", "\n"], []),  # it said nothing: the words are another run's
+        (["", ""], ["", ""]),
         (["mine", "", "more", ""], ["mine", "", "more", ""]),
     ],
 )
-def test_a_crash_has_its_own_runs_last_words(lines, laid):
-    (settled,) = settle_all(Tails(answering(lines), 20), change_of("crashed"))
-    assert settled.events[0].log_tail == laid
+def test_a_run_has_its_own_last_words(lines, kept):
+    assert fetch_all(answering(lines), "web") == [kept]
 
 
-@pytest.mark.parametrize("tail, told", [([PROBE], "crashed"), (["bye"], "stopped"), ([], "stopped")], ids=str)
-def test_the_log_decides_between_a_probes_kill_and_a_stop(tail, told):
-    change = change_of("stopped", "restarted", needs_log=True, reason="requested")
-    (settled,) = settle_all(Tails(answering(tail), 20), change)
-    assert settled.events[0].type == told and not settled.needs_log
-
-
-def test_enough_lines_are_asked_for_to_find_the_probes_line():
+def test_so_many_lines_are_asked_for():
     asked = []
 
-    def ask(name, count):
+    def ask(name, count, timeout_s):
         asked.append((name, count))
         return []
 
-    change = change_of("stopped", needs_log=True, reason="requested")
-    settle_all(Tails([ask], 1), change)
-    settle_all(Tails([ask], 40), change)
-    assert asked == [("web", 5), ("web", 40)]
+    fetch_all([ask], "web", "a b", lines=5)
+    assert asked == [("web", 5), ("a b", 5)]
 
 
 @pytest.mark.parametrize(
@@ -121,49 +62,47 @@ def test_enough_lines_are_asked_for_to_find_the_probes_line():
     [ComposeError("connection refused", kind="refused"), AttributeError("a library's fault")],
     ids=repr,
 )
-def test_no_log_no_tail_but_the_event_all_the_same(error):
-    def fail(name, count):
+def test_no_log_no_tail_and_never_an_error(error):
+    def fail(name, count, timeout_s):
         raise error
 
-    change = change_of("crashed")
-    assert settle_all(Tails([fail], 20), change) == [change]
+    assert fetch_all([fail], "web") == [[]]
 
 
 def test_a_slow_log_delays_its_own_event_within_a_bound_and_no_other(monkeypatch):
     """Four hang, which are all that ask at once; neither they nor those behind them wait longer than 1 s."""
-    monkeypatch.setattr(tails_module, "LOG_WITHIN_S", 0.3)
-    release = threading.Event()
-    done = {}
+    monkeypatch.setattr(logs_module, "LOG_WITHIN_S", 0.3)
+    release, bounds, done = threading.Event(), [], {}
 
-    def ask(name, count):
+    def ask(name, count, timeout_s):
         if name.startswith("slow"):
-            release.wait(30)
+            bounds.append(timeout_s)
+            release.wait(timeout_s)
+            raise ComposeError("no answer", kind="timeout")
         return [name]
 
-    async def run() -> None:
-        async def one(name: str) -> None:
-            settled = await tails.settled(change_of("crashed", name=name))
-            done[name] = time.monotonic() - begin, settled.events[0].log_tail
+    def note(name, begin):
+        return lambda fetched: done.update({name: (time.monotonic() - begin, fetched.result())})
 
-        tails, begin = Tails([ask] * 4, 20), time.monotonic()
-        names = ["quick", *(f"slow{number}" for number in range(8)), "late"]
-        await asyncio.gather(*map(one, names))
-        tails.stop()
-
-    try:
-        asyncio.run(run())
-    finally:
-        release.set()
+    fetcher, begin = LogFetcher([Asked(ask) for _ in range(4)]), time.monotonic()
+    names = ["quick", *(f"slow{number}" for number in range(8)), "late"]
+    fetched = [fetcher.fetch(name, 20) for name in names]
+    for name, one in zip(names, fetched, strict=True):
+        one.add_done_callback(note(name, begin))
+    for one in fetched:
+        one.result(30)
+    fetcher.stop()
     assert done["quick"][1] == ["quick"] and done["quick"][0] < 0.3
-    assert all(done[name][1] is None for name in done if name.startswith("slow"))
+    assert all(done[name][1] == [] for name in done if name.startswith("slow"))
     assert max(seconds for seconds, _ in done.values()) < 3
+    assert len(bounds) >= 4 and all(0 < timeout_s <= 0.3 for timeout_s in bounds)
 
 
 def test_one_that_asks_is_never_asked_twice_at_a_time():
     busy = [threading.Lock(), threading.Lock()]
 
     def asking(lock):
-        def ask(name, count):
+        def ask(name, count, timeout_s):
             assert lock.acquire(blocking=False)
             time.sleep(0.005)
             lock.release()
@@ -171,9 +110,14 @@ def test_one_that_asks_is_never_asked_twice_at_a_time():
 
         return ask
 
-    changes = [change_of("crashed", name=f"p{number}") for number in range(20)]
-    settled = settle_all(Tails([asking(lock) for lock in busy], 20), *changes)
-    assert [change.events[0].log_tail for change in settled] == [[f"p{number}"] for number in range(20)]
+    names = [f"p{number}" for number in range(20)]
+    assert fetch_all([asking(lock) for lock in busy], *names) == [[name] for name in names]
+
+
+def test_who_was_asked_is_closed_at_the_end():
+    clients = [Asked(lambda *_: []) for _ in range(3)]
+    LogFetcher(clients).stop()
+    assert all(client.closed for client in clients)
 
 
 # --- cutting and cleaning ---
@@ -202,11 +146,9 @@ def test_cut(lines, limit, kept):
 
 def test_8_kib_at_most():
     lines = [f"{number:04d} {'x' * 95}" for number in range(1000)]
-    (settled,) = settle_all(Tails(answering(lines), 1000), change_of("crashed"))
-    tail = settled.events[0].log_tail
+    (tail,) = fetch_all(answering(lines), "web", lines=1000)
     assert tail == lines[-81:] and sum(len(line) + 1 for line in tail) <= 8192
-    (settled,) = settle_all(Tails(answering(["y" * 10**6]), 20), change_of("crashed"))
-    assert settled.events[0].log_tail == ["y" * 8192]
+    assert fetch_all(answering(["y" * 10**6]), "web") == [["y" * 8192]]
 
 
 @pytest.mark.parametrize(
@@ -227,5 +169,4 @@ def test_8_kib_at_most():
     ids=repr,
 )
 def test_ansi_is_removed(line, plain):
-    (settled,) = settle_all(Tails(answering([line]), 20), change_of("crashed"))
-    assert settled.events[0].log_tail == [plain]
+    assert fetch_all(answering([line]), "web") == [[plain]]

@@ -23,7 +23,9 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from observe_lib.adapter.adapter import AdapterOptions, run_adapter
+from observe_lib.adapter.parts import AdapterParts
 from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions
+from observe_lib.compose.logs import log_fetcher
 from observe_lib.errors import ObserveError
 from observe_lib.settings import ComposeSettings, NatsSettings
 from tests.integration.storm import Storm
@@ -157,13 +159,14 @@ class InProcess:
         self._lines: list[str] = []
         self._stop = threading.Event()
         nats_settings = NatsSettings(settings, url_given=True) if isinstance(settings, str) else settings
-        chosen = {"push": False, "embedded": False, "log_lines": 0, "poll_interval_s": 0.1, **options}
+        chosen = {"log_lines": 0, "poll_interval_s": 0.1, **options}
         self._options = AdapterOptions(
             compose=ComposeSettings(port=storm.stand_in.port),
             nats=nats_settings,
             stack=STACK,
             **{"stream": StreamOptions(), "version": "test", **chosen},
         )
+        self._logs = log_fetcher(self._options.compose)
         self.failure: ObserveError | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -190,7 +193,8 @@ class InProcess:
 
     def _run(self) -> None:
         try:
-            run_adapter(self._options, lambda *words: self._lines.append(" ".join(words)), self._stop)
+            say = lambda *words: self._lines.append(" ".join(words))  # noqa: E731
+            run_adapter(self._options, say, self._stop, AdapterParts(logs=self._logs))
         except ObserveError as error:
             self.failure = error
 

@@ -10,7 +10,6 @@ from observe_lib.adapter.poller import Poller
 from observe_lib.adapter.publisher import Publisher
 from observe_lib.broker.stream import StreamOptions
 from observe_lib.compose.client import ComposeClient
-from observe_lib.compose.logs import Tails
 from observe_lib.settings import NatsSettings
 from observe_lib.times import now_utc
 from tests.integration.faults import (
@@ -271,7 +270,6 @@ def test_a_queue_of_ten(nats_server, caplog):
             owner="test",
             takeover=False,
             on_failure=lambda: None,
-            tails=Tails([lambda *_: []], 0),
             limit=10,
         )
         client = ComposeClient(port=storm.stand_in.port)

@@ -19,7 +19,8 @@ import pytest
 
 from observe_lib.errors import NatsError, UsageError
 from observe_lib.events import Event
-from observe_lib.reader.states import DAY, Place, States, fold, note_lease
+from observe_lib.reader.states import States, fold, note_lease
+from observe_lib.rows import DAY, Place
 from observe_lib.settings import NatsSettings
 from observe_lib.times import now_utc
 from observe_lib.web import live as web_live
@@ -631,5 +632,5 @@ def test_blind_times():
     lines.note(of_observer("process-compose", "started", 1))
     lines.note(of_observer("process-compose", "unhealthy", 20))
     lines.note(of_observer("process-compose", "healthy", 40, blind_seconds=20.0))
-    found = lines.blind({}, at(100).timestamp())["host-a"]
+    found = lines.gaps({}, at(100).timestamp())["host-a"]
     assert [(start - T0.timestamp(), end - T0.timestamp()) for start, end in found] == [(0, 1), (20, 40)]
