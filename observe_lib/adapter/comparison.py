@@ -15,13 +15,12 @@ from typing import Any
 from ..broker.loop import ignore
 from ..compose.state import ProcessState
 from ..detect.changes import Change, announce, detect, end_unseen, settle
-from ..detect.ends import moved
 from ..detect.known import Known, leave_out
 from ..detect.messages import state_heard
 from ..errors import OutboxError
 from ..events import OBSERVE, Event, EventType, Key, encode_token
 from ..log import Say, log
-from ..times import now_utc, seconds_between
+from ..times import earlier, now_utc, seconds_between
 from .log_tail import lay_log, lines_wanted
 from .observer import observer_event
 from .outbox import Outbox, Record
@@ -276,7 +275,7 @@ class Comparison:
             known,
             after,
             now,
-            born=moved(self._born, self._skew_s) if self._first_look else None,
+            born=earlier(self._born, -self._skew_s) if self._first_look else None,
             interval_s=self._interval_s,
             skew_s=self._skew_s,
             listening_since=self.listening_since,
