@@ -154,10 +154,10 @@ class _Adapter:
 
     def _tell_start(self) -> None:
         """Tell that there is an adapter, and when the last one was alive if that was killed."""
-        last = self._comparison.observed(ADAPTER)
-        killed = last is not None and last.type != EventType.STOPPED
-        good = self._outbox.last_good
-        alive = format_time(good) if killed and good else None
+        last, good = self._comparison.observed(ADAPTER), self._outbox.last_good
+        alive = None
+        if last is not None and last.type != EventType.STOPPED:
+            alive = max(last.timestamp, format_time(good) if good else "")
         self._comparison.tell(ADAPTER, EventType.STARTED, last_alive=alive)
 
     # --- called by the poller ---

@@ -87,7 +87,7 @@ class Comparison:
         self._compared = self._restating = False
         self._skew_s = 0.0
         self._unsettled: set[Key] = set()
-        self._touched_at = clock()
+        self._touched_at: datetime | None = None
         self.last_good = outbox.last_good
         self._said, self._failed = set[str](), set[str]()
         self._full = False  # that too much waits was said, and is not over
@@ -150,7 +150,7 @@ class Comparison:
         """process-compose answered: written with the next commit, or every 10 s."""
         with self._lock:
             self.last_good = at
-            if seconds_between(self._touched_at, at) >= TOUCH_S:
+            if self._touched_at is None or seconds_between(self._touched_at, at) >= TOUCH_S:
                 self._touched_at = at
                 try:
                     self._outbox.touch(at)
