@@ -1,16 +1,15 @@
 """What happened to the processes that process-compose supervises, kept in NATS JetStream and shown.
-The public names of the library; importing it needs nothing but the standard library.
+The public names of the library; each is imported only when it is asked for, so that `--help` is quick.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import ComposeError, NatsError, ObserveError, StackHeldError, UsageError
-from .events import Event, EventType, Severity
-from .settings import NatsSettings
-
 if TYPE_CHECKING:
+    from .errors import ComposeError, NatsError, ObserveError, StackHeldError, UsageError
+    from .events import Event, EventType, Severity
     from .reader.consumer import Consumer
     from .reader.subscription import Subscription
+    from .settings import NatsSettings
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,9 +28,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs nats-py only when it is asked for: without it the command line still speaks."""
-    if name not in ("Consumer", "Subscription"):
+    """Import what has this name, and what that needs."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .reader import consumer, subscription
+    if name in ("Consumer", "Subscription"):  # these need nats-py
+        from .reader import consumer, subscription
 
-    return getattr(consumer if name == "Consumer" else subscription, name)
+        return getattr(consumer if name == "Consumer" else subscription, name)
+    from . import errors, events, settings
+
+    return next(vars(module)[name] for module in (errors, events, settings) if name in vars(module))

@@ -2,7 +2,6 @@
 Pure but for reading the files that hold secrets. No secret is ever part of a text made here.
 """
 
-import argparse
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,9 @@ DEFAULT_COMPOSE_ADDRESS = "127.0.0.1"
 DEFAULT_COMPOSE_PORT = 28081
 #: where process-compose itself listens when nobody says otherwise; only ever a hint
 USUAL_COMPOSE_PORT = 8080
+
+#: no stream keeps events for longer
+TEN_YEARS_S = 10 * 365 * 86400.0
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
@@ -62,25 +64,6 @@ class NatsSettings:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
-
-
-def add_nats_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `nats_settings` reads."""
-    others = "also NATS_NKEY, NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CA, NATS_CERT and NATS_KEY"
-    add = parser.add_argument_group("NATS", others).add_argument
-    add("--nats-url", metavar="URL", help=f"the server [NATS_URL, {DEFAULT_NATS_URL}]")
-    add("--nats-creds", metavar="FILE", help="a .creds file [NATS_CREDS]")
-
-
-def add_compose_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `compose_settings` reads."""
-    add = parser.add_argument_group("process-compose").add_argument
-    add("-p", "--compose-port", metavar="PORT", help=f"its API's port [PC_PORT_NUM, {DEFAULT_COMPOSE_PORT}]")
-    address = f"its API's address [PC_ADDRESS, {DEFAULT_COMPOSE_ADDRESS}]"
-    add("--compose-address", metavar="HOST", help=address)
-    add("-u", "--compose-socket", metavar="PATH", help="its Unix socket instead [PC_SOCKET_PATH]")
-    token = "a file with its API token [PC_API_TOKEN_PATH, or the token in PC_API_TOKEN]"
-    add("--token-file", metavar="FILE", help=token)
 
 
 def compose_settings(flags: Flags, environ: Environ) -> ComposeSettings:
@@ -150,6 +133,26 @@ def state_directory(flags: Flags, environ: Environ) -> Path | None:
     except RuntimeError:  # neither a variable nor an entry in the list of users
         return None
     return home / ".local/state/observe" if home.is_absolute() else None
+
+
+def adapter_numbers(flags: Flags) -> dict[str, Any]:
+    """Return how often the adapter asks, how long it ends, how much of a log it sends."""
+    return {
+        "poll_interval_s": duration_of("--poll-interval", flags["poll_interval"], 0.05, 3600),
+        "drain_timeout_s": duration_of("--drain-timeout", flags["drain_timeout"], 0.05, 3600),
+        "log_lines": whole_number("--log-lines", flags["log_lines"], 0, 1000),
+    }
+
+
+def stream_limits(flags: Flags) -> dict[str, Any]:
+    """Return what the adapter's flags ask of the stream; None is: as it is."""
+    age, window, copies = flags["max_age"], flags["duplicate_window"], flags["replicas"]
+    max_age_s = None if age is None else duration_of("--max-age", age, 1, TEN_YEARS_S)
+    window_s = None if window is None else duration_of("--duplicate-window", window, 0.1, TEN_YEARS_S)
+    if max_age_s and window_s and window_s > max_age_s:
+        raise UsageError("--duplicate-window is longer than --max-age", "make it as long at most")
+    replicas = None if copies is None else whole_number("--replicas", copies, 1, 5)
+    return {"max_age_s": max_age_s, "duplicate_window_s": window_s, "replicas": replicas}
 
 
 def is_container_id(hostname: str) -> bool:

@@ -22,8 +22,9 @@ def stand_in_for_package() -> None:
     spec = importlib.util.spec_from_file_location("observe_lib", SCRIPT)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    names = [path.stem for path in (ROOT / "observe_lib").glob("*.py") if path.stem != "__init__"]
-    sys.modules.update({"observe_lib": module, **{f"observe_lib.{name}": module for name in names}})
+    paths = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "observe_lib").rglob("*.py")]
+    names = {".".join(part) for path in paths for part in (path.parts, path.parts[:-1])}
+    sys.modules.update(dict.fromkeys(names, module))
     spec.loader.exec_module(module)
     for name in names:  # unless a function in it has the name
-        vars(module).setdefault(name, module)
+        vars(module).setdefault(name.rpartition(".")[2], module)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -12,6 +11,8 @@ import observe_lib
 from observe_lib import cli
 from observe_lib.errors import NatsError
 from observe_lib.settings import VERSION
+from observe_lib.text.log_lines import set_up_logging
+from observe_lib.verbs import Verb, load_verb, verb_sentences
 from tests.forms import CLI_MODULE, SCRIPT, SINGLE_FILE
 
 
@@ -48,7 +49,9 @@ def test_help_of_everything(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert cli.main(["--help"]) == 0
     top = capsys.readouterr().out
-    for name, verb in cli.VERBS.items():
+    for name, sentence in verb_sentences().items():
+        verb = load_verb(name)
+        assert verb.sentence == sentence
         assert f"{name:<9} {verb.sentence}" in top
         assert cli.main([name, "--help"]) == 0
         text = capsys.readouterr().out
@@ -59,10 +62,10 @@ def test_help_of_everything(capsys, monkeypatch):
 
 
 def test_examples_are_understood():
-    for name, verb in cli.VERBS.items():
+    for name, verb in ((name, load_verb(name)) for name in verb_sentences()):
         for example in verb.examples:
             words = [word.strip("'") for word in example.split()[1:]]
-            cli._parser(name, cli.load_verb(name)[0]).parse_args(words)
+            cli._parser(name, verb).parse_args(words)
 
 
 @pytest.mark.skipif(bool(SINGLE_FILE), reason="the one file imports what there is")
@@ -139,7 +142,7 @@ def test_missing_packages_say_how_to_get_them():
 
 def run_as(monkeypatch, run):
     """Have the verb watch do something else."""
-    monkeypatch.setattr(cli, "load_verb", lambda name: (lambda parser: None, run))
+    monkeypatch.setattr(cli, "load_verb", lambda name: Verb("", "", (), lambda parser: None, run))
     return cli.main(["watch"])
 
 
@@ -161,7 +164,8 @@ def test_how_a_verb_can_end(monkeypatch, capsys):
 def test_a_closed_pipe_is_quiet(print_much):
     code = f"import sys, {CLI_MODULE}\ncli = sys.modules['{CLI_MODULE}']\n"
     code += f"run = lambda args: ({print_much}, 0)[1]\n"
-    code += "cli.load_verb = lambda name: (lambda parser: None, run)\nsys.exit(cli.main(['watch']))"
+    code += "cli.load_verb = lambda name: cli.Verb('', '', (), lambda parser: None, run)\n"
+    code += "sys.exit(cli.main(['watch']))"
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as out:
@@ -220,7 +224,7 @@ def test_adapter_gets_its_options(monkeypatch):
 
 def test_adapter_in_a_container_asks_for_a_stack(monkeypatch, capsys):
     adapter_with(monkeypatch, lambda *_: 0)
-    monkeypatch.setattr(cli.socket, "gethostname", lambda: "3f2a9c01de45")
+    monkeypatch.setattr("socket.gethostname", lambda: "3f2a9c01de45")
     assert cli.main(["adapter"]) == 0
     assert "name it with --stack" in capsys.readouterr().err
     assert cli.main(["adapter", "-q"]) == 0
@@ -256,7 +260,7 @@ def test_a_second_ctrl_c_interrupts(monkeypatch):
 
 
 def test_log_records_are_lines_like_the_others(capsys):
-    cli._set_up_logging(types.SimpleNamespace(verbose=False, quiet=False))
+    set_up_logging(verbose=False, quiet=False)
     logging.getLogger("observe_lib.reader.consumer").warning("wiped\x1b[2J %s", "twice")
     logging.getLogger("nats.aio.client").error("encountered error")
     logging.getLogger("observe_lib.reader.consumer").info("more")

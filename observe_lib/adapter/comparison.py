@@ -30,13 +30,13 @@ from .record import History, ProcessRecord, process_token
 from .seal import MAX_PAYLOAD, Sealed, seal
 
 #: so many changes of one comparison wait for their logs; the rest goes without at once
-LOGS_AT_ONCE = 100
+LOGS_WAITED_FOR = 100
 #: so many messages wait for a log, or for a file that takes no commit
 KEPT_MESSAGES = 1000
 #: so often the last good reply is written where nothing else is
 TOUCH_S = 10.0
 
-Message = tuple[ProcessState, datetime]
+Heard = tuple[ProcessState, datetime]
 
 
 @dataclass(slots=True)
@@ -44,8 +44,8 @@ class _Waiting:
     """A change whose log is being fetched; its process is not compared meanwhile."""
 
     change: Change
-    messages: deque[Message] = field(default_factory=lambda: deque(maxlen=KEPT_MESSAGES))
-    newest: Message | None = None  # what the newest reply showed, and when it came
+    messages: deque[Heard] = field(default_factory=lambda: deque(maxlen=KEPT_MESSAGES))
+    newest: Heard | None = None  # what the newest reply showed, and when it came
     tail: Sequence[str] | None = None  # the log that is there, where the file took no commit
 
 
@@ -82,7 +82,7 @@ class Comparison:
         self._row_keys: dict[str, tuple[str, ...]] = {}
         self._waiting: dict[Key, _Waiting] = {}
         self._heard: dict[Key, datetime] = {}
-        self._unsaved: deque[Message] = deque(maxlen=KEPT_MESSAGES)
+        self._unsaved: deque[Heard] = deque(maxlen=KEPT_MESSAGES)
         self._first_look = outbox.made
         self._compared = self._restating = False
         self._skew_s = 0.0
@@ -298,7 +298,7 @@ class Comparison:
             lines = lines_wanted(change, self._log_lines) if _may_wait(change) else 0
             if change.events and self._outbox.is_full(process_token(*change.key)):
                 self._say_full()
-            elif not lines or self._logs is None or asked >= LOGS_AT_ONCE:
+            elif not lines or self._logs is None or asked >= LOGS_WAITED_FOR:
                 ready.append(settle(change, ()) if change.needs_log else change)
             else:
                 asked += 1

@@ -26,12 +26,12 @@ from .outbox_file import (
     open_memory,
     require_sqlite,
 )
-from .process_queue import ProcessQueue, Waiting
+from .process_queue import ProcessQueue, WaitingEvents
 from .seal import Sealed
 from .stack_lock import NoFileError, StackLock, Tell
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
+    import sqlite3
 
 Stored = TypeVar("Stored")
 
@@ -77,7 +77,7 @@ class Outbox:
 
     def __init__(
         self,
-        connection: "Connection",
+        connection: "sqlite3.Connection",
         lock: StackLock | None,
         path: Path | None,
         made: bool,
@@ -252,7 +252,7 @@ class Outbox:
     def _read_waiting(self) -> tuple[ProcessQueue, int]:
         """Return all that is in memory of what waits, and the last id that was given."""
         waiting = "select process, count(*), sum(size), min(id) from outbox group by process"
-        queue = ProcessQueue(map(Waiting._make, self._connection.execute(waiting)))
+        queue = ProcessQueue(map(WaitingEvents._make, self._connection.execute(waiting)))
         last = self._connection.execute("select seq from sqlite_sequence where name = 'outbox'").fetchone()
         return queue, last[0] if last else 0
 

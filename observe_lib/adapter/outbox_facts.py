@@ -13,7 +13,7 @@ from .outbox_file import SqliteError, companions, disk_room, open_reader, outbox
 from .stack_lock import is_locked, lock_of, read_holder
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
+    import sqlite3
 
 
 class OutboxFacts(NamedTuple):
@@ -49,7 +49,7 @@ def look(directory: Path, stack: str) -> OutboxFacts | None:
         return facts._replace(trouble=str(error))
 
 
-def _read_facts(connection: "Connection", facts: OutboxFacts) -> OutboxFacts:
+def _read_facts(connection: "sqlite3.Connection", facts: OutboxFacts) -> OutboxFacts:
     (waiting,) = connection.execute("select count(*) from outbox").fetchone()
     first = connection.execute("select message_id from outbox order by id limit 1").fetchone()
     owner = connection.execute("select value from meta where name = 'owner'").fetchone()

@@ -28,6 +28,10 @@ ROOM_BYTES = 4_000_000
 #: the log is brought into the file when it has so many pages, and cut back to so many bytes then
 LOG_PAGES = 4000
 LOG_FILE_BYTES = 16_000_000
+#: so much of the file is in memory at most: a commit that is larger writes some of its pages twice
+CACHE_KB = 8000
+#: a file with no tables is not larger
+EMPTY_BYTES = 4096
 #: how long another program's writing in the file is waited for
 BUSY_S = 1.0
 
@@ -149,6 +153,7 @@ def _open(path: Path, stack: str) -> "tuple[sqlite3.Connection, bool]":
         connection.execute("pragma synchronous = normal")
         connection.execute(f"pragma journal_size_limit = {LOG_FILE_BYTES}")
         connection.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}").fetchall()
+        connection.execute(f"pragma cache_size = -{CACHE_KB}")
         connection.execute("pragma temp_store = memory")
         connection.execute("pragma secure_delete = off")  # or what becomes free is written
         if made:
@@ -165,9 +170,8 @@ def _check(connection: "sqlite3.Connection", path: Path, stack: str) -> bool:
     if not tables:
         return False
     if "meta" not in tables:
-        raise OutboxError(
-            f"{path} is another program's database", "move it away, or name another --state-dir"
-        )
+        hint = "move it away, or name another directory: --state-dir"
+        raise OutboxError(f"{path} is another program's database", hint)
     meta = dict(connection.execute("select name, value from meta where name in ('schema', 'stack')"))
     if meta.get("schema") != FILE_SCHEMA:
         hint = f"use that one, or move the file away (what waits in it is not sent): mv {path} {path}.old"
@@ -203,11 +207,9 @@ def _set_aside(path: Path) -> Path:
 
 
 def _refusal(path: Path, error: "sqlite3.Error") -> Exception:
-    """Return what it means that SQLite cannot open the file."""
-    room = disk_room(path)
-    if (
-        room is not None and room < ROOM_BYTES and path.stat().st_size
-    ):  # what is in it must not be left behind
+    """Return what it means that SQLite cannot open the file; what is in it is not left behind for memory."""
+    room, empty = disk_room(path), path.stat().st_size <= EMPTY_BYTES
+    if room is not None and room < ROOM_BYTES and not (empty or "readonly" in str(error)):
         hint = f"free {2 * ROOM_BYTES // 1_000_000} MB on the disk of {path.parent}"
         return OutboxError(f"the disk is full: {path} cannot be opened ({error})", hint)
     if "locked" in str(error) and "protocol" not in str(error):
@@ -242,9 +244,8 @@ def give_room(connection: "sqlite3.Connection", path: Path) -> bool:
         if free >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
             return True
         roomy = disk is None or disk > 3 * ROOM_BYTES
-        wanted = (
-            ROOM_BYTES if roomy else max(0, min(ROOM_BYTES, free) - SPARE_BYTES)
-        )  # the file must not grow
+        within = max(0, min(ROOM_BYTES, free) - SPARE_BYTES)  # the file does not grow
+        wanted = ROOM_BYTES if roomy else within
         connection.execute("begin immediate")
         connection.execute("create table room (bytes blob)")
         connection.execute("insert into room values (zeroblob(?))", (wanted,))

@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 
-class Waiting(NamedTuple):
+class WaitingEvents(NamedTuple):
     """One process's events that wait: how many, their bytes, and the oldest one's id."""
 
     process: str
@@ -19,7 +19,7 @@ class Waiting(NamedTuple):
 class ProcessQueue:
     """The processes that have events waiting; `waiting` and `size` (bytes) are of all of them."""
 
-    def __init__(self, found: Iterable[Waiting] = ()) -> None:
+    def __init__(self, found: Iterable[WaitingEvents] = ()) -> None:
         self.waiting = self.size = 0
         self._counts: dict[str, int] = {}
         self._oldest: dict[str, int] = {}

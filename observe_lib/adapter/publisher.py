@@ -7,26 +7,23 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import Header
 
-from ..broker.bucket import PASSING as PASSING_ERRORS
-from ..broker.loop import Bridge
+from ..broker.bucket import PASSING_ERRORS
+from ..broker.loop import Bridge, T
 from ..broker.session import Session
-from ..broker.stream import has_message
+from ..broker.stream import MESSAGE_ID, has_message
 from ..errors import OutboxError
 from ..events import ROOT, message_time
 from ..times import earlier
 from .outbox import Outbox, OutboxEvent
-from .refusals import HELD, MISSING, TOO_LARGE, Refusal, read_answer
+from .refusals import HELD, NO_STREAM, TOO_LARGE, Refusal, read_answer
 from .row_publisher import HEADER_BYTES, RowPublisher
 from .seal import shrink
-
-T = TypeVar("T")
 
 #: so many messages, and so many bytes, are in flight at the most; a larger one goes alone
 WINDOW = 1000
@@ -47,7 +44,6 @@ LOOK_S = 1.0
 LOOKUPS_AT_ONCE, LOOKUPS = 50, 3
 #: two hosts' clocks are assumed to be no further apart, where what may be stored already is looked for
 CLOCKS_APART_S = 120.0
-_ID = Header.MSG_ID.value
 _NO_ANSWER = "no answer in time, sending again"
 
 
@@ -264,7 +260,7 @@ class Publisher:
                 assert client is not None
                 reply = f"{self._inbox}.{event.id}"
                 await client.publish(
-                    event.subject, event.payload, reply=reply, headers={_ID: event.message_id}
+                    event.subject, event.payload, reply=reply, headers={MESSAGE_ID: event.message_id}
                 )
 
     async def _look_for(self, flight: _Flight) -> None:
@@ -336,7 +332,7 @@ class Publisher:
             flight.due = self._now_s() + wait_s
             self._note(flight, f"takes no events: {refusal.text}")
             asyncio.get_running_loop().call_later(wait_s, self._send_due, number)
-            if refusal.kind == MISSING:
+            if refusal.kind == NO_STREAM:
                 self.mend()
 
     def _hold(self, number: int, text: str, hint: str) -> None:

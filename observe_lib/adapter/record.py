@@ -23,7 +23,7 @@ _NOT_IN_ROW = frozenset(
     ["process", "namespace", "namespaces", "subject", "severity", "schema", "stack", "state", "log_tail"]
 )
 #: the status of what process-compose shows of a run that is over
-_OVER = frozenset(("Completed", "Restarting"))
+_SHOWN_OVER = frozenset(("Completed", "Restarting"))
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -127,7 +127,7 @@ def _add(history: History, event: Event) -> History:
         changes["ended"] = {name: value for name, value in ended.items() if value is not None}
     if event.type == EventType.CRASHED:
         changes["last_crash"] = told
-        changes["crash_hours"] = _with_crashes(history.crash_hours, event)
+        changes["crash_hours"] = _add_crashes(history.crash_hours, event)
         times = (*history.crash_times, *[event.timestamp] * min(event.count, FLAPPING_CRASHES))
         changes["crash_times"] = times[-FLAPPING_CRASHES:]
     return replace(history, **changes)
@@ -137,7 +137,7 @@ def _brief(event: Event) -> dict[str, Any]:
     return {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
 
 
-def _with_crashes(hours: Mapping[str, int], event: Event) -> dict[str, int]:
+def _add_crashes(hours: Mapping[str, int], event: Event) -> dict[str, int]:
     """Return the crashes by hour with the event's, without those of more than a day before it."""
     hour = event.timestamp[:13]
     oldest = format_time(parse_time(event.timestamp) - timedelta(hours=CRASH_HOURS))[:13]
@@ -160,7 +160,7 @@ def _since(known: Known) -> str | None:
 
 def _shown_end(known: Known) -> dict[str, Any]:
     """Return how a run ended that was over when it was first seen."""
-    return {"exit_code": known.state.exit_code} if known.state.status in _OVER else {}
+    return {"exit_code": known.state.exit_code} if known.state.status in _SHOWN_OVER else {}
 
 
 def _ended_well(known: Known, ended: Mapping[str, Any]) -> bool:

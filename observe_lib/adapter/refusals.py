@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 #: what is to be done about an event that was not stored
-PASSING, MISSING, TOO_LARGE, HELD = "passing", "missing", "too large", "held"
+PASSING, NO_STREAM, TOO_LARGE, HELD = "passing", "missing", "too large", "held"
 
 _PASSING_CODES = frozenset((408, 409, 429))
 #: no room for the account now; the id is in process; a limit of the moment
@@ -24,7 +24,7 @@ class Refusal(NamedTuple):
 def read_answer(payload: bytes, headers: Mapping[str, str] | None) -> Refusal | None:
     """Return why the server did not store what this answers; None: it is stored."""
     if not payload and headers and headers.get("Status") == "503":
-        return Refusal(MISSING, "no stream takes events")
+        return Refusal(NO_STREAM, "no stream takes events")
     if b'"seq":' in payload and b'"error"' not in payload:
         return None
     try:
@@ -34,7 +34,7 @@ def read_answer(payload: bytes, headers: Mapping[str, str] | None) -> Refusal | 
     except (ValueError, LookupError, TypeError, AttributeError):
         return Refusal(PASSING, "an answer that makes no sense")
     if number in _MISSING_ERRORS:
-        return Refusal(MISSING, text)
+        return Refusal(NO_STREAM, text)
     if number in _TOO_LARGE_ERRORS:
         return Refusal(TOO_LARGE, text)
     passing = code >= 500 or code in _PASSING_CODES or number in _PASSING_ERRORS

@@ -12,14 +12,14 @@ from nats.aio.client import Client
 
 from ..broker.session import Session
 from ..broker.stream import BUCKET
-from .refusals import HELD, MISSING, PASSING, Refusal
+from .refusals import HELD, NO_STREAM, PASSING, Refusal
 
 #: what the headers of a message take beside its id
 HEADER_BYTES = 64
 #: an unanswered or refused row is made again after so long; one that somebody has to permit, after that
 ROW_AGAIN_S, ROW_HELD_S = 5.0, 30.0
 
-_DELETED = {"KV-Operation": "DEL"}
+DELETE_MARK = {"KV-Operation": "DEL"}
 _PREFIX = f"$KV.{BUCKET}."
 _DENIED = (
     f"may not publish to {_PREFIX}>, so ps and its like show nothing new of this stack:"
@@ -92,7 +92,7 @@ class RowPublisher:
         self._flying[tag] = _Flight(process, key, size, due)
         self._bytes += size
         with suppress(nats.errors.Error, OSError):  # not connected: `again` makes it due
-            headers = None if payload else _DELETED
+            headers = None if payload else DELETE_MARK
             await client.publish(f"{_PREFIX}{key}", payload, reply=f"{inbox}.{tag}", headers=headers)
 
     def take_answer(self, tag: str, refusal: Refusal | None) -> None:
@@ -104,7 +104,7 @@ class RowPublisher:
         if refusal is None:
             self._session.troubles.end("rows")
             return
-        if refusal.kind == MISSING:
+        if refusal.kind == NO_STREAM:
             self._mend()
         elif refusal.kind != PASSING:
             self._session.troubles.note("rows", refusal.text)

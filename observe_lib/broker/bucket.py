@@ -20,7 +20,7 @@ from .stream import BUCKET, read_stored
 #: how long an answer may take: on a slow link it waits behind what was sent before
 ANSWERED_WITHIN_S = 5.0
 #: what passes, or is mended elsewhere; an answer that makes no sense is the server's affair, not our end
-PASSING = (
+PASSING_ERRORS = (
     nats.errors.Error,
     BrokenError,
     asyncio.TimeoutError,
@@ -33,7 +33,7 @@ PASSING = (
 
 _KV_STREAM_NAME = f"KV_{BUCKET}"
 _KV_SUBJECT = f"$KV.{BUCKET}."
-_DELETED = "KV-Operation"
+KV_OPERATION = "KV-Operation"
 _EXPECTED = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 _WRONG_LAST_CODES = frozenset((10071, 10164))
 
@@ -45,7 +45,7 @@ class WrongLastError(NatsError):
 class Bucket:
     """Keys and values over a session; without a connection nothing is waited for.
 
-    Beside what the methods name they raise what is in PASSING, and no answer in time is one of those;
+    Beside what the methods name they raise what is in PASSING_ERRORS, and no answer in time is one of those;
     DeniedError where permissions refuse the subject.
     """
 
@@ -62,7 +62,7 @@ class Bucket:
             found = await self._ask(lambda js: js.get_last_msg(_KV_STREAM_NAME, _KV_SUBJECT + key), subject)
         except NotFoundError:
             return 0, b""
-        return found.seq or 0, b"" if _DELETED in (found.headers or {}) else found.data or b""
+        return found.seq or 0, b"" if KV_OPERATION in (found.headers or {}) else found.data or b""
 
     async def put(self, key: str, payload: bytes, expected_revision: int | None = None) -> int:
         """Write the value, if the key is at that revision (0: it never was); return its new one.
@@ -73,7 +73,7 @@ class Bucket:
 
     async def delete(self, key: str, expected_revision: int | None = None) -> int:
         """Mark the key as deleted, and return the mark's revision. Errors as `put`."""
-        return await self._write(key, b"", {_DELETED: "DEL"}, expected_revision)
+        return await self._write(key, b"", {KV_OPERATION: "DEL"}, expected_revision)
 
     async def keys(self, pattern: str = ">") -> list[str]:
         """Return the keys that are not deleted, by a pattern as subjects have it; none without a bucket."""
@@ -84,7 +84,7 @@ class Bucket:
         except NotFoundError:
             return []
         latest: dict[str, Msg] = {message.subject: message for message in found}
-        left = (subject for subject, message in latest.items() if _DELETED not in (message.headers or {}))
+        left = (subject for subject, message in latest.items() if KV_OPERATION not in (message.headers or {}))
         return [subject.removeprefix(_KV_SUBJECT) for subject in left]
 
     async def _write(

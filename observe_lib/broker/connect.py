@@ -29,7 +29,7 @@ _LIVELY = {"ping_interval": 5.0, "max_outstanding_pings": 2}
 
 #: what may come of connecting, and of what is done over a connection, and passes or is mended elsewhere; an
 #: answer that makes no sense is the server's affair, not our end
-PASSING = (
+CONNECT_ERRORS = (
     nats.errors.Error,
     OSError,
     asyncio.TimeoutError,
@@ -98,7 +98,7 @@ async def _greet(url: str, settings: NatsSettings, options: dict[str, Any], time
 
     try:
         await asyncio.wait_for(client.connect(url, error_cb=give_up, **options), timeout_s)
-    except (*PASSING, AssertionError) as error:
+    except (*CONNECT_ERRORS, AssertionError) as error:
         cause = error
     finally:
         if not client.is_connected:

@@ -30,10 +30,10 @@ AWAY_S = 5.0
 #: how long a server may take to read its store
 READY_S = 60.0
 #: how often to look whether a built-in server is there; and one of another kind, or after a failed start
-LOOK_S = 1.0
+SERVER_LOOK_S = 1.0
 SELDOM_LOOK_S = 5.0
 #: a server that takes no writes is restarted where so much is free, and not again within so many seconds
-ROOM_BYTES = 64_000_000
+RESTART_ROOM_BYTES = 64_000_000
 RESTART_S = 30.0
 #: a log larger than this is put aside at the next start
 SERVER_LOG_BYTES = 1_000_000
@@ -252,7 +252,7 @@ class EmbeddedServer:
         if self._server.alive:
             if self._full.is_set():
                 self._mend()
-            return LOOK_S
+            return SERVER_LOOK_S
         found, now = greeting(self._url), time.monotonic()
         if found == {}:
             what = f"what listens at {self._url.removeprefix('nats://')} is no NATS"
@@ -262,10 +262,10 @@ class EmbeddedServer:
             self._built_in = str(found.get("server_name")).startswith(_BUILT_IN_NAME)
             self._start_at, self.note = now + AWAY_S, ""
             self.settled.set()
-            return LOOK_S if self._built_in else SELDOM_LOOK_S
+            return SERVER_LOOK_S if self._built_in else SELDOM_LOOK_S
         if self._built_in and now >= self._start_at:
             self._start()
-        return LOOK_S
+        return SERVER_LOOK_S
 
     def _start(self) -> None:
         """Start ours; said at once to who thought otherwise, else with the first connection."""
@@ -280,8 +280,8 @@ class EmbeddedServer:
     def _mend(self) -> None:
         """Restart ours, which after a full disk takes no writes for good, when there is room."""
         directory, full = self._server.directory, "the built-in server takes no writes"
-        if shutil.disk_usage(directory).free < ROOM_BYTES:
-            hint = f"free {ROOM_BYTES // 1_000_000} MB there, and it is restarted"
+        if shutil.disk_usage(directory).free < RESTART_ROOM_BYTES:
+            hint = f"free {RESTART_ROOM_BYTES // 1_000_000} MB there, and it is restarted"
             self._tell(f"{full}: the disk of {directory} is full", hint)
         elif time.monotonic() >= self._restart_at:
             self._restart_at = time.monotonic() + RESTART_S

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..errors import NatsError, StackHeldError
 from ..events import SCHEMA, dump_json
 from ..times import format_time, now_utc, parse_time, seconds_between
-from .bucket import PASSING, WrongLastError
+from .bucket import PASSING_ERRORS, WrongLastError
 from .loop import ignore, pause
 from .session import DeniedError
 
@@ -173,7 +173,7 @@ class Lease:
             except WrongLastError:
                 wait_s = TRY_AGAIN_S
                 self._let_go()
-            except (NatsError, *PASSING) as error:
+            except (NatsError, *PASSING_ERRORS) as error:
                 wait_s = TRY_AGAIN_S
                 self._on_trouble(error)
             await pause(self._due, wait_s)
@@ -189,7 +189,7 @@ class Lease:
                 with suppress(WrongLastError):
                     await self._values.put(self._key, self._payload(stopped=True), revision)
                     return True
-        except (NatsError, *PASSING) as error:
+        except (NatsError, *PASSING_ERRORS) as error:
             self._on_trouble(error)
         return False
 
@@ -234,7 +234,7 @@ class Lease:
                 raise WrongLastError("the lease of another connection")
             try:
                 now, latest = await self._read()
-            except PASSING as error:  # not seen, so not counted
+            except PASSING_ERRORS as error:  # not seen, so not counted
                 self._on_trouble(error)
                 continue
             looks += 1

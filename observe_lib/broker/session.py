@@ -16,7 +16,7 @@ from nats.js.errors import APIError
 from ..errors import NatsError, NatsRefusedError
 from ..log import log
 from ..settings import NatsSettings
-from .connect import PASSING, connect, drop, hearing
+from .connect import CONNECT_ERRORS, connect, drop, hearing
 from .credentials import START_HINT, grant_for
 from .loop import T, ignore
 from .stream import refused, server_address
@@ -187,7 +187,7 @@ class Session:
                 result = await self.ask(attempt, about)
             except BrokenError:
                 continue
-            except (NatsError, *PASSING) as error:
+            except (NatsError, *CONNECT_ERRORS) as error:
                 if not (_may_pass(error) or (self._served and isinstance(error, NatsRefusedError))):
                     raise
                 if self.is_up:  # else it was said already

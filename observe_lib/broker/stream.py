@@ -21,7 +21,7 @@ from ..settings import DEFAULT_NATS_URL
 from ..times import UTC, format_duration
 
 #: the header that holds a message's id
-_ID = api.Header.MSG_ID.value
+MESSAGE_ID = api.Header.MSG_ID.value
 STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
 SUBJECTS = ["core.process.>"]
@@ -83,17 +83,16 @@ class EnsuredStream:
     storage: str
 
     @property
+    def done(self) -> str:
+        """What was done to it: created, changed or found."""
+        return "created" if self.created else "changed" if self.changed else "found"
+
+    @property
     def text(self) -> str:
         """What to tell people of it: `PROCESS_EVENTS created (file, 24h)`."""
         age = format_duration(self.max_age_s) if self.max_age_s else "no limit"
         age = "24h" if self.max_age_s == MAX_AGE_S else age
-        done = "created" if self.created else "changed" if self.changed else "found"
-        return f"{STREAM} {done} ({self.storage}, {age})"
-
-    @property
-    def done(self) -> str:
-        """What was done to it: created, changed or found."""
-        return "created" if self.created else "changed" if self.changed else "found"
+        return f"{STREAM} {self.done} ({self.storage}, {age})"
 
 
 async def ensure(js: JetStreamContext, options: StreamOptions) -> tuple[EnsuredStream, EnsuredStream]:
@@ -300,8 +299,8 @@ async def has_message(js: JetStreamContext, subject: str, message_id: str, since
         last = await js.get_last_msg(STREAM, subject)
     except NotFoundError:
         return False
-    found = (last.headers or {}).get(_ID, "")
+    found = (last.headers or {}).get(MESSAGE_ID, "")
     if found.rsplit(".", 2)[0] == sender:
         return bool(found == message_id)
     messages = await read_stored(js, STREAM, subject, since, headers_only=True)
-    return any((message.headers or {}).get(_ID) == message_id for message in messages)
+    return any((message.headers or {}).get(MESSAGE_ID) == message_id for message in messages)

@@ -1,4 +1,4 @@
-"""The verb `forget`: drop what the bucket holds of a stack that is no more; never an event.
+"""Drop the states of a stack that is no more; its events stay.
 The main thread asks, on a terminal, before it does.
 """
 
@@ -7,18 +7,26 @@ import os
 import sys
 
 from ..errors import EXIT_FAILED, EXIT_OK, ObserveError, UsageError
-from ..settings import add_nats_flags, nats_settings
+from ..flags import add_nats_flags
+from ..settings import nats_settings
 from ..text.output import printable
 
+ORDER = 8
+ARGUMENTS = " STACK"
+EXAMPLES = (
+    "forget old-host",
+    "forget old-host --yes",
+)
 
-def add_forget_flags(parser: argparse.ArgumentParser) -> None:
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `forget`."""
     parser.add_argument("stack", metavar="STACK", help="as `ps` shows it")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     add_nats_flags(parser)
 
 
-def run_forget(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Drop the stack; EXIT_FAILED when somebody said no."""
     if not args.stack.strip():
         raise UsageError("STACK is empty", "name one: python observe.py ps shows them")

@@ -1,4 +1,4 @@
-"""The verb `ps`: what every process of every stack is now, one row each.
+"""Show what every process of every stack is now, one row each.
 The main thread asks once and prints; nothing is kept open.
 """
 
@@ -10,11 +10,21 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import EXIT_OK, ObserveError
-from ..reader.states import DAY, ProcessRow, States
-from ..settings import add_nats_flags, choice, nats_settings
-from ..text.output import add_output_flags, json_line, print_note, style_of, write_lines
-from ..text.tables import add_selection_flags, age_words, plain_table, row_json, selected, stale_lines
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..reader.states import States
+from ..rows import DAY, ProcessRow
+from ..settings import choice, nats_settings
+from ..text.output import json_line, print_note, style_of, write_lines
+from ..text.rows import age_words, row_json, stale_lines
+from ..text.tables import plain_table, selected
 from ..times import parse_time, seconds_between
+
+ORDER = 3
+ARGUMENTS = " [NAME ...]"
+EXAMPLES = (
+    "ps 'shop/*' --sort crashes",
+    "ps --stack host-a --json",
+)
 
 HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
 #: on a narrow screen these columns give way, in this order
@@ -30,7 +40,7 @@ SORTS: dict[str, Callable[[ProcessRow, datetime], Any]] = {
 }
 
 
-def add_ps_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ps`."""
     add_selection_flags(parser)
     parser.add_argument("--sort", metavar="BY", default="name", help=f"{', '.join(SORTS)} [name]")
@@ -38,7 +48,7 @@ def add_ps_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_ps(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print the table; an ObserveError where a name was asked for that there is not."""
     flags = vars(args)
     patterns, stack = selected(flags)
@@ -56,7 +66,7 @@ def run_ps(args: argparse.Namespace) -> int:
             raise ObserveError(f"no process matches {', '.join(what)}", hint)
         print_note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
     elif style.as_json:
-        write_lines(json_line(row_json(row, states.silence(row, now), now)) for row in rows)
+        write_lines(json_line(row_json(row, states.stale(row, now), now)) for row in rows)
     else:
         cells = [dict(zip(HEADERS, cells_of(row, states, now), strict=True)) for row in rows]
         write_lines(plain_table(cells, style.columns(), NARROWED))
@@ -69,7 +79,7 @@ def cells_of(row: ProcessRow, states: States, now: datetime) -> Sequence[str]:
     """Return the cells of a row; of one that may no longer hold only what is past."""
     last = f"{row.last.type} {age_words(parse_time(row.last.timestamp), now)} ago" if row.last else "-"
     past = (str(row.restarts), str(row.crashes_since(now - DAY)), last)
-    if states.silence(row, now):
+    if states.stale(row, now):
         return row.place.stack, str(row.place), "stale", "-", "-", "-", *past
     pid, up = str(row.pid or "-"), age_words(row.since, now)
     return row.place.stack, str(row.place), row.status or "-", row.health, pid, up, *past

@@ -1,4 +1,6 @@
-"""The verb `service`: prints a systemd unit that runs the adapter for ever. Pure but for that."""
+"""Print a systemd unit that runs the adapter for ever.
+Pure but for printing.
+"""
 
 import argparse
 import getpass
@@ -10,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EXIT_OK, UsageError
-from .adapter import add_adapter_flags, check_adapter_flags
+from ..flags import add_adapter_flags
+from ..settings import Flags, adapter_numbers, compose_settings, nats_settings, stack_name, stream_limits
+
+ORDER = 13
+ARGUMENTS = " systemd"
+EXAMPLES = (
+    "service systemd",
+    "service systemd --user shop --compose-port 8080 --stack shop",
+)
 
 #: systemd restarts an adapter whose threads have been still for so long
 WATCHDOG_S = 60
@@ -48,7 +58,7 @@ WantedBy=multi-user.target
 """
 
 
-def add_service_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `service`, which are those of `adapter` and a few more."""
     parser.add_argument("manager", choices=["systemd"], help="whose unit to print")
     parser.add_argument("--name", metavar="NAME", default="observe", help="the unit's name [observe]")
@@ -56,13 +66,23 @@ def add_service_flags(parser: argparse.ArgumentParser) -> None:
     add_adapter_flags(parser)
 
 
-def run_service(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print the unit; the flags of `adapter` among the arguments go into it."""
-    check_adapter_flags(vars(args))
+    _check_adapter_flags(vars(args))
     user = _me() if args.user is None else args.user
     program = [sys.executable, str(Path(sys.argv[0]).resolve())]  # how this very program was started
     print(systemd_unit(args.name, user, adapter_words(vars(args)), program), end="")
     return EXIT_OK
+
+
+def _check_adapter_flags(given: Flags) -> None:
+    """UsageError where a flag is nonsense; no file is looked at, it may be for another user's eyes."""
+    files = {name: None for name in ("token_file", "nats_creds") if (given[name] or "").strip()}
+    compose_settings({**given, **files}, {})
+    nats_settings({**given, **files}, {})
+    stack_name(given, {}, "")
+    adapter_numbers(given)
+    stream_limits(given)
 
 
 def adapter_words(given: Mapping[str, Any]) -> list[str]:

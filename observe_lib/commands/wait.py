@@ -1,4 +1,4 @@
-"""The verb `wait`: return when every named process is what was asked for, or cannot become so any more.
+"""Wait until processes are ready; exit 0 when all are, 3 when one cannot be any more, 124 in the end.
 The main thread waits and prints one row per process as it comes out.
 """
 
@@ -6,32 +6,40 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..errors import EXIT_OK, UsageError
 from ..events import EventType
-from ..reader.wait import GOALS, Outcome
-from ..settings import add_nats_flags, choices, duration_of, nats_settings
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..reader.wait import GOALS, SOURCE_GONE, Outcome
+from ..settings import choices, duration_of, nats_settings
 from ..text.output import (
     COLOURS,
     Style,
-    add_output_flags,
     json_line,
     painted,
     printable,
     style_of,
-    table_line,
     text_width,
     write_lines,
 )
-from ..text.tables import add_selection_flags, selected
+from ..text.tables import selected, table_line
+from ..text.words import detail
 from ..times import format_duration
+
+ORDER = 4
+ARGUMENTS = " NAME ..."
+EXAMPLES = (
+    "wait shop/db shop/api --for healthy --fail-on crashed --timeout 60s",
+    "wait migrate --for completed",
+)
 
 DAY_S = 86400.0
 
 _TOLD = frozenset((*GOALS, *EventType))
 
 
-def add_wait_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `wait`."""
     add_selection_flags(parser)
     add = parser.add_argument
@@ -45,7 +53,7 @@ def add_wait_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_wait(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Wait; 0 when all came out well, else GoalMissedError (3) or TimedOutError (124)."""
     flags = vars(args)
     patterns, stack = selected(flags)
@@ -90,8 +98,15 @@ def outcome_words(outcome: Outcome, style: Style) -> str:
     when = f"after {format_duration(outcome.after_s)}" if late else "already" if outcome.word in _TOLD else ""
     word = outcome.word.ljust(9)
     if style.colour:
-        word = painted(word, COLOURS.get(outcome.word, 32 if outcome.reached else 31))
-    return f"{word} {', '.join(filter(None, (when, printable(outcome.detail))))}".rstrip()
+        word = painted(word, COLOURS.get(outcome.word, "green" if outcome.reached else "red"))
+    return f"{word} {', '.join(filter(None, (when, printable(outcome_detail(outcome)))))}".rstrip()
+
+
+def outcome_detail(outcome: Outcome) -> str:
+    """Return what was in the way, without how long a run was: that is not how long was waited."""
+    if outcome.event is not None:
+        return detail(replace(outcome.event, run_seconds=None), str)
+    return SOURCE_GONE if outcome.word == "gone" else ""
 
 
 def outcome_json(outcome: Outcome) -> dict[str, object]:
@@ -102,4 +117,5 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
         "outcome": outcome.word,
         "after_seconds": round(outcome.after_s, 3),
     }
-    return found | ({"detail": outcome.detail} if outcome.detail else {})
+    told = outcome_detail(outcome)
+    return found | ({"detail": told} if told else {})

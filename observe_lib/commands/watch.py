@@ -1,4 +1,4 @@
-"""The verb `watch`: the last event of each kind per process, or those of any time; then what happens.
+"""Show the last event of each kind per process, then what happens from now on.
 The main thread prints; the subscription's thread only hands over, and waits when the screen is slow.
 """
 
@@ -14,24 +14,22 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import EXIT_OK, UsageError
 from ..events import OBSERVE, Event, EventType, Key, Severity, process_matches
-from ..settings import add_nats_flags, choice, choices, moment_of, nats_settings, whole_number
-from ..text.output import (
-    EventTable,
-    Style,
-    add_output_flags,
-    json_line,
-    mute,
-    print_note,
-    printable,
-    style_of,
-    write_lines,
-)
-from ..text.tables import selected
+from ..flags import add_nats_flags, add_output_flags
+from ..settings import choice, choices, moment_of, nats_settings, whole_number
+from ..text.output import Style, json_line, mute, print_note, printable, style_of, write_lines
+from ..text.tables import EventTable, selected
 from ..times import UTC, format_time, now_utc
 
 if TYPE_CHECKING:
-    from ..reader.consumer import Consumer
-    from ..reader.past import Retained
+    from ..reader.event_consumer import EventConsumer
+    from ..reader.retained import Retained
+
+ORDER = 2
+ARGUMENTS = " [NAME ...]"
+EXAMPLES = (
+    "watch 'shop/*' --exclude-type status_changed",
+    "watch --process default/caddy --type crashed --json",
+)
 
 #: events between the subscription's thread and the screen; when it is full, NATS waits
 INBOX_SIZE = 1000
@@ -47,7 +45,7 @@ _Item = Event | str | None
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 
-def add_watch_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `watch`."""
     parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
     add = parser.add_argument_group("events").add_argument
@@ -264,15 +262,15 @@ def _without_observer(events: list[Event], asked_for: bool) -> list[Event]:
     return [event for event in events if not event.of_observer or any(event is one for one in news)]
 
 
-def run_watch(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the verb until it is full, its reader is gone, or Ctrl-C."""
     flags = vars(args)
     wanted, settings = selection_of(flags), nats_settings(flags, os.environ)
     style, note = style_of(flags, sys.stdout, os.environ), mute if args.quiet else print_note
-    from ..reader.consumer import Consumer
+    from ..reader.event_consumer import EventConsumer
 
     screen = Screen(sys.stdout, style, wanted, note)
-    with Consumer(settings) as consumer:
+    with EventConsumer(settings) as consumer:
         start_seq = _print_last(consumer, screen)
         if start_seq is not None:
             _print_from(consumer, screen, start_seq)
@@ -281,7 +279,7 @@ def run_watch(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _print_last(consumer: "Consumer", screen: Screen) -> int | None:
+def _print_last(consumer: "EventConsumer", screen: Screen) -> int | None:
     """Print the last events stored where these are wanted; return where to go on, None: not at all.
 
     0 is the last event per subject, or what `since` says; 1 the first event there is.
@@ -295,7 +293,7 @@ def _print_last(consumer: "Consumer", screen: Screen) -> int | None:
     return place + 1 if wanted.follow and not screen.is_full else None
 
 
-def _print_from(consumer: "Consumer", screen: Screen, start_seq: int) -> None:
+def _print_from(consumer: "EventConsumer", screen: Screen, start_seq: int) -> None:
     """Print what comes, until it is enough; for `start_seq` see `_print_last`."""
     wanted, inbox = screen.wanted, queue.Queue[_Item](INBOX_SIZE)
     filters = wanted.filters | ({"since": None} if start_seq > 1 else {})

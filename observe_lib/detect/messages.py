@@ -6,7 +6,7 @@ from ..compose.state import ProcessState
 from .known import NOT_READY, Known
 
 #: what a message can say that it is over; a Restarting message still has the old count
-_OVER = ("Completed", "Error", "Restarting")
+_HEARD_OVER = ("Completed", "Error", "Restarting")
 
 
 def state_heard(before: Known | None, message: ProcessState) -> ProcessState | None:
@@ -25,7 +25,7 @@ def state_heard(before: Known | None, message: ProcessState) -> ProcessState | N
 def _laid(before: Known, message: ProcessState) -> ProcessState | None:
     """Return the state of the run that is alive."""
     state = before.state
-    if message.status in _OVER:
+    if message.status in _HEARD_OVER:
         return _over(before, message)
     if message.status == "Terminating":
         return None if state.status == "Terminating" else _with(state, status="Terminating", is_running=False)
@@ -49,7 +49,7 @@ def _laid_anew(before: Known, message: ProcessState) -> ProcessState | None:
     if message.status == "Terminating":
         fields = {name: message.raw.get(name) for name in ("pid", "process_start_time", "restarts")}
         return _with(before.state, status="Terminating", is_running=False, process_end_time=None, **fields)
-    if message.status not in _OVER:
+    if message.status not in _HEARD_OVER:
         return None
     late = message.status == "Restarting"  # with the count of before its end
     return _over(before, message, restarts=message.restarts + late)

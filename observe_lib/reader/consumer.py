@@ -1,223 +1,37 @@
-"""Consumer: the events, in blocking Python. One loop thread reads NATS for all subscriptions,
-each handler has a thread of its own, and between the two stands a bounded queue. Never publishes an event.
+"""Consumer: the events, and what they make of each process: its state, waiting for it, forgetting it.
+Threads are those of `EventConsumer`, and one more that follows the states once they were asked for.
 """
 
-import math
-import re
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from datetime import datetime
 
-from ..broker.loop import SLICE_S, ignore
+from ..broker.loop import ignore
 from ..errors import ObserveError, UsageError
-from ..events import Event, EventType
-from ..settings import NatsSettings, choices, nats_settings
+from ..settings import choices
 from ..times import now_utc
-from .bucket import drop_stack
-from .connection import Connection, Pace
+from .bucket import drop_stack, read_states
+from .connection import Pace
+from .event_consumer import EventConsumer
 from .feed import Feed
-from .past import Retained, retained
 from .states import States
-from .subscription import Handler, Subscription, Wanted, When, texts_of, wanted_of
+from .subscription import texts_of, wanted_of
 from .tracker import Tracker
-from .wait import GOALS, Outcome, Vigil
+from .wait import GOALS, Outcome, Waiting
 
-#: what a durable subscription may be called
-DURABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: much is read at once, by who does little with each event
+BULK = Pace(batch=2000)
 #: waiting looks this often whether something was heard
 LOOK_GAP_S = 0.1
 #: and thinks again this often anyway: that nothing is heard any more is no event
 LOOK_AGAIN_S = 0.5
-#: `close()` waits no longer than this for handlers that are still at work
-HANDLERS_END_S = 5.0
 
 
-class Consumer:
-    """Reads PROCESS_EVENTS from one NATS; a context manager. Its methods may be called from any thread.
+class Consumer(EventConsumer):
+    """Reads events and states from one NATS; a context manager. Its methods may be called from any thread."""
 
-    `settings` is a URL or `NatsSettings`. Once connected it reconnects for ever and goes on where it was.
-    """
-
-    def __init__(
-        self,
-        settings: str | NatsSettings = "nats://127.0.0.1:4222",
-        *,
-        timeout_s: float = 5.0,
-        name: str = "observe",
-        pace: Pace = Pace(),  # noqa: B008 (frozen)
-    ) -> None:
-        self._settings = nats_settings({"nats_url": settings}, {}) if isinstance(settings, str) else settings
-        self._timeout_s, self._name, self._pace = timeout_s, name, pace
-        self._lock = threading.RLock()
-        self._closed = False
-        self._ending = threading.Condition()  # no Event: one interrupted as it begins to wait stays locked
-        self._connection: Connection | None = None
-        self._subscriptions: list[Subscription] = []
-        self._tracker: Tracker | None = None
-        self._kept = False  # something else than loops over `events()` uses the connection
-
-    def connect(self) -> "Consumer":
-        """Connect, if it is not connected yet; NatsError within the timeout if that cannot be."""
-        self._connected()
-        return self
-
-    def _connected(self, keep: bool = True) -> Connection:
-        with self._lock:
-            self._kept = self._kept or keep
-            if self._closed:
-                raise ObserveError("this Consumer is closed", "make a new one")
-            if self._connection is None:
-                parts = (self._settings, self._name, self._timeout_s, self._pace)
-                self._connection = Connection(*parts).open()
-            return self._connection
-
-    def close(self) -> None:
-        """End all subscriptions and the connection; waits for running handlers, but not for its own."""
-        with self._ending:
-            self._closed = True
-            self._ending.notify_all()
-        for subscription in self._subscriptions:
-            subscription.stop()
-        if any(one.thread is threading.current_thread() for one in self._subscriptions):
-            # this handler's own event is still to be acknowledged: somebody else has to end the loop
-            threading.Thread(target=self._close, name="observe-close").start()
-        else:
-            self._close()
-
-    def _close(self) -> None:
-        with self._lock:
-            end = time.monotonic() + HANDLERS_END_S
-            for subscription in self._subscriptions:
-                if subscription.thread.ident:
-                    subscription.thread.join(max(0.0, end - time.monotonic()))
-            self._disconnect()
-
-    def _leave(self) -> None:
-        """Disconnect, if nothing but loops used the connection, and none is left."""
-        with self._lock:
-            if not self._kept and all(one.feed.ended for one in self._subscriptions):
-                self._disconnect()
-
-    def _disconnect(self) -> None:
-        if self._tracker is not None:
-            self._tracker.close()
-        if self._connection is not None:
-            self._connection.close()
-        self._tracker = self._connection = None
-
-    def __enter__(self) -> "Consumer":
-        return self.connect()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until `close()` (True) or the timeout (False); Ctrl-C is a KeyboardInterrupt as ever."""
-        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        with self._ending:
-            while not self._closed and (left_s := end - time.monotonic()) > 0:
-                self._ending.wait(min(left_s, SLICE_S))
-        return self._closed
-
-    def subscribe(
-        self,
-        handler: Handler,
-        *,
-        process: str | Sequence[str] = (),
-        types: str | Sequence[str] = (),
-        exclude_types: str | Sequence[str] = (),
-        stack: str | None = None,
-        new: bool = False,
-        durable: str | None = None,
-        companions: bool = True,
-        since: When = None,
-        until: When = None,
-        start_seq: int = 0,
-        on_live: Callable[[], object] = ignore,
-        on_wait: Callable[[str], object] = ignore,
-    ) -> Subscription:
-        """Have the handler called, in a thread of its own, with each event that the filters let through.
-
-        First the last event per subject in stream order (with `since`, a `datetime` or what `parse_when`
-        reads, or `start_seq`: every event from there on), then `on_live()` once, then what happens; with
-        `new` only what happens. `on_wait(why)` is called when there is no stream yet. With `durable` each
-        event is acknowledged once the handler returned, and the next program of that name goes on there; one
-        whose handler raises comes again after 1, 5 and 30 s. UsageError, NatsError (nothing may be read).
-        """
-        wanted = wanted_of(process, types, exclude_types, stack, companions, since, until)
-        callbacks = (handler, on_live, on_wait)
-        subscription = self._open(wanted, *callbacks, new=new, durable=durable, start_seq=start_seq)
-        subscription.thread.start()
-        return subscription
-
-    def subscribe_all(self, handler: Handler) -> Subscription:
-        """Subscribe to every event."""
-        return self.subscribe(handler)
-
-    def subscribe_process(self, process: str, handler: Handler) -> Subscription:
-        """Subscribe to the events of one process, `default/caddy`; a bare name is one in any namespace."""
-        return self.subscribe(handler, process=process)
-
-    def subscribe_event_type(self, event_type: EventType | str, handler: Handler) -> Subscription:
-        """Subscribe to the events of one type."""
-        return self.subscribe(handler, types=[str(event_type)])
-
-    def events(
-        self,
-        process: str | Sequence[str] = (),
-        types: str | Sequence[str] = (),
-        *,
-        exclude_types: str | Sequence[str] = (),
-        stack: str | None = None,
-        since: When = None,
-        until: When = None,
-        follow: bool = True,
-        new: bool = False,
-    ) -> Iterator[Event]:
-        """Yield the last event per subject, then what happens; without `follow` end before that.
-
-        With `since` and `until` (a `datetime`, or a text: "1h" ago, RFC 3339, "10:41") every event that was
-        observed in that time, in stream order; with `until` alone from the first one on, and no following.
-
-        Connects if need be, and disconnects at the end if this Consumer was used for nothing else.
-        """
-        wanted = wanted_of(process, types, exclude_types, stack, True, since, until)
-        start_seq = 1 if wanted.until and not wanted.since else 0
-        subscription = self._open(wanted, new=new, start_seq=start_seq, keep=False)
-        try:
-            yield from subscription.events(follow and until is None)
-        finally:
-            subscription.stop()
-            if not sys.is_finalizing():  # then no other thread runs any more: nothing may be waited for
-                self._leave()
-
-    def recent(
-        self,
-        number: int,
-        process: str | Sequence[str] = (),
-        types: str | Sequence[str] = (),
-        *,
-        keep: Callable[[Event], bool] = bool,
-        **filters: Any,
-    ) -> tuple[list[Event], int]:
-        """Return the last events stored, `number` at most, and the place in the stream that they end at.
-
-        `keep` has the last say; `filters` are those of `events`. Reads ever further back until it has them.
-        """
-        wanted = wanted_of(process, types, **filters)
-        stream, span = self.retained(), max(256, 4 * number)
-        while stream.stream:
-            start_seq = 0 if wanted.since else max(stream.first_seq, stream.last_seq - span + 1, 1)
-            events = self._open(wanted, start_seq=start_seq).events(False, stream.last_seq)
-            found = deque((event for event in events if keep(event)), maxlen=number)
-            if len(found) == number or start_seq <= max(1, stream.first_seq):  # all of what `since` says, too
-                return list(found), stream.last_seq
-            span *= 8
-        return [], 0
+    _tracker: Tracker | None = None
 
     def states(self, crashes_of: Sequence[str] | None = ()) -> States:
         """Return what is known of all processes now: read once, from then on kept current by the events.
@@ -250,39 +64,39 @@ class Consumer:
         patterns, asked = wanted_of(process).processes, choices("goals", texts_of(goals), GOALS)
         if not patterns or not asked:
             raise UsageError("nothing to wait for", "name a process, and what it is to become")
-        vigil = Vigil(patterns, asked, time.monotonic(), texts_of(fail_on), stack)
-        with closing(Tracker(self._connected(), crashes_of=None, on_event=vigil.hear).open()) as tracker:
-            self._keep(vigil, tracker, timeout_s, on_outcome)
-        return list(vigil.outcomes.values())
+        waiting = Waiting(patterns, asked, time.monotonic(), texts_of(fail_on), stack)
+        with closing(Tracker(self._connected(), crashes_of=None, on_event=waiting.hear).open()) as tracker:
+            self._keep(waiting, tracker, timeout_s, on_outcome)
+        return list(waiting.outcomes.values())
 
     def _keep(
-        self, vigil: Vigil, tracker: Tracker, timeout_s: float, on_outcome: Callable[[Outcome], object]
+        self, waiting: Waiting, tracker: Tracker, timeout_s: float, on_outcome: Callable[[Outcome], object]
     ) -> None:
         """Look again and again until it is over."""
-        end, seen, looked = vigil.began + timeout_s, States(), float("-inf")
+        end, seen, looked = waiting.began + timeout_s, States(), float("-inf")
         while True:
             states, now, clock = tracker.states, now_utc(), time.monotonic()
             if states is not seen or clock >= min(looked + LOOK_AGAIN_S, end):
                 seen, looked = states, clock
-                for outcome in vigil.look(states, now, clock):
+                for outcome in waiting.look(states, now, clock):
                     on_outcome(outcome)
-                if failure := vigil.failure():
+                if failure := waiting.failure():
                     raise failure
-                if vigil.over:
+                if waiting.over:
                     return
                 if clock >= end:
-                    raise vigil.timed_out(states, now, timeout_s)
+                    raise waiting.timed_out(states, now, timeout_s)
             if self.wait(min(LOOK_GAP_S, max(0.0, end - clock))):
                 raise ObserveError("this Consumer was closed", "make a new one")
 
-    @property
-    def connected(self) -> bool:
-        """Whether the server is there just now; a lost one is tried again for ever."""
-        return self._connection is not None and self._connection.is_up
+    def stored_states(self) -> States:
+        """Return what the bucket says now, leases too, and follow nothing. NatsError: it may not be read."""
+        return self._connected().ask(read_states)[0]
 
-    def retained(self) -> Retained:
-        """Return what the stream still holds."""
-        return self._connected().ask(retained)
+    def payloads(self, subjects: list[str], since: datetime) -> Iterator[bytes]:
+        """Yield everything stored from a little before `since` on, as it is stored, in order, up to now."""
+        for message in Feed(self._connected(), subjects, since=since).open().stored():
+            yield message.data
 
     def forget(self, stack: str) -> int:
         """Drop what the bucket holds of a stack, and return how many records there were; never an event.
@@ -295,38 +109,13 @@ class Consumer:
     def check_forgettable(self, stack: str) -> None:
         """ObserveError while the adapter of a stack lives: it would write its records again."""
         found = self.states(None).stacks.get(stack)
-        silence = found.silence(now_utc()) if found else None
-        if found and found.lease and not (silence and silence.about == "adapter"):
+        stale = found.stale(now_utc()) if found else None
+        if found and found.lease and not (stale and stale.about == "adapter"):
             host, pid = found.lease.get("host", "?"), found.lease.get("pid", "?")
             raise ObserveError(f"the adapter of {stack} is alive (pid {pid} on {host})", "stop it first")
 
-    def _open(
-        self,
-        wanted: Wanted,
-        *callbacks: Any,
-        new: bool = False,
-        durable: str | None = None,
-        start_seq: int = 0,
-        keep: bool = True,
-    ) -> Subscription:
-        if (new or durable) and (wanted.since or start_seq):
-            raise UsageError("new and durable say where to begin, and so does since", "leave one of them out")
-        if durable is not None and not DURABLE_NAME.fullmatch(durable):
-            raise UsageError(f"{durable!r} is no name for a durable", "take 1 to 64 of A-Z a-z 0-9 _ -")
-        with self._lock:
-            others = [one for one in self._subscriptions if not one.feed.ended]
-            if durable and any(one.feed.durable == durable and one.wanted != wanted for one in others):
-                what = f"the durable {durable} is open under other filters"
-                raise UsageError(what, "take another name, or the same filters")
-            feed = Feed(
-                self._connected(keep),
-                wanted.subjects(),
-                new=new,
-                durable=durable or "",
-                start_seq=start_seq,
-                since=wanted.since,
-            )
-            subscription = Subscription(feed, wanted, *callbacks)
-            self._subscriptions = [*others, subscription]
-        feed.open()
-        return subscription
+    def _disconnect(self) -> None:
+        if self._tracker is not None:
+            self._tracker.close()
+        self._tracker = None
+        super()._disconnect()

@@ -1,16 +1,17 @@
 """Blind time: when nobody looked at a stack's processes, as the observer's own events and its lease tell.
-Pure; times are seconds since 1970, as everywhere in `report`.
+Pure; times are seconds since 1970, as in `timeline`.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..events import Event, EventType
 from ..times import UTC, format_time, parse_time
+from .states import Stale
 
-#: the two parts that can be away, and why nothing is known from before their first word
+#: the two parts that can fail, and why nothing is known from before their first word
 NOT_THERE = {"adapter": "no adapter", "process-compose": "no process-compose"}
 
 
@@ -19,9 +20,9 @@ def stamp_text(moment: float) -> str:
     return format_time(datetime.fromtimestamp(moment, UTC))
 
 
-def told_moment(fields: Mapping[str, Any], name: str) -> float | None:
-    """Return the moment that a field of an event names; None where there is none."""
-    text = fields.get(name)
+def told_moment(event: Event, name: str) -> float | None:
+    """Return the moment that a field of an event names, beyond the contract's; None where there is none."""
+    text = event.extra.get(name)
     try:
         return parse_time(text).timestamp() if isinstance(text, str) else None
     except ValueError:
@@ -71,14 +72,13 @@ class Gaps:
 
 
 def find_gaps(
-    events: Iterable[Event], since: float, until: float, away: Mapping[str, Gap]
+    events: Iterable[Event], since: float, until: float, stale: Mapping[str, Stale]
 ) -> dict[str, Gaps]:
     """Return the blind times of each stack between two moments.
 
-    `events` are the observer's own in that time, in stream order; `away` says of the stacks that are silent
-    now since when.
+    `events` are the observer's own in that time, in stream order; `stale` has the stacks that are so now.
     """
-    found = {stack: [gap] for stack, gap in away.items()}
+    found = {stack: [_gap_now(why, since, until)] for stack, why in stale.items()}
     lost: dict[tuple[str, str], Gap] = {}  # by stack and part; it lasts until the part is heard of again
     heard = set()
     for event in events:
@@ -88,8 +88,8 @@ def find_gaps(
             continue
         at = parse_time(event.timestamp).timestamp()
         if event.type in (EventType.STOPPED, EventType.UNHEALTHY):
-            start = told_moment(event.extra, "since") or at
-            lost.setdefault((stack, part), Gap(start, until, _why_away(event)))
+            start = told_moment(event, "since") or at
+            lost.setdefault((stack, part), Gap(start, until, _why_unseen(event)))
         elif (stack, part) in lost:
             gaps.append(lost.pop((stack, part))._replace(end=at))
         else:
@@ -104,7 +104,12 @@ def find_gaps(
     }
 
 
-def _why_away(event: Event) -> str:
+def _gap_now(stale: Stale, since: float, until: float) -> Gap:
+    start = stale.since.timestamp() if stale.since else since
+    return Gap(start, until, f"no answer: {stale.error}" if stale.error else f"{stale.about} {stale.reason}")
+
+
+def _why_unseen(event: Event) -> str:
     error = event.extra.get("error")
     if event.type == EventType.UNHEALTHY and isinstance(error, str):
         return f"no answer: {error}"
@@ -113,10 +118,10 @@ def _why_away(event: Event) -> str:
 
 def _gap_before(event: Event, at: float, since: float | None) -> Iterator[Gap]:
     """Yield the gap of whose begin nothing was heard: the event tells it, else it is all from `since` on."""
-    alive_at, blind_s = told_moment(event.extra, "last_alive"), event.extra.get("blind_seconds")
+    alive_at, unseen_s = told_moment(event, "last_alive"), event.extra.get("blind_seconds")
     if event.process == "adapter" and alive_at:
         yield Gap(alive_at, at, "adapter killed")
-    elif event.process != "adapter" and isinstance(blind_s, (int, float)):
-        yield Gap(at - blind_s, at, "no answer")
+    elif event.process != "adapter" and isinstance(unseen_s, (int, float)):
+        yield Gap(at - unseen_s, at, "no answer")
     elif since is not None:
         yield Gap(since, at, NOT_THERE[event.process])

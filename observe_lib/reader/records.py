@@ -7,20 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ..events import OBSERVE, Event, EventType, decode_token
+from ..events import OBSERVE, Event, EventType, Seen, decode_token
+from ..rows import ENDS, Place, ProcessRow, whole_or_none
 from ..times import parse_time
-from .states import (
-    ENDS,
-    Place,
-    ProcessRow,
-    Seen,
-    StackRow,
-    States,
-    apply_event,
-    ended_code,
-    observe_event,
-    whole_or_none,
-)
+from .states import StackRow, States, apply_event, ended_code, observe_event
 
 _LIVING = frozenset(("Running", "Launching", "Launched", "Terminating"))
 

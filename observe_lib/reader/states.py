@@ -2,99 +2,26 @@
 Pure; folded from the bucket's records and from events. A `States` never changes, so any thread may read one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from ..events import Event, EventType, process_matches
+from ..events import Event, EventType, Seen, process_matches
+from ..rows import BEGINS, DAY, ENDS, Place, ProcessRow, minute_of, whole_or_none
 from ..times import parse_time
 
 #: an adapter that missed two heartbeats is not heard of any more
-SILENT_S = 20.0
-#: crashes are counted over this span (in minutes, so that a crash loop of a day stays small)
-DAY = timedelta(hours=24)
-#: what ends a begun run, and what begins one
-ENDS = frozenset((EventType.STOPPED, EventType.CRASHED))
-BEGINS = frozenset((EventType.STARTED, EventType.RESTARTED))
+STALE_S = 20.0
 
 _GONE_STATUS = "Removed"
 
 
-class Place(NamedTuple):
-    """Which process of which stack, in plain text; sorts by stack, namespace, name."""
-
-    stack: str
-    namespace: str
-    process: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.process}"
-
-
-class Seen(NamedTuple):
-    """The newest event that was had of a process: its `seq`, and when the adapter saw it."""
-
-    seq: int = 0
-    at: str = ""
-
-    def has(self, event: Event) -> bool:
-        """Whether the event is no newer: DESIGN section 3, `seq`. One without a seq always is newer."""
-        if event.seq is None or event.seq > self.seq:
-            return False
-        return event.seen_at == self.at or not self.at or parse_time(event.seen_at) <= parse_time(self.at)
-
-    def after(self, event: Event) -> "Seen":
-        """Return this mark, moved to the event."""
-        return self if event.seq is None else Seen(event.seq, event.seen_at)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessRow:
-    """One process of one stack, as the last thing heard of it says. Whether that still holds is the
-    stack's to say: `States.silence(row, now)`.
-    """
-
-    place: Place
-    status: str = ""  #: process-compose's word: Running, Completed, Restarting, ...; "Removed" when gone
-    health: str = "-"  #: Ready, Not Ready or -
-    has_probe: bool = False
-    was_healthy: bool = False  #: it was Ready at some time, so that it can be
-    alive: bool = False  #: a run of it lives, Terminating included
-    gone: bool = False  #: its name is no more
-    pid: int | None = None  #: of the living run
-    since: datetime | None = None  #: when the living run began
-    ended_at: datetime | None = None  #: when the last run ended
-    exit_code: int | None = None  #: of the last run, while none lives
-    reason: str = ""  #: why the last run ended: DESIGN section 4's classes
-    restarts: int = 0
-    crashes: tuple[tuple[datetime, int], ...] = ()  #: (minute, how many), oldest first, of a day at most
-    last: Event | None = None  #: the last event that is no companion
-    last_crash: Event | None = None  #: with its log tail; None: not read, or none
-    crashed_at: datetime | None = None  #: when it last crashed, also where the event was not read
-    state: Mapping[str, Any] = field(default_factory=dict)  #: as process-compose last sent it
-    folded: Seen = Seen()  #: what the fields above hold
-    counted: Seen = Seen()  #: what crashes holds
-
-    def crashes_since(self, moment: datetime) -> int:
-        """Return how many crashes there were from that minute on."""
-        return sum(count for minute, count in self.crashes if minute >= _minute(moment))
-
-    @property
-    def ended_well(self) -> bool:
-        """Whether its last run ended by itself as it should: exit 0, or a code in `success_exit_codes`."""
-        if self.alive or self.gone or self.status not in ("Completed", "Scheduled", "Watching"):
-            return False
-        if self.reason:
-            return self.reason == "completed"
-        return self.exit_code == 0 or self.exit_code in success_codes(self.state)
-
-
-class Silence(NamedTuple):
-    """Why nothing is heard of a stack: `about` adapter or process-compose, `kind` silent, stopped or away."""
+class Stale(NamedTuple):
+    """Why a stack is not heard of: `about` adapter or process-compose, `reason` silent, stopped or away."""
 
     about: str
-    kind: str
+    reason: str
     since: datetime | None
     error: str = ""
 
@@ -114,17 +41,17 @@ class StackRow:
     adapter_since: datetime | None = None
     observed: Mapping[str, Seen] = field(default_factory=dict)
 
-    def silence(self, now: datetime) -> Silence | None:
+    def stale(self, now: datetime) -> Stale | None:
         """Return why its rows are stale, None if they are not."""
-        silent = self.beat_at is not None and now - self.beat_at > timedelta(seconds=SILENT_S)
+        silent = self.beat_at is not None and now - self.beat_at > timedelta(seconds=STALE_S)
         if self.adapter == EventType.STOPPED or self.lease.get("stopped"):
-            return Silence("adapter", "stopped", self.adapter_since or self.beat_at)
+            return Stale("adapter", "stopped", self.adapter_since or self.beat_at)
         if self.dead or silent:
-            return Silence("adapter", "silent", self.beat_at)
+            return Stale("adapter", "silent", self.beat_at)
         if self.source == EventType.UNHEALTHY:
-            return Silence("process-compose", "away", self.source_since, self.source_error)
+            return Stale("process-compose", "away", self.source_since, self.source_error)
         if self.source == EventType.STOPPED:
-            return Silence("process-compose", "stopped", self.source_since)
+            return Stale("process-compose", "stopped", self.source_since)
         return None
 
 
@@ -135,10 +62,10 @@ class States:
     rows: Mapping[Place, ProcessRow] = field(default_factory=dict)
     stacks: Mapping[str, StackRow] = field(default_factory=dict)
 
-    def silence(self, row: ProcessRow, now: datetime) -> Silence | None:
+    def stale(self, row: ProcessRow, now: datetime) -> Stale | None:
         """Return why what a row says may no longer hold, None if it does."""
         stack = self.stacks.get(row.place.stack)
-        return stack.silence(now) if stack else None
+        return stack.stale(now) if stack else None
 
     def select(
         self, patterns: Iterable[str] = (), stack: str | None = None, gone: bool = False
@@ -152,6 +79,11 @@ class States:
             and (stack is None or place.stack == stack)
             and (not wanted or any(process_matches(one, place.namespace, place.process) for one in wanted))
         ]
+
+
+def stale_stacks_of(states: States, now: datetime) -> dict[str, Stale]:
+    """Return why nothing is heard of a stack, for each of which that is so: asked once, not once per row."""
+    return {name: why for name, stack in states.stacks.items() if (why := stack.stale(now))}
 
 
 def fold(states: States, event: Event) -> States:
@@ -168,7 +100,7 @@ def fold_all(states: States, events: Iterable[Event]) -> States:
         if event.of_observer:
             stacks[name] = observe_event(stack, event)
             continue
-        place = Place(name, event.namespace, event.process)
+        place = Place.of(event)
         row = rows.get(place) or ProcessRow(place)
         if not row.folded.has(event):
             if event.renamed_from:
@@ -185,7 +117,7 @@ def fold_back(states: States, events: Iterable[Event]) -> States:
     """
     rows = dict(states.rows)
     for event in events:
-        place = Place(event.stack or "-", event.namespace, event.process)
+        place = Place.of(event)
         if not event.of_observer and place in rows:
             rows[place] = _count_crash(rows[place], event)
     return States(rows, states.stacks)
@@ -248,7 +180,7 @@ def _count_crash(row: ProcessRow, event: Event) -> ProcessRow:
     at, last = parse_time(event.timestamp), row.last_crash
     return replace(
         row,
-        crashes=_with_crashes(row.crashes, _minute(at), event.count),
+        crashes=_with_crashes(row.crashes, minute_of(at), event.count),
         counted=row.counted.after(event),
         last_crash=event if last is None or event.seen_at > last.seen_at else last,
         crashed_at=max(at, row.crashed_at or at),
@@ -278,22 +210,6 @@ def ended_code(state: Mapping[str, Any]) -> int | None:
     """Return the exit code that a state shows of a run that is over; None where there was none."""
     over = state.get("status") in ("Completed", "Restarting")
     return whole_or_none(state.get("exit_code")) if over else None
-
-
-def success_codes(state: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the exit codes that mean success beside 0; none where others sent what is no list."""
-    codes = state.get("success_exit_codes")
-    return codes if isinstance(codes, list) else ()
-
-
-def whole_or_none(value: Any) -> int | None:
-    """Return a whole number of 64 bits, None for anything else."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and -(2**63) <= value < 2**63 else None
-
-
-def _minute(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
 
 
 # --- one stack ---

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..broker.loop import ignore
-from ..events import OBSERVE, Event, filter_subjects, process_matches
+from ..events import OBSERVE, Event, Seen, filter_subjects, process_matches
 from ..log import log
 from ..settings import moment_of, names
 from ..times import now_utc, parse_time
 from .feed import Feed, Mark, Message
-from .states import Seen
 
 Handler = Callable[[Event], object]
 #: a moment, or what `parse_when` makes one of

@@ -10,11 +10,12 @@ from contextlib import suppress
 from ..broker.loop import ignore, pause
 from ..errors import NatsError
 from ..events import Event, EventType
+from ..rows import DAY
 from ..times import now_utc
 from .bucket import read_leases, read_states, with_leases
 from .connection import Connection
 from .feed import Feed
-from .states import DAY, States, fold_all, fold_back
+from .states import States, fold_all, fold_back
 from .subscription import Subscription, Wanted
 
 #: how often the leases are looked at: a killed adapter says nothing

@@ -1,17 +1,17 @@
 """Waiting for processes: whether one is what is asked for, can still become so, or never will. Pure.
-A `Vigil` is fed with states and events by whoever waits; it neither waits nor reads a clock.
+A `Waiting` is fed with states and events by whoever waits; it neither waits nor reads a clock.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from ..errors import EXIT_IMPOSSIBLE, EXIT_TIMED_OUT, ObserveError
 from ..events import Event, EventType, process_matches
-from ..text.words import detail
+from ..rows import Place, ProcessRow
 from ..times import format_duration
-from .states import Place, ProcessRow, Silence, States
+from .states import Stale, States, stale_stacks_of
 
 #: what one can wait for
 GOALS = ("ready", "running", "healthy", "stopped", "completed")
@@ -24,6 +24,8 @@ _FINAL = frozenset(("Completed", "Error", "Skipped", "Disabled", "Removed"))
 _AT_REST = _FINAL | {"Scheduled", "Watching"}
 _ASKED = frozenset(("requested", "replaced", "terminated"))
 _SHOW = "see its last words: python observe.py show"
+#: what is said of a stack whose process-compose ended
+SOURCE_GONE = "its process-compose is gone"
 #: what a word says where it is no verb
 _SENTENCES = {"removed": "was removed", "launch failed": "could not be launched"}
 
@@ -47,7 +49,7 @@ class Outcome(NamedTuple):
     reached: bool
     word: str
     after_s: float
-    detail: str = ""
+    event: Event | None = None  #: that was in the way
     shared: bool = False  #: another stack has a process of that name, too
 
 
@@ -56,20 +58,20 @@ class _Verdict(NamedTuple):
 
     reached: bool
     word: str
-    detail: str = ""
+    event: Event | None = None
     grace_s: float = 0.0
 
 
-def meets(row: ProcessRow, goal: str, silence: Silence | None = None) -> bool:
+def meets(row: ProcessRow, goal: str, stale: Stale | None = None) -> bool:
     """Whether a process is what is asked for; what lives is believed only while its stack is heard of."""
     if goal == "completed":
         return row.ended_well or (row.gone and row.reason == "completed")
     if goal == "stopped":
-        gone = silence is not None and _is_source_gone(silence)
+        gone = stale is not None and _is_source_gone(stale)
         return gone or (not row.alive and row.status in _AT_REST)
     if goal == "ready" and not row.has_probe and row.ended_well:
         return True
-    if silence is not None or not row.alive or row.status == "Terminating":
+    if stale is not None or not row.alive or row.status == "Terminating":
         return False
     probed = row.has_probe or row.health != "-"
     return goal == "running" or row.health == "Ready" or (goal == "ready" and not probed)
@@ -87,7 +89,7 @@ def excludes(row: ProcessRow, goal: str) -> str:
 
 
 @dataclass
-class Vigil:
+class Waiting:
     """What is waited for, and how it came out so far. `began`: on any clock that never goes back."""
 
     patterns: Sequence[str]
@@ -109,19 +111,19 @@ class Vigil:
     def look(self, states: States, now: datetime, clock: float) -> list[Outcome]:
         """Return what came out since the last look, a failure last; `clock` is as `began`."""
         if self._gone_at_first is None:
-            quiet = {name: row.silence(now) for name, row in states.stacks.items()}
-            self._gone_at_first = frozenset(n for n, s in quiet.items() if s and s.kind == "stopped")
+            stale = stale_stacks_of(states, now).items()
+            self._gone_at_first = frozenset(name for name, why in stale if why.reason == "stopped")
         fresh = []
         for row in self._rows(states, now):
             if row.place in self.outcomes:
                 continue
-            verdict = self._judge(row, states.silence(row, now))
+            verdict = self._judge(row, states.stale(row, now))
             if verdict is None:
                 self._doubts.pop(row.place, None)
             elif clock >= self._doubts.setdefault(row.place, clock) + verdict.grace_s:
                 after_s = clock - self.began
                 shared = self._is_shared(row.place)
-                found = Outcome(row.place, verdict.reached, verdict.word, after_s, verdict.detail, shared)
+                found = Outcome(row.place, verdict.reached, verdict.word, after_s, verdict.event, shared)
                 self.outcomes[row.place] = found
                 fresh.append(found)
         return sorted(fresh, key=lambda outcome: not outcome.reached)
@@ -144,7 +146,7 @@ class Vigil:
             text = f"{name} has no readiness probe, so it cannot become {goals}"
             hint = "--for ready or --for running does without one"
         elif missed.word == "gone":
-            text = f"{name} cannot become {goals}: {missed.detail}"
+            text = f"{name} cannot become {goals}: {SOURCE_GONE}"
         elif missed.word in _SENTENCES:
             text = f"{name} {_SENTENCES[missed.word]} before it was {goals}"
         return GoalMissedError(text, hint)
@@ -156,8 +158,8 @@ class Vigil:
         for row in self._rows(states, now):
             if row.place in self.outcomes or not process_matches(pattern, *row.place[1:]):
                 continue
-            silence = states.silence(row, now)
-            why = _silence_words(silence) if silence else f"{row.status}, {row.health}".removesuffix(", -")
+            stale = states.stale(row, now)
+            why = _stale_words(stale) if stale else f"{row.status}, {row.health}".removesuffix(", -")
             name, hint = self._named(row.place)
             return TimedOutError(f"{name} was not {goals} within {within} ({why})", hint)
         hint = "python observe.py ps shows which there are; is the adapter running?"
@@ -171,10 +173,10 @@ class Vigil:
             # one that was gone already is as good as a name that does not exist yet
             if not row.gone or row.place in self._met or "stopped" in self.goals
         ]
-        silent = [row for row in found if (quiet := states.silence(row, now)) and quiet.about == "adapter"]
-        if 0 < len(silent) < len(found):
-            heard = {row.place[1:] for row in found if row not in silent}
-            found = [row for row in found if row not in silent or row.place[1:] not in heard]
+        stale = [row for row in found if (why := states.stale(row, now)) and why.about == "adapter"]
+        if 0 < len(stale) < len(found):
+            fresh = {row.place[1:] for row in found if row not in stale}
+            found = [row for row in found if row not in stale or row.place[1:] not in fresh]
         self._met.update(row.place for row in found)
         return found
 
@@ -191,32 +193,28 @@ class Vigil:
         named = [place for place in self._met if process_matches(pattern, place.namespace, place.process)]
         return bool(named) and all(place in self.outcomes and self.outcomes[place].reached for place in named)
 
-    def _judge(self, row: ProcessRow, silence: Silence | None) -> _Verdict | None:
+    def _judge(self, row: ProcessRow, stale: Stale | None) -> _Verdict | None:
         """Return how it came out for a process, None while it may still become what is asked for."""
-        failed = next((event for event in self._heard if _is_of(event, row.place)), None)
+        failed = next((event for event in self._heard if Place.of(event) == row.place), None)
         if failed is not None:
-            return _Verdict(False, failed.type, _event_words(failed))
-        goal = next((one for one in self.goals if meets(row, one, silence)), None)
+            return _Verdict(False, failed.type, failed)
+        goal = next((one for one in self.goals if meets(row, one, stale)), None)
         if goal is not None:
             return _Verdict(True, goal)
-        if silence and _is_source_gone(silence):
+        if stale and _is_source_gone(stale):
             grace_s = SOURCE_GRACE_S if row.place.stack in (self._gone_at_first or ()) else 0.0
-            return _Verdict(False, "gone", "its process-compose is gone", grace_s)
+            return _Verdict(False, "gone", None, grace_s)
         why = [excludes(row, one) for one in self.goals]
-        if silence or not all(why):
+        if stale or not all(why):
             return None
         if "no probe" in why:
             return _Verdict(False, "no probe")
         grace_s = RESTART_GRACE_S if row.reason in _ASKED else 0.0
-        return _Verdict(False, _end_word(row), _event_words(row.last) if row.last else "", grace_s)
+        return _Verdict(False, _end_word(row), row.last, grace_s)
 
 
-def _is_source_gone(silence: Silence) -> bool:
-    return (silence.about, silence.kind) == ("process-compose", "stopped")
-
-
-def _is_of(event: Event, place: Place) -> bool:
-    return (event.stack or "-", event.namespace, event.process) == place
+def _is_source_gone(stale: Stale) -> bool:
+    return (stale.about, stale.reason) == ("process-compose", "stopped")
 
 
 def _end_word(row: ProcessRow) -> str:
@@ -231,12 +229,7 @@ def _end_word(row: ProcessRow) -> str:
     return last if last in (EventType.CRASHED, EventType.STOPPED) else "ended"
 
 
-def _event_words(event: Event) -> str:
-    """Return what an event says, without how long the run was: that is not how long was waited."""
-    return detail(replace(event, run_seconds=None), str)
-
-
-def _silence_words(silence: Silence) -> str:
-    if silence.about == "adapter":
+def _stale_words(stale: Stale) -> str:
+    if stale.about == "adapter":
         return "no word from its adapter"
-    return "its process-compose does not answer" if silence.kind == "away" else "its process-compose is gone"
+    return "its process-compose does not answer" if stale.reason == "away" else SOURCE_GONE

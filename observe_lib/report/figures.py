@@ -1,18 +1,18 @@
-"""What a report looks like: its table, its timeline, its JSON. Pure text; the verb `report` prints it."""
+"""What a report looks like: its table and its timeline. Pure text; the verb `report` prints it."""
 
 import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import groupby
-from typing import Any, NamedTuple
 
-from ..reader.gaps import Gap, Gaps, stamp_text
-from ..reader.states import Place
-from ..text.output import SCREEN_WIDTH, Style, cut_text, printable, text_width
-from ..text.tables import plain_table
+from ..reader.accounts import Account, total_of
+from ..reader.audit import Findings
+from ..reader.gaps import Gaps, stamp_text
+from ..reader.timeline import Shade
+from ..rows import Place
+from ..text.output import SCREEN_WIDTH, Style, cut_text, painted, printable, text_width
+from ..text.tables import plain_table, table_line
 from ..times import format_duration, format_time, seconds_between
-from .accounts import Account, Shade
 
 #: so many blind times are listed, the longest ones; JSON has them all
 LISTED = 8
@@ -26,36 +26,14 @@ BLOCKS = {"up": "█", "down": "░", "unhealthy": "▒", "blind": "·", "failed
 #: the same for a screen that has no block characters
 LETTERS = {"up": "#", "down": "_", "unhealthy": "!", "blind": ".", "failed": "_", "": " "}
 
-#: as the numbers of SGR sequences
-_STRIP_COLOURS = {"up": "32", "down": "2", "unhealthy": "33", "blind": "2", "failed": "31", "": ""}
-
-
-class Range(NamedTuple):
-    """What is asked for; `start` is where the answer begins: later where the stream has no more."""
-
-    since: datetime
-    start: datetime
-    until: datetime
-
-    @property
-    def seconds(self) -> float:
-        """How long the answer's time is."""
-        return seconds_between(self.start, self.until)
-
-
-class Findings(NamedTuple):
-    """All that a report says."""
-
-    span: Range
-    accounts: Sequence[Account]
-    gaps: Sequence[tuple[str, Gap]]  #: the blind times, each with its stack
-    events: int = 0
-    malformed: int = 0
-
-    @property
-    def several(self) -> bool:
-        """Whether there is more than one stack, so that rows have to say theirs."""
-        return len({account.place.stack for account in self.accounts}) > 1
+_STRIP_COLOURS = {
+    "up": "green",
+    "down": "dim",
+    "unhealthy": "yellow",
+    "blind": "dim",
+    "failed": "red",
+    "": "",
+}
 
 
 def report_lines(findings: Findings, style: Style, room: int | None = None) -> Iterator[str]:
@@ -136,28 +114,6 @@ def _span_text(seconds: float | None) -> str:
     return "-" if seconds is None else format_duration(seconds)
 
 
-def total_of(accounts: Sequence[Account]) -> Account:
-    """Return all accounts as one: what ran is pooled, a run that was renamed counts once."""
-    ran = [one for one in accounts if one.ran]
-    failures = [one.last_failure for one in accounts if one.last_failure]
-    return Account(
-        Place("", "", ""), 0.0, 0.0, Gaps(),
-        up_s=sum(one.up_s for one in ran),
-        down_s=sum(one.down_s for one in ran),
-        unhealthy_s=sum(one.unhealthy_s for one in accounts),
-        living=sum(one.living - one.renamed for one in accounts),
-        begun=sum(one.begun for one in accounts),
-        crashes=sum(one.crashes for one in accounts),
-        policy_restarts=sum(one.policy_restarts for one in accounts),
-        asked_restarts=sum(one.asked_restarts for one in accounts),
-        outages=sum(one.outages for one in accounts),
-        outage_s=sum(one.outage_s for one in accounts),
-        longest_outage_s=max((one.longest_outage_s for one in accounts), default=0.0),
-        lost=sum(one.lost for one in accounts),
-        last_failure=max(failures, key=lambda failure: failure.at, default=None),
-    )  # fmt: skip
-
-
 # --- the timeline ---
 
 
@@ -181,11 +137,8 @@ class ProcessStrip:
     def text(self, gaps: Gaps, glyphs: Mapping[str, str] = BLOCKS, colour: bool = False) -> str:
         """Return the strip as text, its colours one sequence per stretch of the same kind."""
         words = (self._column(number, gaps) for number in range(self._columns))
-        parts = []
-        for code, same in groupby(words, lambda word: _STRIP_COLOURS[word] if colour else ""):
-            text = "".join(glyphs[word] for word in same)
-            parts.append(f"\x1b[{code}m{text}\x1b[0m" if code else text)
-        return "".join(parts)
+        stretches = groupby(words, lambda word: _STRIP_COLOURS.get(word, "") if colour else "")
+        return "".join(painted("".join(glyphs[word] for word in same), paint) for paint, same in stretches)
 
     def _column(self, number: int, gaps: Gaps) -> str:
         """Return what a column shows: trouble, however short; else what there was most of."""
@@ -194,8 +147,8 @@ class ProcessStrip:
         if outage or unhealthy:
             return "failed" if outage else "unhealthy"
         start = self._since + number * self._width_s
-        blind = self._width_s - gaps.seen_s(start, start + self._width_s)
-        if blind > max(up + down, self._width_s / 2):
+        unseen_s = self._width_s - gaps.seen_s(start, start + self._width_s)
+        if unseen_s > max(up + down, self._width_s / 2):
             return "blind"
         return ("up" if up >= down else "down") if up or down else ""
 
@@ -217,9 +170,9 @@ def _timeline_lines(findings: Findings, style: Style, room: int) -> Iterator[str
     yield f"{'':{width}}  {first}{last:>{max(1, room - len(first))}}"
     for account in findings.accounts:
         label = cut_text(_label(account.place, findings.several), width)
-        if isinstance(account.strip, ProcessStrip):
+        if account.strip is not None:
             strip = account.strip.text(account.gaps, glyphs, style.colour)
-            yield f"{label}{' ' * (width - text_width(label))}  {strip}".rstrip()
+            yield table_line((width, 0), (label, strip))
     legend = "  ".join(f"{glyphs[word]} {word}" for word in ("up", "down", "unhealthy", "blind"))
     yield f"{legend}; any trouble in a column's time shows"
 
@@ -234,60 +187,3 @@ def _can_print(encoding: str | None, text: str) -> bool:
         return True
     except (UnicodeEncodeError, LookupError):
         return False
-
-
-# --- JSON ---
-
-
-def report_json(findings: Findings) -> dict[str, Any]:
-    """Return the whole report as one JSON object; times in seconds, moments in RFC 3339."""
-    since, start, until = (format_time(moment) for moment in findings.span)
-    return _present({
-        "since": since,
-        "until": until,
-        "kept_since": start if start != since else None,
-        "events": findings.events,
-        "malformed": findings.malformed or None,
-        "blind": [
-            {"stack": stack, "start": stamp_text(gap.start), "end": stamp_text(gap.end), "reason": gap.why}
-            for stack, gap in findings.gaps
-        ],
-        "processes": [account_json(account) for account in findings.accounts],
-        "total": account_json(total_of(findings.accounts)),
-    })  # fmt: skip
-
-
-def account_json(account: Account) -> dict[str, Any]:
-    """Return an account as the JSON object of `report --json`: what does not apply is absent."""
-    failure, percent, strip = account.last_failure, account.uptime_percent, account.strip
-    return _present({
-        **{name: text or None for name, text in account.place._asdict().items()},
-        "uptime_percent": None if percent is None else round(percent, 4),
-        "up_seconds": round(account.up_s, 3),
-        "down_seconds": round(account.down_s, 3),
-        "unhealthy_seconds": round(account.unhealthy_s, 3),
-        "runs": account.runs,
-        "crashes": account.crashes,
-        "restarts": account.policy_restarts,
-        "asked_restarts": account.asked_restarts,
-        "mtbf_seconds": _rounded(account.mtbf_s),
-        "mttr_seconds": _rounded(account.mttr_s),
-        "longest_outage_seconds": _rounded(account.longest_outage_s or None),
-        "failed_since": stamp_text(account.outage_at) if account.outage_at else None,
-        "last_failure": failure and _present({
-            "timestamp": stamp_text(failure.at),
-            "reason": failure.reason or None,
-            "exit_code": failure.exit_code,
-        }),
-        "flapping": account.flapping or None,
-        "lost_events": account.lost or None,
-        "timeline": strip.text(account.gaps) if isinstance(strip, ProcessStrip) else None,
-    })  # fmt: skip
-
-
-def _present(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)

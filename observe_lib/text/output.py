@@ -1,13 +1,12 @@
-"""What an event looks like: its row, the table with tabulate's look, its JSON line; and how verbs print.
+"""How verbs print: what is printable, how wide it is, in which colour; an event's row, its JSON line; notes.
 Runs in whichever thread asks; the colours of events are known only here.
 """
 
-import argparse
 import json
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -20,11 +19,18 @@ from .words import detail
 
 #: the header's note ends here; a terminal that is narrower cuts every row at its own width
 SCREEN_WIDTH = 100
-#: as narrow as these columns ever are, so that common rows never widen them; tabulate wants title + 2
-TITLES = {"TIME": 8, "STACK": 7, "PROCESS": 24, "EVENT": 9, "DETAIL": 8}
-#: the colour of the event word, as the number of an SGR sequence
-COLOURS = {"crashed": 31, "unhealthy": 33, "restarted": 33, "started": 32, "healthy": 32, "stopped": 36}
-COLOURS["status_changed"] = 2
+#: the colour of the event word
+COLOURS = {
+    "crashed": "red",
+    "unhealthy": "yellow",
+    "restarted": "yellow",
+    "started": "green",
+    "healthy": "green",
+    "stopped": "cyan",
+    "status_changed": "dim",
+}
+#: colours as the numbers of SGR sequences
+SGR = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
 
 
 def printable(text: str) -> str:
@@ -105,90 +111,9 @@ class Style:
         return f"UTC{offset[:3]}:{offset[3:5]}"
 
 
-class EventTable:
-    """A table of events that grows: it keeps its columns' widths, and has a new header when they change."""
-
-    def __init__(self, style: Style) -> None:
-        self._style = style
-        self._widths: dict[str, int] = {}
-        self._stacks: dict[str, None] = {}
-
-    def replay(self, events: Sequence[Event]) -> list[str]:
-        """Return the lines of a table, header and all; its body is tabulate's."""
-        from tabulate import tabulate
-
-        rows = [self._row(event) for event in events]
-        titles, cells = self._cells(TITLES), [self._cells(row) for row in rows]
-        # tabulate makes a column two wider than its title
-        headers = [title.ljust(TITLES[title] - 2) for title in titles]
-        lines = tabulate(cells, headers=headers, tablefmt="simple", disable_numparse=True).splitlines()
-        self._widths = dict(zip(titles, map(len, lines[1].split()), strict=True))
-        body = (self._coloured(line, row) for line, row in zip(lines[2:], rows, strict=True))
-        return [*self._header(), *body]
-
-    def live(self, event: Event) -> list[str]:
-        """Return the line of one more event, below a wider header where it would not fit the columns."""
-        row, before = self._row(event), self._widths
-        cells = dict(zip(self._cells(TITLES), self._cells(row), strict=True))
-        self._widths = {title: max(TITLES[title], before.get(title, 0)) for title in cells}
-        for title in cells.keys() - {"DETAIL"}:
-            self._widths[title] = max(self._widths[title], text_width(cells[title]))
-        header = [] if self._widths == before else self._header()
-        return [*header, self._coloured(table_line(self._widths.values(), cells.values()), row)]
-
-    def _row(self, event: Event) -> Row:
-        """Return the row of an event; on a terminal no name takes more than half of the width."""
-        row, columns = self._style.row(event), self._style.columns()
-        if columns is not None:
-            most = max(TITLES["PROCESS"], columns // 2)
-            row = row._replace(process=cut_text(row.process, most), stack=cut_text(row.stack, most))
-        self._stacks[row.stack] = None
-        return row
-
-    def _cells(self, row: Iterable[str]) -> list[str]:
-        """Return what is shown of a row, or of the titles: the stack only where there are several."""
-        several = len(self._stacks) > 1
-        return [cell for title, cell in zip(TITLES, row, strict=True) if several or title != "STACK"]
-
-    def _header(self) -> list[str]:
-        columns = self._style.columns()
-        screen = min(columns or SCREEN_WIDTH, SCREEN_WIDTH)
-        stack = [] if len(self._stacks) > 1 else [stack for stack in self._stacks if stack != "-"]
-        note = f"({', '.join([*stack, self._style.zone_text()])})"
-        titles = table_line(self._widths.values(), self._widths)
-        dashes = table_line(self._widths.values(), ("-" * width for width in self._widths.values()))
-        head = titles + note.rjust(max(screen - len(titles), len(note) + 2))
-        return [cut_text(head, columns), dashes.ljust(screen, "-")[:columns]]
-
-    def _coloured(self, line: str, row: Row) -> str:
-        line = cut_text(line, self._style.columns())
-        at = line.find(row.process, len(row.time)) + len(row.process)
-        start = line.find(row.event, at)
-        if not self._style.colour or row.event not in COLOURS or start < at:
-            return line
-        return line[:start] + painted(row.event, COLOURS[row.event]) + line[start + len(row.event) :]
-
-
-def table_line(widths: Iterable[int], cells: Iterable[str]) -> str:
-    """Return the cells side by side, each as wide as its column."""
-    padded = (cell + " " * (width - text_width(cell)) for width, cell in zip(widths, cells, strict=True))
-    return "  ".join(padded).rstrip()
-
-
-def painted(text: str, colour: int) -> str:
-    """Return the text in a colour, the number of an SGR sequence."""
-    return f"\x1b[{colour}m{text}\x1b[0m"
-
-
-def add_output_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `style_of` reads."""
-    group = parser.add_argument_group("output")
-    form = group.add_mutually_exclusive_group()
-    form.add_argument("-o", "--output", choices=("table", "json"), help="how to print [table]")
-    form.add_argument("--json", dest="output", action="store_const", const="json", help="the same as -o json")
-    group.add_argument("--utc", action="store_true", help="print times in UTC [local]")
-    colour = "colour the event word [auto; NO_COLOR wins]"
-    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=colour)
+def painted(text: str, colour: str) -> str:
+    """Return the text in a colour, as it is where there is none."""
+    return f"\x1b[{SGR[colour]}m{text}\x1b[0m" if colour else text
 
 
 def style_of(flags: Mapping[str, Any], out: TextIO, environ: Mapping[str, str]) -> Style:
@@ -220,8 +145,13 @@ def print_note(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
+def say_note(topic: str, text: str) -> None:
+    """Print on stderr, with the time, what there is to say of a topic."""
+    print_note(note_line(topic, text, now_utc()))
+
+
 def mute(*words: str) -> None:
-    """Say nothing: what stands for `print_note` and its like with --quiet."""
+    """Say nothing: what stands for `print_note` and `say_note` with --quiet."""
 
 
 def write_lines(lines: Iterable[str], out: TextIO | None = None) -> None:

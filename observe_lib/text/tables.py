@@ -1,37 +1,37 @@
-"""What `ps`, `show` and other screens of states share: which processes, words, plain tables.
-Pure text; nothing here prints.
+"""How tables look: cells side by side, cut and padded to their columns; the table of events that grows.
+Pure text; nothing here prints. A cell is made of spans, so that colour never counts as width.
 """
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..reader.states import DAY, ProcessRow, Silence, States
+from ..events import Event
 from ..settings import names
-from ..times import format_duration, format_time, seconds_between
-from .output import Style, cut_text, printable, table_line, text_width
+from .output import COLOURS, SCREEN_WIDTH, Row, Style, cut_text, painted, printable, text_width
 
+#: as narrow as these columns ever are, so that common rows never widen them; tabulate wants title + 2
+TITLES = {"TIME": 8, "STACK": 7, "PROCESS": 24, "EVENT": 9, "DETAIL": 8}
 #: a table's last column is never cut to less
 LAST_LEAST = 12
-#: so many processes are named in one line, more are only counted
-NAMED = 3
-
-#: by what a `Silence` is about, and its kind
-_SILENCES = {
-    ("adapter", "stopped"): "its adapter was stopped,",
-    ("adapter", "silent"): "no word from its adapter",
-    ("process-compose", "stopped"): "its process-compose is gone",
-    ("process-compose", "away"): "its process-compose does not answer",
-}
 
 
-def add_selection_flags(parser: argparse.ArgumentParser) -> None:
-    """Add what says which processes: the same as in `watch`."""
-    parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
-    parser.add_argument("--process", metavar="NAME", action="append", help="the same as NAME; repeatable")
-    parser.add_argument("--stack", metavar="STACK", help="only this process-compose [all]")
+class Span(NamedTuple):
+    """A text, all of it printable, and its paint: words out of bold, dim, reverse and colours."""
+
+    text: str
+    paint: str = ""
+
+
+Line = tuple[Span, ...]
+
+
+class Cell(NamedTuple):
+    """What stands in one column of one line, and how wide and at which side."""
+
+    spans: Sequence[Span]
+    width: int
+    right: bool = False
 
 
 def selected(flags: dict[str, Any]) -> tuple[list[str], str | None]:
@@ -41,12 +41,39 @@ def selected(flags: dict[str, Any]) -> tuple[list[str], str | None]:
     return [*names("NAME", flags["name"]), *names("--process", flags["process"])], flags["stack"]
 
 
-def age_words(start: datetime | None, now: datetime) -> str:
-    """Return how long ago something was, in whole seconds: `43s`, `1m21s`, `41m`; "-" if it never was."""
-    if start is None:
-        return "-"
-    seconds = max(0, int(seconds_between(start, now)))
-    return f"{seconds}s" if seconds < 60 else format_duration(seconds)
+def laid_out(cells: Iterable[Cell], gap: int = 2) -> list[Span]:
+    """Return cells beside each other, each cut and padded to the width of its column."""
+    line = list[Span]()
+    for spans, width, right in cells:
+        kept = cut_spans(spans, width)
+        blank = Span(" " * (width - spans_width(kept)))
+        line += [Span(" " * gap)] if line else []
+        line += [blank, *kept] if right else [*kept, blank]
+    return line
+
+
+def table_line(widths: Iterable[int], texts: Iterable[str]) -> str:
+    """Return the texts beside each other, each at least as wide as its column: nothing is cut."""
+    pairs = zip(texts, widths, strict=True)
+    cells = (Cell([Span(text)], max(width, text_width(text))) for text, width in pairs)
+    return "".join(span.text for span in laid_out(cells)).rstrip()
+
+
+def spans_width(spans: Iterable[Span]) -> int:
+    """Return how many columns spans need."""
+    return sum(text_width(span.text) for span in spans)
+
+
+def cut_spans(spans: Iterable[Span], width: int) -> Line:
+    """Return as much of the spans as fits."""
+    kept, left = list[Span](), width
+    for span in spans:
+        text = cut_text(span.text, left)
+        kept.append(Span(text, span.paint))
+        left -= text_width(text)
+        if text != span.text:
+            break
+    return tuple(kept)
 
 
 def plain_table(
@@ -75,58 +102,65 @@ def plain_table(
     return [*found, f"(no room for {', '.join(left_out)})"] if left_out else found
 
 
-def silence_words(silence: Silence, style: Style, now: datetime) -> str:
-    """Return why nothing is heard of a stack, since when and how long that is."""
-    since = ""
-    if silence.since is not None:
-        since = f" since {style.clock(format_time(silence.since))} ({age_words(silence.since, now)})"
-    error = f": {silence.error}" if silence.error else ""
-    return _SILENCES[silence.about, silence.kind] + since + error
+class EventTable:
+    """A table of events that grows: it keeps its columns' widths, and has a new header when they change."""
 
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self._widths: dict[str, int] = {}
+        self._stacks: dict[str, None] = {}
 
-def stale_lines(states: States, rows: Iterable[ProcessRow], style: Style, now: datetime) -> list[str]:
-    """Return one line per stack that is not heard of: why, since when, and what its processes were then."""
-    of_stack: dict[str, list[ProcessRow]] = {}
-    for row in rows:
-        of_stack.setdefault(row.place.stack, []).append(row)
-    return [
-        printable(f"{stack}: {silence_words(silence, style, now)}; {_were(found)} then")
-        for stack, found in of_stack.items()
-        if (silence := states.silence(found[0], now))
-    ]
+    def replay(self, events: Sequence[Event]) -> list[str]:
+        """Return the lines of a table, header and all; its body is tabulate's."""
+        from tabulate import tabulate
 
+        rows = [self._row(event) for event in events]
+        titles, cells = self._cells(TITLES), [self._cells(row) for row in rows]
+        # tabulate makes a column two wider than its title
+        headers = [title.ljust(TITLES[title] - 2) for title in titles]
+        lines = tabulate(cells, headers=headers, tablefmt="simple", disable_numparse=True).splitlines()
+        self._widths = dict(zip(titles, map(len, lines[1].split()), strict=True))
+        body = (self._coloured(line, row) for line, row in zip(lines[2:], rows, strict=True))
+        return [*self._header(), *body]
 
-def _were(rows: Sequence[ProcessRow]) -> str:
-    if len(rows) > NAMED:
-        alive = sum(row.alive for row in rows)
-        return f"{alive} of its {len(rows)} processes were running"
-    return ", ".join(f"{row.place} was {status_words(row)}" for row in rows)
+    def live(self, event: Event) -> list[str]:
+        """Return the line of one more event, below a wider header where it would not fit the columns."""
+        row, before = self._row(event), self._widths
+        cells = dict(zip(self._cells(TITLES), self._cells(row), strict=True))
+        self._widths = {title: max(TITLES[title], before.get(title, 0)) for title in cells}
+        for title in cells.keys() - {"DETAIL"}:
+            self._widths[title] = max(self._widths[title], text_width(cells[title]))
+        header = [] if self._widths == before else self._header()
+        return [*header, self._coloured(table_line(self._widths.values(), cells.values()), row)]
 
+    def _row(self, event: Event) -> Row:
+        """Return the row of an event; on a terminal no name takes more than half of the width."""
+        row, columns = self._style.row(event), self._style.columns()
+        if columns is not None:
+            most = max(TITLES["PROCESS"], columns // 2)
+            row = row._replace(process=cut_text(row.process, most), stack=cut_text(row.stack, most))
+        self._stacks[row.stack] = None
+        return row
 
-def status_words(row: ProcessRow) -> str:
-    """Return status and, where there is any, health: `Running, Ready`."""
-    return row.status if row.health == "-" else f"{row.status}, {row.health}"
+    def _cells(self, row: Iterable[str]) -> list[str]:
+        """Return what is shown of a row, or of the titles: the stack only where there are several."""
+        several = len(self._stacks) > 1
+        return [cell for title, cell in zip(TITLES, row, strict=True) if several or title != "STACK"]
 
+    def _header(self) -> list[str]:
+        columns = self._style.columns()
+        screen = min(columns or SCREEN_WIDTH, SCREEN_WIDTH)
+        stack = [] if len(self._stacks) > 1 else [stack for stack in self._stacks if stack != "-"]
+        note = f"({', '.join([*stack, self._style.zone_text()])})"
+        titles = table_line(self._widths.values(), self._widths)
+        dashes = table_line(self._widths.values(), ("-" * width for width in self._widths.values()))
+        head = titles + note.rjust(max(screen - len(titles), len(note) + 2))
+        return [cut_text(head, columns), dashes.ljust(screen, "-")[:columns]]
 
-def row_json(row: ProcessRow, silence: Silence | None, now: datetime) -> dict[str, object]:
-    """Return a row as the JSON object of `ps --json`: what does not apply is absent."""
-    last, since = row.last, row.since
-    found: dict[str, object] = {
-        **row.place._asdict(),
-        "status": row.status,
-        "health": None if row.health == "-" else row.health,
-        "alive": row.alive,
-        "pid": row.pid,
-        "since": format_time(since) if since else None,
-        "up_seconds": max(0.0, round(seconds_between(since, now), 3)) if since else None,
-        "ended_at": format_time(row.ended_at) if row.ended_at and not row.alive else None,
-        "exit_code": row.exit_code,
-        "reason": row.reason or None,
-        "restarts": row.restarts,
-        "crashes_24h": row.crashes_since(now - DAY),
-        "last_event": {"type": last.type, "timestamp": last.timestamp} if last else None,
-    }
-    if silence is not None:
-        found |= {"stale": True, "stale_reason": f"{silence.about} {silence.kind}"}
-        found["stale_since"] = format_time(silence.since) if silence.since else None
-    return {name: value for name, value in found.items() if value is not None}
+    def _coloured(self, line: str, row: Row) -> str:
+        line = cut_text(line, self._style.columns())
+        at = line.find(row.process, len(row.time)) + len(row.process)
+        start = line.find(row.event, at)
+        if not self._style.colour or row.event not in COLOURS or start < at:
+            return line
+        return line[:start] + painted(row.event, COLOURS[row.event]) + line[start + len(row.event) :]

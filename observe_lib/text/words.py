@@ -108,10 +108,10 @@ def _observer_unhealthy(event: Event, clock: Clock) -> str:
 
 
 def _observer_healthy(event: Event, clock: Clock) -> str:
-    blind_s = _finite(event.extra.get("blind_seconds"))
-    if blind_s is None:
+    unseen_s = _finite(event.extra.get("blind_seconds"))
+    if unseen_s is None:
         return "answers again"
-    return f"answers again, blind for {format_duration(round(blind_s)).replace('.0s', 's')}"
+    return f"answers again, blind for {format_duration(round(unseen_s)).replace('.0s', 's')}"
 
 
 _WORDS: dict[str, Callable[[Event, Clock], str]] = {

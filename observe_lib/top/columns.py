@@ -7,9 +7,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ..reader.board import condition_of, history_of
-from ..reader.states import DAY, ProcessRow
-from ..text.output import Style, cut_text, printable, text_width
-from ..text.tables import age_words
+from ..rows import DAY, ProcessRow
+from ..text.output import Style, printable, text_width
+from ..text.rows import age_words
+from ..text.tables import Cell, Line, Span, laid_out, spans_width
 from ..text.words import detail
 from ..times import format_time, parse_time
 from .view import View
@@ -33,16 +34,6 @@ PAINTS = {"crashed": "red", "unhealthy": "yellow", "stale": "dim", "up": "green"
 PAINTS |= dict.fromkeys(("down", "idle", "gone", "blind"), "dim")
 #: per word of `CONDITIONS`: what stands before the name, so that colour is not needed
 MARKS = {"crashed": "×", "unhealthy": "!", "stale": "?"}
-
-
-class Span(NamedTuple):
-    """A text, all of it printable, and its paint: words out of bold, dim, reverse and colours."""
-
-    text: str
-    paint: str = ""
-
-
-Line = tuple[Span, ...]
 
 
 class Column(NamedTuple):
@@ -106,30 +97,29 @@ def row_line(
     view: View, row: ProcessRow, style: Style, widths: Mapping[str, int], screen: int, selected: bool
 ) -> Line:
     """Return a row, padded to the screen's width so that the cursor is a bar."""
-    condition = condition_of(row, view.listing.silences.get(row.place.stack))
+    condition = condition_of(row, view.listing.stale_stacks.get(row.place.stack))
     mark = MARKS.get(condition, " ")
     mark = "x" if view.ascii and mark == "×" else mark
     prefix = Span(f"{'>' if selected else ' '}{mark} ", PAINTS.get(condition, ""))
     line = [prefix, *_laid_out(_cells(view, row, style, widths.get("history", 0)), widths, screen)]
-    used = sum(text_width(span.text) for span in line)
-    line.append(Span(" " * max(0, screen - used)))
+    line.append(Span(" " * max(0, screen - spans_width(line))))
     return (Span("".join(span.text for span in line), "reverse"),) if selected else tuple(line)
 
 
 def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str, Sequence[Span]]:
     """Return the cells of a row; of one that may no longer hold only what is past."""
-    silence = view.listing.silences.get(row.place.stack)
-    condition, crashes = condition_of(row, silence), row.crashes_since(view.now - DAY)
-    status, health = ("stale", "-") if silence else (row.status or "-", row.health)
+    stale = view.listing.stale_stacks.get(row.place.stack)
+    condition, crashes = condition_of(row, stale), row.crashes_since(view.now - DAY)
+    status, health = ("stale", "-") if stale else (row.status or "-", row.health)
     if condition == "crashed" and row.status == "Completed" and row.exit_code is not None:
         status = f"exit {row.exit_code}"
-    since = None if silence else row.since
+    since = None if stale else row.since
     return {
-        "stack": [Span(row.place.stack)],
-        "process": [Span(str(row.place))],
-        "status": [Span(status, PAINTS.get(condition, ""))],
-        "health": [Span(health, {"Ready": "green", "Not Ready": "yellow"}.get(health, "dim"))],
-        "pid": [Span("-" if silence else str(row.pid or "-"))],
+        "stack": [Span(printable(row.place.stack))],
+        "process": [Span(printable(str(row.place)))],
+        "status": [Span(printable(status), PAINTS.get(condition, ""))],
+        "health": [Span(printable(health), {"Ready": "green", "Not Ready": "yellow"}.get(health, "dim"))],
+        "pid": [Span("-" if stale else str(row.pid or "-"))],
         "since": [Span(style.clock(format_time(since)) if since else "-")],
         "up": [Span(age_words(since, view.now))],
         "restarts": [Span(str(row.restarts), "" if row.restarts else "dim")],
@@ -144,22 +134,12 @@ def _last_event(row: ProcessRow, view: View, style: Style) -> list[Span]:
         return [Span("-", "dim")]
     words = f"{row.last.type} {age_words(parse_time(row.last.timestamp), view.now)} ago"
     more = detail(row.last, style.clock)
-    return [Span(words), *([Span(f": {more}", "dim")] if more else [])]
+    return [Span(printable(words)), *([Span(printable(f": {more}"), "dim")] if more else [])]
 
 
 def _laid_out(cells: Mapping[str, Sequence[Span]], widths: Mapping[str, int], screen: int) -> list[Span]:
-    """Return the cells beside each other, each exactly as wide as its column."""
-    line = list[Span]()
-    for name, width in widths.items():
-        spans, used = list[Span](), 0
-        for text, paint in cells[name]:
-            text = cut_text(printable(text), width - used)
-            used += text_width(text)
-            spans.append(Span(text, paint))
-        blank = Span(" " * max(0, width - used))
-        line += [Span(" " * gap_of(screen))] if line else []
-        line += [blank, *spans] if COLUMNS[name].right else [*spans, blank]
-    return line
+    line = (Cell(cells[name], width, COLUMNS[name].right) for name, width in widths.items())
+    return laid_out(line, gap_of(screen))
 
 
 def history_line(view: View, row: ProcessRow, screen: int) -> Line:
@@ -170,8 +150,8 @@ def history_line(view: View, row: ProcessRow, screen: int) -> Line:
 
 
 def _history(view: View, row: ProcessRow, cells: int) -> list[Span]:
-    silence = view.listing.silences.get(row.place.stack)
-    return history_spans(history_of(view.board, row, view.now, cells, silence), view.ascii)
+    stale = view.listing.stale_stacks.get(row.place.stack)
+    return history_spans(history_of(view.board, row, view.now, cells, stale), view.ascii)
 
 
 def history_spans(cells: Iterable[str], plain: bool) -> list[Span]:

@@ -1,4 +1,4 @@
-"""The verb `top`: a live screen of all processes in the terminal.
+"""Show a live screen of all processes and what happens to them; ? there shows its keys.
 The main thread reads keys and draws; the consumer's own threads only leave what they heard.
 """
 
@@ -13,15 +13,16 @@ from datetime import datetime, tzinfo
 from threading import Event as Flag
 from typing import TYPE_CHECKING
 
-from ..commands.show import Portrait, portraits_of
 from ..errors import EXIT_OK, ObserveError
 from ..events import Event
+from ..flags import add_nats_flags, add_selection_flags
 from ..reader.board import Board, note_events
-from ..reader.states import Place
-from ..settings import add_nats_flags, nats_settings
-from ..signals import Stop
-from ..text.output import Style, wants_colour
-from ..text.tables import add_selection_flags, selected
+from ..reader.description import Description, descriptions_of
+from ..rows import Place
+from ..settings import nats_settings
+from ..signals import Stop, stopped_by_signals
+from ..text.output import wants_colour
+from ..text.tables import selected
 from ..times import UTC, now_utc
 from .screen import fit, layout_of, render
 from .terminal import Terminal, check_terminal, has_unicode
@@ -30,13 +31,20 @@ from .view import View, linked, press
 if TYPE_CHECKING:
     from ..reader.consumer import Consumer
 
+ORDER = 7
+ARGUMENTS = " [NAME ...]"
+EXAMPLES = (
+    "top",
+    "top 'shop/*' --stack host-a",
+)
+
 #: the screen is drawn no more often than this, and looks as often whether there is anything new
 FRAME_S = 0.1
 #: how long the connection's last words stay in the footer
 WORDS_S = 5.0
 
 
-def add_top_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `top`."""
     add_selection_flags(parser)
     group = parser.add_argument_group("output")
@@ -44,6 +52,12 @@ def add_top_flags(parser: argparse.ArgumentParser) -> None:
     colour = "use colours [auto; NO_COLOR wins]"
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=colour)
     add_nats_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb until somebody ends it."""
+    with stopped_by_signals("SIGTERM", "SIGHUP", "SIGQUIT") as stop:  # Ctrl-C interrupts at once
+        return run_top(args, stop)
 
 
 def run_top(args: argparse.Namespace, stop: Stop) -> int:
@@ -58,7 +72,7 @@ def run_top(args: argparse.Namespace, stop: Stop) -> int:
     colour = wants_colour(flags["color"], True, os.environ)
     view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
     with Consumer(settings) as consumer:
-        live = Live(consumer, Style(zone=zone))
+        live = Live(consumer)
         with LastWords() as words, Terminal(colour, view.ascii) as terminal:
             show_view(view, live, terminal, words, zone, stop)
     return EXIT_OK
@@ -86,8 +100,8 @@ def show_view(
 class Live:
     """What the consumer's threads heard, for the main thread to look at. NatsError if nothing may be read."""
 
-    def __init__(self, consumer: "Consumer", style: Style) -> None:
-        self._consumer, self._style = consumer, style
+    def __init__(self, consumer: "Consumer") -> None:
+        self._consumer = consumer
         self._board, self._heard = Board(), deque[Event]()
         self._details: Details | None = None
         consumer.states()
@@ -100,31 +114,31 @@ class Live:
     def current(self, view: View) -> View:
         """Return the view as of now; an equal one where nothing changed, not even the second."""
         connected, now = self._consumer.connected, _second()
-        view = replace(view, portrait=self._portrait(view, connected), reading=not self._read.is_set())
+        view = replace(view, description=self._description(view, connected), reading=not self._read.is_set())
         if events := [self._heard.popleft() for _ in range(len(self._heard))]:
             self._board = note_events(self._board, events)
         if not view.paused:
             view = replace(view, now=now, board=self._board, states=self._consumer.states())
         return linked(view, connected, now)
 
-    def _portrait(self, view: View, connected: bool) -> Portrait | None:
+    def _description(self, view: View, connected: bool) -> Description | None:
         """Return what was read of the process that details are wanted of; begin to read it."""
         place = view.cursor if view.mode == "details" else None
         if self._details is not None and self._details.place != place:
             self._details.close()
             self._details = None
         if self._details is None and place is not None and connected:
-            self._details = Details(self._consumer, place, self._style)
-        return self._details.portrait if self._details else None
+            self._details = Details(self._consumer, place)
+        return self._details.description if self._details else None
 
 
 class Details:
     """Reads what `show` shows of one process, and again whenever something happens to it."""
 
-    def __init__(self, consumer: "Consumer", place: Place, style: Style) -> None:
+    def __init__(self, consumer: "Consumer", place: Place) -> None:
         self.place = place
-        self.portrait: Portrait | None = None
-        self._consumer, self._style = consumer, style
+        self.description: Description | None = None
+        self._consumer = consumer
         subscription = consumer.subscribe(
             self._read, process=str(place), new=True, companions=False, on_live=self._read
         )
@@ -133,9 +147,9 @@ class Details:
     def _read(self, event: Event | None = None) -> None:
         with suppress(ObserveError):  # the server is away: what is there stays
             names = [str(self.place)]
-            for portrait in portraits_of(self._consumer, names, self.place.stack, self._style):
-                if portrait.row.place == self.place:
-                    self.portrait = portrait
+            for description in descriptions_of(self._consumer, names, self.place.stack, now_utc()):
+                if description.row.place == self.place:
+                    self.description = description
 
 
 class LastWords(logging.Handler):

@@ -8,24 +8,16 @@ from dataclasses import replace
 from datetime import tzinfo
 from typing import NamedTuple
 
-from ..commands.show import EVENTS, Portrait, portrait_lines
 from ..events import Event
 from ..reader.board import Figures, condition_of
-from ..reader.states import ProcessRow
+from ..reader.description import EVENTS, Description
+from ..rows import Place, ProcessRow
+from ..text.description import description_lines
 from ..text.output import COLOURS, Style, cut_text, printable, text_width
-from ..text.tables import age_words, silence_words
+from ..text.rows import age_words, stale_words
+from ..text.tables import Cell, Line, Span, cut_spans, laid_out, spans_width
 from ..times import format_time
-from .columns import (
-    PAINTS,
-    Line,
-    Span,
-    column_widths,
-    gap_of,
-    heading_line,
-    history_line,
-    history_spans,
-    row_line,
-)
+from .columns import PAINTS, column_widths, gap_of, heading_line, history_line, history_spans, row_line
 from .view import ORDERS, View, listed, placed
 
 #: the header has a second line from this height on
@@ -37,7 +29,6 @@ FACT = 12
 #: conditions that the header counts, in its order
 COUNTED = ("up", "crashed", "unhealthy", "stale", "down", "done", "idle")
 
-_PAINT_OF = {31: "red", 32: "green", 33: "yellow", 36: "cyan", 2: "dim"}
 _KEYS = (
     ("up down j k", "one row; also PageUp, PageDown, Home, End, g, G"),
     ("Enter", "all of one process, with the end of its log; Esc: back"),
@@ -98,7 +89,7 @@ def render(view: View, width: int, height: int, zone: tzinfo | None = None) -> l
         lines += [*table, *[()] * (layout.page + 1 - len(table)), *_events(view, width, style, layout)]
     lines = lines[: max(0, height - 1)]
     lines += [()] * (height - 1 - len(lines))
-    return [_cut_line(line, width) for line in (*lines, _footer(view, width))]
+    return [cut_spans(line, width) for line in (*lines, _footer(view, width))]
 
 
 def _style_at(view: View, width: int, zone: tzinfo | None = None) -> Style:
@@ -146,12 +137,12 @@ def _banner_words(view: View, style: Style) -> str:
     if view.lost_at is not None:
         since = f"{style.clock(format_time(view.lost_at))} ({age_words(view.lost_at, view.now)})"
         return f"NATS is away since {since}, trying again; all this is as of then"
-    silences = view.listing.silences
-    if not silences:
+    stale_stacks = view.listing.stale_stacks
+    if not stale_stacks:
         return ""
-    stack, silence = next(iter(sorted(silences.items())))
-    more = f" (and {len(silences) - 1} more)" if len(silences) > 1 else ""
-    return printable(f"{stack}: {silence_words(silence, style, view.now)}{more}")
+    stack, stale = min(stale_stacks.items())
+    more = f" (and {len(stale_stacks) - 1} more)" if len(stale_stacks) > 1 else ""
+    return printable(f"{stack}: {stale_words(stale, style, view.now)}{more}")
 
 
 # --- the list ---
@@ -198,16 +189,10 @@ def _event_lines(
         name: min(limit, max((text_width(row[name]) for row in rows), default=0))
         for name, limit in limits.items()
     }
-    gap = " " * gap_of(width)
     for row in rows:
-        paints = {"time": "dim", "stack": "dim", "event": _PAINT_OF.get(COLOURS.get(row["event"], 0), "")}
-        line = [Span(_padded(row[name], most) + gap, paints.get(name, "")) for name, most in widths.items()]
-        yield (*line, Span(row["detail"]))
-
-
-def _padded(text: str, width: int) -> str:
-    text = cut_text(text, width)
-    return text + " " * (width - text_width(text))
+        paints = {"time": "dim", "stack": "dim", "event": COLOURS.get(row["event"], "")}
+        cells = [Cell([Span(row[name], paints.get(name, ""))], most) for name, most in widths.items()]
+        yield (*laid_out([*cells, Cell([Span(row["detail"])], text_width(row["detail"]))], gap_of(width)),)
 
 
 def _rule(view: View, width: int, layout: Layout) -> Line:
@@ -253,30 +238,27 @@ def _details(view: View, width: int, style: Style) -> Iterator[Line]:
     if row is None:
         yield (Span("it is no more"),)
         return
-    silence = view.listing.silences.get(row.place.stack)
-    portrait = view.portrait or Portrait(row, silence, _own_events(view, row), row.last_crash)
-    portrait = replace(portrait, row=row, silence=silence)
-    title, *facts = portrait_lines(replace(portrait, events=(), crash=None), style)
-    crash = list(portrait_lines(replace(portrait, events=()), style))[1 + len(facts) :]
-    yield (Span(title, f"bold {PAINTS.get(condition_of(row, silence), '')}".strip()),)
+    stale = view.listing.stale_stacks.get(row.place.stack)
+    description = view.description or Description(row, stale, _own_events(view, row), row.last_crash)
+    description = replace(description, row=row, stale=stale)
+    title, *facts = description_lines(replace(description, events=(), crash=None), style)
+    crash = list(description_lines(replace(description, events=()), style))[1 + len(facts) :]
+    yield (Span(title, f"bold {PAINTS.get(condition_of(row, stale), '')}".strip()),)
     yield history_line(view, row, width)
     for line in facts:
         first, *more = _wrapped(line, width)
         yield (Span(first[:FACT], "dim"), Span(first[FACT:]))
         yield from ((Span(one),) for one in more)
     yield ()
-    yield from _event_lines(portrait.events[::-1], width, style, {"time": width, "event": width})
+    yield from _event_lines(description.events[::-1], width, style, {"time": width, "event": width})
     for line in crash:
         yield from ((Span(one),) for one in _wrapped(line, width))
 
 
 def _own_events(view: View, row: ProcessRow) -> list[Event]:
     """Return what is known of its events before they were read: those among the latest of all."""
-    found = [
-        event
-        for event in view.board.latest
-        if not event.of_observer and (event.stack or "-", *event.key) == row.place
-    ]
+    events = view.board.latest
+    found = [event for event in events if not event.of_observer and Place.of(event) == row.place]
     return found[-EVENTS:] or ([row.last] if row.last else [])
 
 
@@ -308,18 +290,6 @@ def _help(view: View, width: int) -> Iterator[Line]:
 
 def _between(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:
     """Return a line with one part at its left and one at its right end, which stays whole."""
-    room = max(0, width - sum(text_width(span.text) for span in right) - 2)
-    kept = _cut_line(left, room)
-    used = sum(text_width(span.text) for span in kept)
-    return (*kept, Span(" " * (room + 2 - used)), *right)
-
-
-def _cut_line(line: Sequence[Span], width: int) -> Line:
-    spans, left = list[Span](), width
-    for span in line:
-        text = cut_text(span.text, left)
-        spans.append(Span(text, span.paint))
-        left -= text_width(text)
-        if text != span.text:
-            break
-    return tuple(spans)
+    room = max(0, width - spans_width(right) - 2)
+    kept = cut_spans(left, room)
+    return (*kept, Span(" " * (room + 2 - spans_width(kept))), *right)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ..errors import ObserveError, UsageError
-from .columns import Line
+from ..text.tables import Line
 
 #: how long a lone Esc waits for the rest of a key's sequence, in milliseconds
 ESC_DELAY_MS = 25

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..commands.show import Portrait
 from ..events import Event, EventType, process_matches
-from ..reader.board import CONDITIONS, Board, Figures, condition_of, figures_of, latest_events, silences_of
-from ..reader.states import DAY, Place, ProcessRow, Silence, States
+from ..reader.board import CONDITIONS, Board, Figures, condition_of, figures_of, latest_events
+from ..reader.description import Description
+from ..reader.states import Stale, States, stale_stacks_of
+from ..rows import DAY, Place, ProcessRow
 from ..text.output import text_width
 from ..times import seconds_between
 
@@ -21,7 +22,7 @@ SHOWN_TYPES = ("", *map(str, EventType))
 
 #: among processes that are equally well, those that crashed no longer ago come first
 LATELY_S = 600.0
-#: NATS is back: the leases are read again within this time, and until then nobody is silent
+#: NATS is back: the leases are read again within this time, and until then nobody is stale
 SETTLE_S = 6.0
 
 
@@ -32,7 +33,7 @@ class Listing:
     rows: Sequence[ProcessRow] = ()
     events: Sequence[Event] = ()
     figures: Figures | None = None
-    silences: Mapping[str, Silence] = field(default_factory=dict)
+    stale_stacks: Mapping[str, Stale] = field(default_factory=dict)
     name_width: int = 0  #: columns that the longest of the rows' names needs
     made_of: tuple[object, ...] = ()
 
@@ -62,12 +63,12 @@ class View:
     lost_at: datetime | None = None  #: since when NATS is lost; None: it is there
     doubt: tuple[datetime, datetime] | None = None  #: away since the first, heard all again by the second
     note: str = ""  #: what was said last, for a few seconds
-    portrait: Portrait | None = None  #: of the process under the cursor, once it was read
+    description: Description | None = None  #: of the process under the cursor, once it was read
     listing: Listing = Listing()
 
     @property
     def judged_at(self) -> datetime:
-        """The moment that silences are judged at: while NATS was away, nothing was to be heard of anybody."""
+        """The moment that stacks are judged at: while NATS was away, nothing was to be heard of anybody."""
         away_since = self.lost_at or (self.doubt[0] if self.doubt else self.now)
         return away_since if away_since < self.now else self.now
 
@@ -100,8 +101,9 @@ def placed(view: View, page: int) -> View:
 
 def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
     states = _chosen(view)
-    silences = silences_of(states, view.judged_at)
-    conditions = {place: condition_of(row, silences.get(place.stack)) for place, row in states.rows.items()}
+    stale_stacks = stale_stacks_of(states, view.judged_at)
+    known = states.rows.items()
+    conditions = {place: condition_of(row, stale_stacks.get(place.stack)) for place, row in known}
     rows = [
         row for row in states.select() if _passes(view, row.place, f"{row.status} {conditions[row.place]}")
     ]
@@ -120,10 +122,10 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         if view.event_type in ("", event.type)
         and view.stack in (None, event.stack or "-")
         and (not view.patterns or any(process_matches(one, *event.key) for one in view.patterns))
-        and _passes(view, Place(event.stack or "-", event.namespace, event.process), event.type)
+        and _passes(view, Place.of(event), event.type)
     ]
     width = max((text_width(str(row.place)) for row in rows), default=0)
-    return Listing(rows, events, figures_of(states, view.board, view.judged_at), silences, width, made_of)
+    return Listing(rows, events, figures_of(states, view.board, view.judged_at), stale_stacks, width, made_of)
 
 
 def _chosen(view: View) -> States:
@@ -178,9 +180,9 @@ def press(view: View, key: str, page: int) -> View:
     if view.mode == "list":
         return _press_in_list(view, key, page)
     if key in ("esc", "enter", "left", "backspace") or (view.mode == "help" and key == "?"):
-        return replace(view, mode="list", scroll=0, portrait=None)
+        return replace(view, mode="list", scroll=0, description=None)
     if key == "?":
-        return replace(view, mode="help", scroll=0, portrait=None)
+        return replace(view, mode="help", scroll=0, description=None)
     return replace(view, scroll=max(0, view.scroll + _steps(key, page, view.scroll)))
 
 
@@ -196,7 +198,7 @@ def _press_in_list(view: View, key: str, page: int) -> View:
         "esc": {"filter": "", "event_type": ""},
     }
     if view.row is not None:
-        details = {"mode": "details", "cursor": view.row.place, "scroll": 0, "portrait": None}
+        details = {"mode": "details", "cursor": view.row.place, "scroll": 0, "description": None}
         changes |= {"enter": details, "right": details}
     return replace(view, **changes[key]) if key in changes else _move(view, key, page)
 

@@ -1,59 +1,54 @@
-"""The verb `vendor`: puts observe into another repository, as a package or as one file, or compares it.
+"""Put observe into another repository: observe.py and observe_lib/, or one file.
 Each file says in its header which version it is, and whether somebody changed it since; those are left alone.
 """
 
 import argparse
-import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EXIT_FAILED, EXIT_OK, ObserveError, UsageError
-from ..settings import VERSION
-from .single_file import build_single_file
+from ..settings import VERSION, choices
+from .headers import VendoredFile, split_header, with_header
+from .single_file import CORE_VERBS, build_single_file, verbs_in
+from .verb_table import verb_paths
+
+ORDER = 12
+ARGUMENTS = " DIR"
+EXAMPLES = (
+    "vendor ../shop/tools",
+    "vendor ../shop/tools --single-file",
+    "vendor ../shop/tools --with ps,wait",
+    "vendor ../shop/tools --check",
+)
 
 OBSERVE_PY = "observe.py"
 PACKAGE_NAME = "observe_lib"
 
-_VENDOR_HEADER = """\
-# Vendored: observe {version}, {origin}. Not to be changed here: `vendor` brings a newer one.
-# sha256 of the rest: {digest}
-"""
-_FOUND = re.compile(
-    r"# Vendored: observe (?P<version>\S+), (?P<origin>[^\n]*?)\. Not to be [^\n]*\n"
-    r"# sha256 of the rest: (?P<digest>[0-9a-f]{64})\n"
-)
 #: what of the package is given
-_GIVEN = ("*.py", "py.typed")
+_GIVEN = ("*.py", "*.html", "*.css", "*.js", "py.typed")
 
 
-@dataclass(frozen=True)
-class VendoredFile:
-    """One file's text without its header, which version it is said to be, and whether that is still true."""
-
-    body: str
-    version: str = ""
-    origin: str = ""
-    intact: bool = False
-
-
-def add_vendor_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `vendor`."""
     parser.add_argument("directory", metavar="DIR", help="where to put it: observe.py and observe_lib/")
-    parser.add_argument("--single-file", action="store_true", help="all of it as one observe.py")
-    parser.add_argument("--check", action="store_true", help="only compare; exit 1 if it is not the same")
-    parser.add_argument(
-        "--force", action="store_true", help="overwrite what was changed there, or is not ours"
+    add = parser.add_argument_group("vendor").add_argument
+    core = " and ".join(CORE_VERBS)
+    add("--single-file", action="store_true", help=f"one observe.py instead, with {core}")
+    more = "one observe.py with this verb too; repeatable or with commas"
+    add("--with", dest="more_verbs", metavar="VERB", action="append", help=more)
+    add("--all", action="store_true", help="one observe.py with every verb")
+    add(
+        "--check", action="store_true", help="only compare with what lies there; exit 1 if it is not the same"
     )
+    add("--force", action="store_true", help="overwrite what was changed there, or is not ours")
 
 
-def run_vendor(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the verb: bring DIR up to date, or say what differs there."""
     if not args.directory.strip():
         raise UsageError("DIR is empty", "name the directory that is to hold observe.py")
@@ -63,9 +58,9 @@ def run_vendor(args: argparse.Namespace) -> int:
     if (target / OBSERVE_PY).resolve() == _root(own) / OBSERVE_PY:
         told = f"{target} is where this observe itself is"
         raise UsageError(told, "name the directory of another repository")
-    wanted, origin = _wanted(own, args.single_file)
     try:
         here = _read_all(target)
+        wanted, origin = _wanted(own, args, here)
         if args.check:
             return _compare_vendored(target, wanted, here)
         if not args.force:
@@ -75,9 +70,14 @@ def run_vendor(args: argparse.Namespace) -> int:
         told = f"{error.filename or target}: {error.strerror}"
         raise ObserveError(told, "see who may write there") from error
     if not args.quiet:
-        package = f" and {PACKAGE_NAME}/ ({len(wanted) - 1} files)" if len(wanted) > 1 else ""
-        print(f"{target}: observe {VERSION}, {origin}: {OBSERVE_PY}{package}")
+        print(f"{target}: observe {VERSION}, {origin}: {OBSERVE_PY}{_more_words(wanted)}")
     return EXIT_OK
+
+
+def _more_words(wanted: Mapping[str, str]) -> str:
+    if len(wanted) > 1:
+        return f" and {PACKAGE_NAME}/ ({len(wanted) - 1} files)"
+    return f" with {', '.join(verbs_in(wanted[OBSERVE_PY]))}"
 
 
 # --- what there is to give ---
@@ -85,28 +85,45 @@ def run_vendor(args: argparse.Namespace) -> int:
 
 def _root(own: Path) -> Path:
     """Return the directory that holds observe.py, of a package or of the one file."""
-    return own.parent.parent if _is_package(own) else own.parent
+    return own.parent.parent.parent if _is_package(own) else own.parent
 
 
 def _is_package(own: Path) -> bool:
-    return own.stem == "vendor"
+    return own.parent.name == "vendor" and own.parent.parent.name == PACKAGE_NAME
 
 
-def _wanted(own: Path, single: bool) -> tuple[dict[str, str], str]:
+def _wanted(
+    own: Path, args: argparse.Namespace, here: Mapping[str, VendoredFile]
+) -> tuple[dict[str, str], str]:
     """Return the files to put there, by path and without headers, and which commit they are."""
     if not _is_package(own):  # the one file can only give itself
         this = split_header(own.read_text(encoding="utf-8"))
+        choices("--with", args.more_verbs, verbs_in(this.body))
         changed = "" if this.intact else " with changes"
         return {OBSERVE_PY: this.body}, (this.origin or "commit unknown") + changed
     root = _root(own)
-    script = split_header((root / OBSERVE_PY).read_text(encoding="utf-8"))
-    found = {OBSERVE_PY: script, **_read_all(root)}
+    found = _read_all(root)
+    files = {name: one.body for name, one in found.items()}
     origin = _origin(root, list(found.values()))
-    if single:
-        package = [(Path(name), one.body) for name, one in found.items()]
-        modules = {path.stem: body for path, body in package if path.match(f"{PACKAGE_NAME}/*.py")}
-        return {OBSERVE_PY: build_single_file(script.body, modules)}, origin
-    return {name: one.body for name, one in found.items()}, origin
+    package = {name.removeprefix(f"{PACKAGE_NAME}/"): body for name, body in files.items() if "/" in name}
+    verbs = _verbs_wanted(args, list(verb_paths(package)), here)
+    if verbs is None:
+        return files, origin
+    return {OBSERVE_PY: build_single_file(files[OBSERVE_PY], package, verbs)}, origin
+
+
+def _verbs_wanted(
+    args: argparse.Namespace, known: list[str], here: Mapping[str, VendoredFile]
+) -> list[str] | None:
+    """Return the verbs that one file is to have, None for the package; --check takes the form there."""
+    there = verbs_in(here[OBSERVE_PY].body) if OBSERVE_PY in here else []
+    if args.all:
+        return known
+    if args.more_verbs:
+        return choices("--with", args.more_verbs, known)
+    if args.single_file:
+        return there if args.check else []
+    return there if there and args.check else None
 
 
 def _origin(root: Path, files: list[VendoredFile]) -> str:
@@ -117,7 +134,8 @@ def _origin(root: Path, files: list[VendoredFile]) -> str:
     commit = _git(root, "rev-parse", "--short=12", "HEAD")
     if not commit or not _git(root, "ls-files", OBSERVE_PY):  # installed, perhaps below somebody's repository
         return "commit unknown"
-    changed = _git(root, "status", "--porcelain", "--", OBSERVE_PY, f"{PACKAGE_NAME}/*.py")
+    given = (f"{PACKAGE_NAME}/{pattern}" for pattern in _GIVEN)
+    changed = _git(root, "status", "--porcelain", "--", OBSERVE_PY, *given)
     return f"commit {commit}" + (" with changes" if changed else "")
 
 
@@ -128,37 +146,12 @@ def _git(root: Path, *words: str) -> str:
     return ""
 
 
-# --- headers ---
-
-
-def with_header(body: str, origin: str) -> str:
-    """Return the text with its header, below a first line that begins with `#!`."""
-    first = re.match(r"(#![^\n]*\n)?", body)[0]  # type: ignore[index]
-    header = _VENDOR_HEADER.format(version=VERSION, origin=origin, digest=_digest(body))
-    return first + header + body[len(first) :]
-
-
-def split_header(text: str) -> VendoredFile:
-    """Return what a file holds; one without a header is not known, and not intact."""
-    text = text.replace("\r\n", "\n")  # git may have turned it for Windows
-    match = _FOUND.search(text)
-    if not match or text[: match.start()].count("\n") > 1:
-        return VendoredFile(text)
-    body = text[: match.start()] + text[match.end() :]
-    intact = _digest(body) == match["digest"]
-    return VendoredFile(body, match["version"], match["origin"], intact)
-
-
-def _digest(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()
-
-
 # --- what is there ---
 
 
 def _read_all(root: Path) -> dict[str, VendoredFile]:
     """Return the files below a directory that are ours, or where ours belong, by path."""
-    package = (path for pattern in _GIVEN for path in sorted((root / PACKAGE_NAME).glob(pattern)))
+    package = (path for pattern in _GIVEN for path in sorted((root / PACKAGE_NAME).rglob(pattern)))
     paths = (path for path in (root / OBSERVE_PY, *package) if path.exists())
     texts = {path: path.read_bytes().decode("utf-8", "replace") for path in paths}
     return {path.relative_to(root).as_posix(): split_header(text) for path, text in texts.items()}
@@ -203,14 +196,19 @@ def _put(target: Path, wanted: Mapping[str, str], here: Mapping[str, VendoredFil
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(with_header(body, origin).encode())
+        draft.write_bytes(with_header(body, origin, name).encode())
         draft.chmod(0o755 if name == OBSERVE_PY else 0o644)
         draft.replace(path)
     if removed := sorted(name for name in here.keys() - wanted.keys() if here[name].origin):
         for name in removed:
             (target / name).unlink()
         print(f"removed there: {', '.join(removed[:3])}{' …' if len(removed) > 3 else ''}", file=sys.stderr)
-    if not list((target / PACKAGE_NAME).glob("*.*")):
-        shutil.rmtree(target / PACKAGE_NAME / "__pycache__", ignore_errors=True)
-        with suppress(OSError):  # it holds something else, or is not there
-            (target / PACKAGE_NAME).rmdir()
+        folders = {folder for name in removed for folder in Path(name).parents if folder.name}
+        for folder in sorted(folders, reverse=True):
+            _remove_empty(target / folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take away a folder that holds nothing any more but what Python compiled."""
+    if all(path.name == "__pycache__" for path in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)

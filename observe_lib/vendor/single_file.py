@@ -1,21 +1,43 @@
-"""The builder of the one-file form: all modules in layer order as sections of one readable `observe.py`.
-Pure: sources in, a source out. The sections are the modules' own lines, only the imports are moved.
+"""The builder of the one-file form: modules by their levels as sections of one readable `observe.py`.
+Pure: files in, a source out. The sections are the modules' own lines, but for imports and the verbs' names.
 """
 
 import ast
+import re
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import PurePosixPath
+
+from .modules import (
+    Module,
+    closure_of,
+    is_own,
+    levels_of,
+    own_path,
+    packages_of,
+    read_module,
+    typing_blocks,
+)
+from .verb_table import VERBS_PATH, verb_paths, verb_table, with_own_names
+
+#: the verbs that are in every one file
+CORE_VERBS = ("adapter", "watch")
+#: the line of a module that gets the texts of the data files beside it
+DATA_LINE = "PAGE_FILES: dict[str, str] = {}"
 
 #: as wide as the modules' own lines
 WIDTH = 110
 
-_PLAIN_IMPORTS = (ast.Import, ast.ImportFrom)
+_VERBS_TOLD = re.compile(r"^Its verbs: ([a-z_,\s]+)\.$", re.M)
 
 _OPENING = '''
-"""observe in one file: the modules of observe_lib, put together by `observe.py vendor --single-file`:
+"""observe in one file, put together by `observe.py vendor --single-file`.
+
+{verbs}
+
+These modules of observe_lib are in it:
 
 {contents}
 
@@ -61,106 +83,88 @@ except ModuleNotFoundError:
 {names}
 '''
 
+#: what of the public names only a verb brings, and what stands for it where none does
+_FULL_READER, _CORE_READER = (
+    "reader/consumer.py",
+    "Consumer = EventConsumer  # without states() and wait_for()",
+)
+
 _CLOSING = """
 if __name__ == "__main__":
     sys.exit(main())
 """
 
 
-@dataclass(frozen=True)
-class _Module:
-    """One module: its tree and lines, the imports at its top, and the own modules there and anywhere."""
+def build_single_file(script: str, files: Mapping[str, str], verbs: Collection[str] = ()) -> str:
+    """Return the one file; `script` is observe.py, `files` the package's texts by their paths in it.
 
-    name: str
-    tree: ast.Module
-    lines: list[str]
-    imports: list[ast.Import | ast.ImportFrom]
-    above: frozenset[str]
-    anywhere: frozenset[str]
-
-
-def build_single_file(script: str, sources: Mapping[str, str]) -> str:
-    """Return the one file; `script` is observe.py, `sources` the modules by name, `__init__` among them.
-
-    No two modules may define one name.
+    It has adapter, watch, these verbs, and what they need; no two modules there may define one name.
     """
-    modules = {name: _read_module(name, text) for name, text in sources.items() if name != "__init__"}
-    levels = _levels(modules)
-    ordered = sorted(modules.values(), key=lambda module: (levels[module.name], module.name))
-    packages = {name: _packages(modules, name) for name in modules}
-    sections = [_section(module, levels[module.name], packages) for module in ordered]
-    init = [node for node in ast.parse(sources["__init__"]).body if isinstance(node, ast.Assign)]
+    chosen = {verb: path for verb, path in verb_paths(files).items() if verb in (*CORE_VERBS, *verbs)}
+    modules = _chosen_modules(files, chosen)
+    levels = levels_of(modules)
+    ordered = sorted(modules.values(), key=lambda module: (levels[module.path], module.path))
+    packages = {path: packages_of(modules, path) for path in modules}
+    sections = [_section(module, levels[module.path], packages) for module in ordered]
+    init = [node for node in ast.parse(files["__init__.py"]).body if isinstance(node, ast.Assign)]
     parts = [
-        _script_header(script) + _opening(ordered),
+        _script_header(script) + _opening(ordered, chosen),
         _merged_imports(ordered),
         *sections,
-        "\n".join(ast.get_source_segment(sources["__init__"], node) or "" for node in init),
+        *([] if _FULL_READER in modules or _FULL_READER not in files else [_CORE_READER]),
+        "\n".join(ast.get_source_segment(files["__init__.py"], node) or "" for node in init),
         _CLOSING.strip(),
     ]
     return "\n\n\n".join(parts) + "\n"
 
 
-def _read_module(name: str, text: str) -> _Module:
-    tree = ast.parse(text)
-    imports = [node for node in tree.body if isinstance(node, _PLAIN_IMPORTS)]
-    above = frozenset(_own(node) for node in imports if _is_own(node))
-    anywhere = frozenset(_own(node) for node in ast.walk(tree) if _is_own(node))
-    return _Module(name, tree, text.splitlines(), imports, above, anywhere)
+def verbs_in(text: str) -> list[str]:
+    """Return the verbs of a text that is a one file; none if it is something else."""
+    match = _VERBS_TOLD.search(text)
+    return match[1].replace(",", " ").split() if match else []
 
 
-def _is_own(node: ast.AST) -> bool:
-    return isinstance(node, ast.ImportFrom) and node.level > 0
+def _chosen_modules(files: Mapping[str, str], verbs: Mapping[str, str]) -> dict[str, Module]:
+    """Return the modules that the command line with these verbs needs, and the library's public names."""
+    texts = {path: text for path, text in files.items() if path.endswith(".py")}
+    texts |= {path: with_own_names(verb, texts[path]) for verb, path in verbs.items()}
+    if VERBS_PATH in texts:
+        texts[VERBS_PATH] = verb_table(texts, verbs, texts[VERBS_PATH])
+    texts |= {path: _with_data(path, text, files) for path, text in texts.items() if _has_data(text)}
+    initial = {path for path in texts if PurePosixPath(path).name == "__init__.py"}
+    modules = {path: read_module(path, text) for path, text in texts.items() if path not in initial}
+    public = (node for block in typing_blocks(ast.parse(texts["__init__.py"])) for node in block.body)
+    named = {own_path("__init__.py", node) for node in public} - {_FULL_READER}
+    roots = {"cli.py", *verbs.values(), *named}
+    return {path: modules[path] for path in closure_of(modules, roots)}
 
 
-def _own(node: ast.AST) -> str:
-    assert isinstance(node, ast.ImportFrom) and node.module, "only `from .module import name`"
-    assert not any(one.asname for one in node.names), f"from .{node.module} import … as …: no new names"
-    return node.module
+def _with_data(path: str, text: str, files: Mapping[str, str]) -> str:
+    """Return a module's text with the data files of its folder in it, as they are."""
+    folder = PurePosixPath(path).parent
+    found = {PurePosixPath(name).name: data for name, data in sorted(files.items()) if _is_data(name, folder)}
+    assert not any('"""' in data or not data.endswith("\n") for data in found.values()), f"{folder}: quotes"
+    rows = "\n".join(f'    "{name}": r"""{data}""",' for name, data in found.items())
+    return text.replace(f"\n{DATA_LINE}\n", f"\n{DATA_LINE.removesuffix('}')}\n{rows}\n}}\n")
 
 
-def _typing_blocks(tree: ast.Module) -> list[ast.If]:
-    return [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+def _has_data(text: str) -> bool:
+    return f"\n{DATA_LINE}\n" in text
 
 
-def _levels(modules: Mapping[str, _Module]) -> dict[str, int]:
-    """Return for each module how many others are below it, one on top of the other."""
-    levels: dict[str, int] = {}
-
-    def level(name: str) -> int:
-        if name not in levels:
-            levels[name] = 1 + max(map(level, modules[name].anywhere), default=-1)
-        return levels[name]
-
-    return {name: level(name) for name in modules}
-
-
-def _packages(modules: Mapping[str, _Module], name: str) -> list[str]:
-    """Return the packages, not Python's own, that importing the module imports."""
-    todo, seen, found = [name], {name}, set[str]()
-    while todo:
-        module = modules[todo.pop()]
-        for node in module.imports:
-            found |= {one.partition(".")[0] for one in _foreign(node)} - sys.stdlib_module_names
-        todo += module.above - seen
-        seen |= module.above
-    return sorted(found)
-
-
-def _foreign(node: ast.Import | ast.ImportFrom) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [one.name for one in node.names]
-    return [] if node.level else [node.module or ""]
+def _is_data(path: str, folder: PurePosixPath) -> bool:
+    return PurePosixPath(path).parent == folder and not path.endswith((".py", "py.typed"))
 
 
 # --- imports ---
 
 
-def _merged_imports(modules: Iterable[_Module]) -> str:
+def _merged_imports(modules: Iterable[Module]) -> str:
     """Return every import of the modules once: Python's own, then the packages, which may be missing."""
     whole: set[str] = set()
     names: dict[str, set[str]] = defaultdict(set)
     for module in modules:
-        inside = (node for block in _typing_blocks(module.tree) for node in block.body)
+        inside = (node for block in typing_blocks(module.tree) for node in block.body)
         for node in (*module.imports, *inside):
             if isinstance(node, ast.Import):
                 whole |= {ast.unparse(one) for one in node.names}
@@ -204,31 +208,38 @@ def _script_header(script: str) -> str:
     return "\n".join(lines[:end])
 
 
-def _opening(modules: Iterable[_Module]) -> str:
-    names = textwrap.wrap(" ".join(module.name for module in modules), WIDTH - 10)
-    return _OPENING.rstrip("\n").format(contents=textwrap.indent("\n".join(names), "    "))
+def _opening(modules: Iterable[Module], verbs: Iterable[str]) -> str:
+    """Return the docstring, with the verbs as `verbs_in` reads them, and the check of Python's version."""
+    names = textwrap.wrap(" ".join(module.path for module in modules), WIDTH - 10, break_on_hyphens=False)
+    contents = textwrap.indent("\n".join(names), "    ")
+    told = textwrap.fill(f"Its verbs: {', '.join(verbs)}.", WIDTH)
+    return _OPENING.rstrip("\n").format(verbs=told, contents=contents)
 
 
-def _section(module: _Module, level: int, packages: Mapping[str, list[str]]) -> str:
+def _section(module: Module, level: int, packages: Mapping[str, list[str]]) -> str:
     """Return a module's own lines under a banner that holds its docstring."""
     lines: list[str | None] = list(module.lines)
-    for node in [module.tree.body[0], *module.imports, *_typing_blocks(module.tree)]:
+    for node in [module.tree.body[0], *module.imports, *typing_blocks(module.tree)]:
         _blank(lines, node)
     for parent in ast.walk(module.tree):
         for body in (getattr(parent, part, None) for part in ("body", "orelse", "finalbody")):
             if isinstance(body, list) and parent is not module.tree:
-                _resolve(lines, body, packages)
+                _resolve(module.path, lines, body, packages)
     told = (ast.get_docstring(module.tree) or "").splitlines()
     rule = f"# {'-' * (WIDTH - 2)}"
-    banner = "\n".join([rule, f"# {module.name} (level {level})", "#", *(f"# {line}" for line in told), rule])
+    banner = "\n".join(
+        [rule, f"# observe_lib/{module.path} (level {level})", "#", *(f"# {line}" for line in told), rule]
+    )
     return f"{banner}\n\n\n" + "\n".join(line for line in lines if line is not None).strip("\n")
 
 
-def _resolve(lines: list[str | None], body: list[ast.stmt], packages: Mapping[str, list[str]]) -> None:
+def _resolve(
+    path: str, lines: list[str | None], body: list[ast.stmt], packages: Mapping[str, list[str]]
+) -> None:
     """Take the package's own imports out of a block: what they name is here; what they need is asked for."""
-    own = [node for node in body if _is_own(node) and lines[node.lineno - 1] is not None]
+    own = [node for node in body if is_own(node) and lines[node.lineno - 1] is not None]
     for node in own:
-        needed = packages[_own(node)]
+        needed = packages[own_path(path, node)]
         instead = f"need({', '.join(f'{name!r}' for name in needed)})".replace("'", '"') if needed else ""
         if not instead and len(own) == len(body) and node is own[-1]:
             instead = "pass"

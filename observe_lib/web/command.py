@@ -1,4 +1,4 @@
-"""The verb `web`: what `ps`, `show` and `watch` know as one live page in a browser, and as JSON and metrics.
+"""Serve what ps, show and watch know as one live page, as JSON and as metrics, until Ctrl-C.
 The main thread wires Consumer, `LiveStates` and server together, and waits; each has threads of its own.
 """
 
@@ -15,15 +15,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..commands.show import portrait_json, portraits_of
 from ..errors import EXIT_OK, ObserveError, UsageError
 from ..events import Event, EventType
-from ..reader.states import DAY
-from ..report.figures import report_json
-from ..settings import NatsSettings, add_nats_flags, choices, nats_settings, whole_number
+from ..flags import add_nats_flags
+from ..reader.audit import clipped, look_back, range_of
+from ..reader.description import descriptions_of
+from ..rows import DAY
+from ..settings import NatsSettings, choices, names, nats_settings, whole_number
 from ..signals import Stop
+from ..text.accounts import report_json
+from ..text.description import description_json
 from ..text.output import Style, note_line
 from ..times import now_utc, parse_time
 from .live import RING, LiveStates, page_event
@@ -33,6 +36,13 @@ from .server import HTML_TYPE, TEXT_TYPE, Answer, Guard, Query, Site, WebServer,
 
 if TYPE_CHECKING:
     from ..reader.consumer import Consumer
+
+ORDER = 9
+ARGUMENTS = ""
+EXAMPLES = (
+    "web",
+    "web --listen 0.0.0.0:8282 --web-token-file /etc/observe.token",
+)
 
 WEB_LISTEN = "127.0.0.1:8282"
 #: a token that can be guessed is none
@@ -62,7 +72,7 @@ class WebOptions:
         return f"http://{host}:{self.port}"
 
 
-def add_web_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `web`."""
     listen = f"where to serve; beyond this machine only with a token [{WEB_LISTEN}]"
     parser.add_argument("--listen", metavar="ADDRESS:PORT", default=WEB_LISTEN, help=listen)
@@ -74,7 +84,7 @@ def add_web_flags(parser: argparse.ArgumentParser) -> None:
     add_nats_flags(parser)
 
 
-def run_web(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; an ObserveError where the address cannot be had, or NATS not be reached."""
     flags = vars(args)
     options, settings = web_options(flags), nats_settings(flags, os.environ)
@@ -236,9 +246,9 @@ def process_answer(consumer: "Consumer", query: Query) -> Answer:
     if not (stack and namespace and process):
         raise UsageError("which process?", "ask with stack, namespace and process")
     style = Style(as_json=True)
-    for found in portraits_of(consumer, [glob.escape(f"{namespace}/{process}")], stack, style):
+    for found in descriptions_of(consumer, [glob.escape(f"{namespace}/{process}")], stack, style.now()):
         if found.row.place == (stack, namespace, process):
-            told = portrait_json(found, style) | {"events": [page_event(event) for event in found.events]}
+            told = description_json(found, style) | {"events": [page_event(event) for event in found.events]}
             if found.crash is not None:
                 told["last_crash"] = page_event(found.crash) | {"log_tail": found.crash.log_tail or []}
             return Answer(json_body(told))
@@ -248,22 +258,15 @@ def process_answer(consumer: "Consumer", query: Query) -> Answer:
 def report_answer(settings: NatsSettings, query: Query) -> Answer:
     """Return what `report --json` prints; over a connection of its own, as it may read the whole stream."""
     _refuse_unknown(query, ("since", "until", "process", "stack"))
-    from ..reader.past import Past
-    from ..report.command import clipped, look_back, range_of
+    from ..reader.consumer import BULK, Consumer
 
-    flags: dict[str, Any] = {
-        "name": [],
-        "process": query.get("process", []),
-        "stack": _one(query, "stack"),
-        "since": _one(query, "since") or "24h",
-        "until": _one(query, "until"),
-    }
-    asked = range_of(flags, now_utc())
-    with Past(settings) as past:
-        kept = past.retained()
+    patterns, stack = names("process", query.get("process", [])), _one(query, "stack")
+    asked = range_of({"since": _one(query, "since") or "24h", "until": _one(query, "until")}, now_utc())
+    with Consumer(settings, name="observe-past", pace=BULK) as consumer:
+        kept = consumer.retained()
         if not kept.stream:
             raise ObserveError(f"nothing is known on {settings.url} yet", "start an adapter")
-        findings = look_back(past, clipped(asked, kept), past.states(), flags, None)
+        findings = look_back(consumer, clipped(asked, kept), consumer.stored_states(), patterns, stack)
     return Answer(json_body(report_json(findings)))
 
 

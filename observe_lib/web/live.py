@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from ..events import Event, EventType, dump_json
 from ..log import log
-from ..reader.board import Board, condition_of, figures_of, note_events, silences_of
-from ..reader.states import DAY, Place, ProcessRow, States
-from ..text.tables import row_json
+from ..reader.board import Board, condition_of, figures_of, note_events
+from ..reader.states import States, stale_stacks_of
+from ..rows import DAY, Place, ProcessRow
+from ..text.rows import row_json
 from ..text.words import detail
 from ..times import format_time, now_utc
 from .lines import WebLines
@@ -45,7 +46,7 @@ class Source(Protocol):
     def states(self) -> States: ...
 
 
-class Listener:
+class PageListener:
     """What waits for one stream. One that takes too little is ended; it comes again and goes on there."""
 
     def __init__(self, first: bytes) -> None:
@@ -98,7 +99,7 @@ class LiveStates:
         self._crashes: Counter[Place] = Counter()
         self._lines = WebLines(since.timestamp())
         self._ring: deque[dict[str, Any]] = deque(maxlen=RING)
-        self._listeners: set[Listener] = set()
+        self._listeners: set[PageListener] = set()
         self._head: dict[str, Any] = {}
         self._hello_rows: bytes | None = None
         self._recount_at = 0.0
@@ -129,16 +130,16 @@ class LiveStates:
         self._inbox.append(event)
         self._wake.set()
 
-    def listen(self, last_id: str = "") -> Listener | None:
+    def listen(self, last_id: str = "") -> PageListener | None:
         """Return a new listener that goes on after the event of that id; None if there are too many."""
         with self._lock:
             if len(self._listeners) >= STREAMS or self._stop.is_set():
                 return None
-            listener = Listener(self._hello(last_id))
+            listener = PageListener(self._hello(last_id))
             self._listeners.add(listener)
             return listener
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: PageListener) -> None:
         """Forget a listener."""
         with self._lock:
             self._listeners.discard(listener)
@@ -152,8 +153,8 @@ class LiveStates:
         """Return all processes and stacks, for programs."""
         with self._lock:
             states, board, now = self._source.states(), self._board, now_utc()
-        silences = silences_of(states, now)
-        rows = [row_json(row, silences.get(row.place.stack), now) for row in states.select()]
+        stale_stacks = stale_stacks_of(states, now)
+        rows = [row_json(row, stale_stacks.get(row.place.stack), now) for row in states.select()]
         return {"now": format_time(now), **_head_of(states, board, now), "processes": rows}
 
     def metrics(self) -> str:
@@ -187,13 +188,13 @@ class LiveStates:
                 self._ring.append(page_event(event))
 
     def _count_crash(self, event: Event) -> None:
-        place = Place(event.stack or "-", event.namespace, event.process)
+        place = Place.of(event)
         row = self._base.rows.get(place)
         if row is None or not row.counted.has(event):
             self._crashes[place] += event.count
 
     def _look(self, now: datetime, events: Sequence[Event]) -> None:
-        """Send what changed since the last look; silence changes the head without any event."""
+        """Send what changed since the last look; a stack becomes stale without any event."""
         states, update = self._source.states(), dict[str, Any]()
         if states is not self._shown:
             self._lines.assume(states.rows.values())
@@ -255,10 +256,10 @@ class LiveStates:
         return None
 
     def _head_json(self, states: States, now: datetime) -> dict[str, Any]:
-        blind = self._lines.blind(silences_of(states, now), now.timestamp())
+        gaps = self._lines.gaps(stale_stacks_of(states, now), now.timestamp())
         spans = {
             name: [[start, end if end < now.timestamp() else None] for start, end in found]
-            for name, found in blind.items()
+            for name, found in gaps.items()
         }
         return {"nats": self._source.connected, **_head_of(states, self._board, now), "blind": spans}
 
@@ -283,9 +284,9 @@ def page_event(event: Event) -> dict[str, Any]:
 
 def _head_of(states: States, board: Board, now: datetime) -> dict[str, Any]:
     stacks: dict[str, dict[str, Any]] = {name: {"name": name} for name in sorted(states.stacks)}
-    for name, silence in silences_of(states, now).items():
-        since = format_time(silence.since) if silence.since else None
-        told = {"about": silence.about, "kind": silence.kind, "since": since, "error": silence.error}
+    for name, stale in stale_stacks_of(states, now).items():
+        since = format_time(stale.since) if stale.since else None
+        told = {"about": stale.about, "kind": stale.reason, "since": since, "error": stale.error}
         stacks[name]["silence"] = {key: text for key, text in told.items() if text}
     return {"figures": figures_of(states, board, now)._asdict(), "stacks": list(stacks.values())}
 

@@ -5,8 +5,8 @@ Pure; what is not known just now is absent, so that no alert fires on what nobod
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from ..reader.board import silences_of
-from ..reader.states import Place, States
+from ..reader.states import States, stale_stacks_of
+from ..rows import Place
 from ..times import seconds_between
 
 #: what the text below is, for an HTTP header
@@ -30,9 +30,9 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 def metrics_text(states: States, crashes: Mapping[Place, int], now: datetime) -> str:
     """Return the page that Prometheus and others read; `crashes` counts those of each process."""
-    silences = silences_of(states, now)
+    stale_stacks = stale_stacks_of(states, now)
     rows = [(_labels(**row.place._asdict()), row) for row in states.select()]
-    seen = [(labels, row) for labels, row in rows if row.place.stack not in silences]
+    seen = [(labels, row) for labels, row in rows if row.place.stack not in stale_stacks]
     stacks = [(_labels(stack=name), stack) for name, stack in sorted(states.stacks.items())]
     ages = [(labels, seconds_between(stack.beat_at, now)) for labels, stack in stacks if stack.beat_at]
     samples: tuple[list[tuple[str, float]], ...] = (
@@ -40,7 +40,7 @@ def metrics_text(states: States, crashes: Mapping[Place, int], now: datetime) ->
         [(labels, row.health == "Ready") for labels, row in seen if row.alive and row.health != "-"],
         [(labels, row.restarts) for labels, row in rows],
         [(labels, crashes.get(row.place, 0)) for labels, row in rows],
-        [(labels, stack.name not in silences) for labels, stack in stacks],
+        [(labels, stack.name not in stale_stacks) for labels, stack in stacks],
         [(labels, max(0.0, round(age_s, 3))) for labels, age_s in ages],
     )
     families = (_family(*told, found) for told, found in zip(FAMILIES, samples, strict=True))

@@ -19,7 +19,7 @@ from ..errors import ObserveError, UsageError
 from ..events import dump_json
 from ..log import log
 from ..settings import VERSION
-from .live import Listener
+from .live import PageListener
 
 #: so many connections at most; further ones are closed at once
 CONNECTIONS = 256
@@ -113,8 +113,8 @@ class Site:
     """What there is to be had: an answer per path, and the stream."""
 
     routes: Mapping[str, Callable[[Query], Answer]]
-    listen: Callable[[str], Listener | None]
-    leave: Callable[[Listener], object]
+    listen: Callable[[str], PageListener | None]
+    leave: Callable[[PageListener], object]
 
 
 class WebServer(ThreadingHTTPServer):

@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from observe_lib.adapter.outbox import Outbox, Record
+from observe_lib.adapter.outbox_facts import look
 from observe_lib.adapter.seal import Sealed
 from observe_lib.errors import OutboxError
 from observe_lib.times import now_utc
@@ -77,6 +78,8 @@ def check_killed(directory: Path, begun_at: int, run_s: float) -> int:
     copy = directory.parent / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(directory, copy)
+    facts = look(copy, "host-a")
+    assert (facts.held, facts.trouble, facts.waiting > 0) == (False, "", True)
     outbox = Outbox.open(copy, "host-a", takeover=False, say=lambda topic, text: pytest.fail(text))
     (turn,) = {int(record.body.split()[0]) for record in outbox.records()}
     assert turn >= last_said
@@ -101,7 +104,10 @@ def test_killed_while_it_commits_each_commit_is_whole(tmp_path):
 @pytest.mark.long
 def test_killed_while_it_commits_fifty_times(tmp_path):
     turn, rng = 0, Random(50)
-    for _ in range(50):
+    for number in range(50):
+        if number % 5 == 0:
+            shutil.rmtree(tmp_path / "state", ignore_errors=True)
+            turn = 0
         turn = check_killed(tmp_path / "state", turn, rng.uniform(0.0, 0.5))
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from observe_lib.adapter.refusals import HELD, MISSING, PASSING, TOO_LARGE, read_answer
+from observe_lib.adapter.refusals import HELD, NO_STREAM, PASSING, TOO_LARGE, read_answer
 
 NO_RESPONDERS = {"Status": "503"}
 
@@ -31,8 +31,8 @@ def test_stored(payload):
 @pytest.mark.parametrize(
     "payload, headers, kind, text",
     [
-        (b"", NO_RESPONDERS, MISSING, "no stream takes events"),
-        (error(404, 10059, "stream not found"), None, MISSING, "stream not found (10059)"),
+        (b"", NO_RESPONDERS, NO_STREAM, "no stream takes events"),
+        (error(404, 10059, "stream not found"), None, NO_STREAM, "stream not found (10059)"),
         (error(400, 10054, "message size exceeds maximum allowed"), None, TOO_LARGE, "10054"),
         (error(400, 10097, "header size exceeds"), None, TOO_LARGE, "10097"),
         (error(503, 10077, "maximum bytes exceeded"), None, PASSING, "maximum bytes exceeded (10077)"),

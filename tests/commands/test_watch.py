@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from observe_lib.cli import _parser, load_verb
+from observe_lib.cli import _parser
 from observe_lib.commands.watch import (
     INBOX_SIZE,
     LIVE_LINE,
@@ -22,6 +22,7 @@ from observe_lib.errors import UsageError
 from observe_lib.events import Event, observer_subject
 from observe_lib.text.output import Style
 from observe_lib.times import UTC
+from observe_lib.verbs import load_verb
 
 NOW = datetime(2025, 10, 16, 12, tzinfo=UTC)
 
@@ -223,7 +224,7 @@ def test_a_slow_screen_holds_the_subscription_back_and_lets_it_go_at_its_end():
 
 
 def select(*words):
-    return selection_of(vars(_parser("watch", load_verb("watch")[0]).parse_args(words)))
+    return selection_of(vars(_parser("watch", load_verb("watch")).parse_args(words)))
 
 
 def test_flags():

@@ -25,6 +25,7 @@ import nats
 import pytest
 
 from observe_lib import cli
+from observe_lib.verbs import load_verb, verb_sentences
 from tests.forms import CLI_MODULE, SCRIPT, SINGLE_FILE
 from tests.integration.faults import read_back
 from tests.nats_server import RealNats
@@ -131,6 +132,8 @@ top                                    | top needs a terminal                   
 vendor                                 | the following arguments are required: DIR          | its flags
 vendor '' | DIR is empty | name the directory
 vendor /dev/null | /dev/null is no directory | name the directory
+vendor x --with pss | --with 'pss' is unknown | one of: adapter, watch
+vendor x --with '' | --with '' is unknown | one of: adapter, watch
 service launchd                        | argument manager: invalid choice: 'launchd'        | its flags
 service systemd --name ../x            | --name '../x' is no plain name                     | letters, digits
 service systemd --user ''              | --user '' is no plain name                         | letters, digits
@@ -165,7 +168,7 @@ GIVEN = {"wait": "web", "show": "web", "forget": "old", "vendor": "x", "service"
 
 def flags_of(verb: str) -> list[str]:
     """Return the flags of a verb that take a value, by their long names."""
-    actions = cli._parser(verb, cli.load_verb(verb)[0])._actions
+    actions = cli._parser(verb, load_verb(verb))._actions
     return [max(one.option_strings, key=len) for one in actions if one.option_strings and one.nargs != 0]
 
 
@@ -174,7 +177,7 @@ def usage_rows() -> list[tuple[str, ...]]:
     parted_rows = [[part.strip() for part in line.split(" | ")] for line in USAGE.strip().splitlines()]
     for line in COMMON.strip().splitlines():
         typed, *says = (part.strip() for part in line.split(" | "))
-        verbs = [verb for verb in cli.VERBS if typed.split()[0] in flags_of(verb)]
+        verbs = [verb for verb in verb_sentences() if typed.split()[0] in flags_of(verb)]
         parted_rows += [[" ".join(filter(None, (verb, GIVEN.get(verb), typed))), *says] for verb in verbs]
     return [tuple(row) for row in parted_rows]
 
@@ -206,7 +209,9 @@ def test_nonsense_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for verb in ("adapter", "demo"):
-        monkeypatch.setattr(f"observe_lib.{verb}.run_{verb}", lambda *_: pytest.fail("it was accepted"))
+        monkeypatch.setattr(
+            f"observe_lib.{verb}.{verb}.run_{verb}", lambda *_: pytest.fail("it was accepted")
+        )
     variables, words = parted(typed)
     for name, text in variables.items():
         monkeypatch.setenv(name, text)
@@ -221,7 +226,7 @@ def test_nonsense_is_a_usage_error(
 
 def test_the_table_has_every_flag_of_every_verb() -> None:
     typed = [parted(row[0])[1] for row in ROWS]
-    for verb in cli.VERBS:
+    for verb in verb_sentences():
         given = {word.partition("=")[0] for words in typed if words[0] == verb for word in words}
         given |= {{"-n": "--last"}.get(word, word) for word in given}
         assert not set(flags_of(verb)) - given, f"{verb}: no row for these"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from observe_lib.demo.command import Tally, tally_of
+from observe_lib.demo.demo import Tally, tally_of
 from observe_lib.events import Event
 from tests.real_compose import BINARY, MISSING
 

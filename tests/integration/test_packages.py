@@ -66,7 +66,7 @@ def test_it_installs_and_runs(built, tmp_path, pattern):
     assert len(list(marks)) == 1
 
 
-@pytest.mark.parametrize("form", [(), ("--single-file",)], ids=["package", "single file"])
+@pytest.mark.parametrize("form", [(), ("--all",)], ids=["package", "single file"])
 def test_uv_brings_what_is_needed(tools, tmp_path, form):
     run(sys.executable, ROOT / "observe.py", "vendor", "-q", tmp_path / "given", *form, cwd=tmp_path)
     given = tmp_path / "given"

@@ -20,8 +20,9 @@ import nats
 import pytest
 
 from observe_lib import Consumer
-from observe_lib.reader.states import Place, States
+from observe_lib.reader.states import States
 from observe_lib.reader.wait import GoalMissedError, TimedOutError
+from observe_lib.rows import Place
 from tests.nats_server import RealNats
 from tests.real_compose import MISSING, RealCompose
 from tests.running import ROOT, Ran, RunningAdapter, environ_for, run_observe, start_observe

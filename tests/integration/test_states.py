@@ -16,8 +16,8 @@ import pytest
 from observe_lib import Consumer, Event, NatsError, UsageError
 from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions, ensure_bucket
 from observe_lib.events import dump_json, encode_token
-from observe_lib.reader.states import Place
 from observe_lib.reader.wait import TimedOutError
+from observe_lib.rows import Place
 from observe_lib.times import format_time, now_utc
 from tests.integration.test_consumer import Writer
 from tests.nats_server import RealNats
@@ -129,9 +129,9 @@ def test_a_heartbeat_is_seen_without_any_event(nats_server: RealNats, bucket: Bu
     bucket.record(told("started", 1, 10))
     bucket.lease("host-a", stopped=True)
     with Consumer(nats_server.url) as consumer:
-        assert consumer.states().silence(consumer.states().rows[WEB], now_utc()) is not None
+        assert consumer.states().stale(consumer.states().rows[WEB], now_utc()) is not None
         bucket.lease("host-a")
-        within(lambda: consumer.states().silence(consumer.states().rows[WEB], now_utc()) is None)
+        within(lambda: consumer.states().stale(consumer.states().rows[WEB], now_utc()) is None)
 
 
 def test_ten_thousand_processes(nats_server: RealNats, bucket: Bucket) -> None:

@@ -17,7 +17,8 @@ from observe_lib.reader.board import (
     latest_events,
     note_events,
 )
-from observe_lib.reader.states import Place, ProcessRow, Silence, States, fold_all, note_lease
+from observe_lib.reader.states import Stale, States, fold_all, note_lease
+from observe_lib.rows import Place, ProcessRow
 from observe_lib.times import UTC
 from tests.fleet import answers, told
 
@@ -83,7 +84,7 @@ def drawn(board: Board, row: ProcessRow, cells: int = 12, **more) -> str:
 
 def test_a_silent_stack_is_blind_from_its_last_word_on():
     row = fold_all(States(), [STARTED]).rows[WEB]
-    assert drawn(Board(), row, silence=Silence("adapter", "silent", ago(12))) == "_________???"
+    assert drawn(Board(), row, stale=Stale("adapter", "silent", ago(12))) == "_________???"
 
 
 def test_cells_stay_what_they_are_while_time_goes_on():
@@ -101,7 +102,7 @@ def test_a_crash_loop_takes_no_more_memory_than_an_hour_has_minutes():
     for seq in range(2, 2002, 2):
         minutes = 200 - seq / 10
         board = note_events(board, [web("crashed", seq, minutes), web("restarted", seq + 1, minutes)])
-    assert len(board.lanes[WEB].minutes) <= 62 and len(board.latest) == LATEST
+    assert len(board.hours[WEB].worst) <= 62 and len(board.latest) == LATEST
     assert len(board.slots) <= 2 * 360
 
 
@@ -135,7 +136,7 @@ def row_of(**fields) -> ProcessRow:
 )
 def test_the_condition_of_a_process(row, condition):
     assert condition_of(row) == condition in CONDITIONS
-    silent = condition_of(row, Silence("adapter", "silent", NOW))
+    silent = condition_of(row, Stale("adapter", "silent", NOW))
     assert silent == ("gone" if row.gone else "stale")
 
 

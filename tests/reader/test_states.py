@@ -10,18 +10,8 @@ from observe_lib.compose.state import ProcessState
 from observe_lib.detect.known import Known, Run, to_record
 from observe_lib.events import OBSERVE, Event, observer_subject
 from observe_lib.reader.records import recall
-from observe_lib.reader.states import (
-    DAY,
-    SILENT_S,
-    Place,
-    ProcessRow,
-    Silence,
-    States,
-    fold,
-    fold_all,
-    fold_back,
-    note_lease,
-)
+from observe_lib.reader.states import STALE_S, Stale, States, fold, fold_all, fold_back, note_lease
+from observe_lib.rows import DAY, Place, ProcessRow
 from observe_lib.times import UTC, format_time, parse_time
 
 T0 = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
@@ -322,15 +312,15 @@ LEASE = {"pid": 1, "host": "host-a"}
 AWAY = of_observer("process-compose", "unhealthy", 60, since=format_time(at(58)), error="connection refused")
 SILENCES = {
     "all is well": ([], 5, LEASE, False, None),
-    "no heartbeat": ([], SILENT_S + 1, LEASE, False, Silence("adapter", "silent", at(0))),
-    "its process is dead": ([], 5, LEASE, True, Silence("adapter", "silent", at(0))),
-    "said goodbye": ([], 5, {**LEASE, "stopped": True}, False, Silence("adapter", "stopped", at(0))),
+    "no heartbeat": ([], STALE_S + 1, LEASE, False, Stale("adapter", "silent", at(0))),
+    "its process is dead": ([], 5, LEASE, True, Stale("adapter", "silent", at(0))),
+    "said goodbye": ([], 5, {**LEASE, "stopped": True}, False, Stale("adapter", "stopped", at(0))),
     "told that it stops": (
         [of_observer("adapter", "stopped", 3)],
         5,
         LEASE,
         False,
-        Silence("adapter", "stopped", at(3)),
+        Stale("adapter", "stopped", at(3)),
     ),
     "started again": (
         [of_observer("adapter", "stopped", 3), of_observer("adapter", "started", 4)],
@@ -344,7 +334,7 @@ SILENCES = {
         5,
         LEASE,
         False,
-        Silence("process-compose", "away", at(58), "connection refused"),
+        Stale("process-compose", "away", at(58), "connection refused"),
     ),
     "compose back": ([AWAY, of_observer("process-compose", "healthy", 70)], 5, LEASE, False, None),
     "compose gone": (
@@ -352,9 +342,9 @@ SILENCES = {
         5,
         LEASE,
         False,
-        Silence("process-compose", "stopped", at(9)),
+        Stale("process-compose", "stopped", at(9)),
     ),
-    "away, and then no heartbeat": ([AWAY], 90, LEASE, False, Silence("adapter", "silent", at(0))),
+    "away, and then no heartbeat": ([AWAY], 90, LEASE, False, Stale("adapter", "silent", at(0))),
 }
 
 
@@ -362,12 +352,12 @@ SILENCES = {
 def test_a_row_is_stale_when_its_stack_is_silent(name: str) -> None:
     events, after_s, lease, dead, expected = SILENCES[name]
     states = note_lease(fold_all(States(), [STARTED, *events]), "host-a", lease, at(0), dead)
-    assert states.silence(states.rows[WEB], at(after_s)) == expected
+    assert states.stale(states.rows[WEB], at(after_s)) == expected
 
 
 def test_a_stack_without_a_lease_counts_as_heard_of() -> None:
     states = fold(States(), STARTED)
-    assert states.silence(states.rows[WEB], at(9999)) is None
+    assert states.stale(states.rows[WEB], at(9999)) is None
 
 
 def test_the_observers_own_records_are_no_rows() -> None:

@@ -9,23 +9,16 @@ from typing import Any
 import pytest
 
 from observe_lib.errors import UsageError
-from observe_lib.events import OBSERVE, Event, observer_subject
+from observe_lib.events import OBSERVE, Event, Seen, observer_subject
+from observe_lib.reader.accounts import Account, total_of
+from observe_lib.reader.audit import Audit, Findings, Range, range_of
 from observe_lib.reader.gaps import Gap, Gaps, find_gaps
-from observe_lib.reader.past import kept_since
-from observe_lib.reader.states import Place, ProcessRow, Seen, StackRow, States
-from observe_lib.report.accounts import Account, Shade
-from observe_lib.report.command import Audit, range_of
-from observe_lib.report.figures import (
-    Findings,
-    ProcessStrip,
-    Range,
-    account_json,
-    percent_text,
-    report_json,
-    report_lines,
-    strip_room,
-    total_of,
-)
+from observe_lib.reader.retained import kept_since
+from observe_lib.reader.states import StackRow, Stale, States
+from observe_lib.reader.timeline import Shade
+from observe_lib.report.figures import ProcessStrip, percent_text, report_lines, strip_room
+from observe_lib.rows import Place, ProcessRow
+from observe_lib.text.accounts import account_json, report_json
 from observe_lib.text.output import Style
 from observe_lib.times import UTC, format_time
 
@@ -107,7 +100,7 @@ OBSERVER_TOLD = (
     observer("process-compose", "healthy", 3060, blind_seconds=60.0),
 )
 #: nothing is heard of host-b's adapter since 10:16:40
-AWAY = {"host-b": Gap(SINCE + 1000, UNTIL, "adapter silent")}
+STALE = {"host-b": Stale("adapter", "silent", at(1000))}
 
 HISTORY = (
     # web: two crashes, a restart by hand, a crash whose repair fell into the time without an adapter
@@ -185,7 +178,7 @@ BY_HAND = {
 
 
 def hour() -> tuple[list[Account], Audit]:
-    gaps = find_gaps(OBSERVER_TOLD, SINCE, UNTIL, AWAY)
+    gaps = find_gaps(OBSERVER_TOLD, SINCE, UNTIL, STALE)
     audit = audit_of(HISTORY, gaps)
     return audit.close(BUCKET), audit
 
@@ -266,7 +259,9 @@ def test_a_long_name_hides_no_figures(columns):
 
 def test_the_json_of_that_hour():
     accounts, _ = hour()
-    findings = Findings(Range(T0, T0, at(HOUR)), accounts, [("host-b", AWAY["host-b"])])
+    findings = Findings(
+        Range(T0, T0, at(HOUR)), accounts, [("host-b", Gap(SINCE + 1000, UNTIL, "adapter silent"))]
+    )
     found = json.loads(json.dumps(report_json(findings)))
     assert (found["since"], found["until"]) == ("2026-03-01T10:00:00.000Z", "2026-03-01T11:00:00.000Z")
     assert found["blind"] == [
@@ -666,8 +661,8 @@ def test_colours_are_one_sequence_a_stretch():
 
 
 def test_the_strips_of_an_hour():
-    gaps = find_gaps(OBSERVER_TOLD, SINCE, UNTIL, AWAY)
-    audit = audit_of(HISTORY, gaps, room=12)  # five minutes a column
+    gaps = find_gaps(OBSERVER_TOLD, SINCE, UNTIL, STALE)
+    audit = audit_of(HISTORY, gaps, strip=lambda: ProcessStrip(SINCE, UNTIL, 12))  # five minutes a column
     found = {
         f"{one.place.stack} {one.place.process}": one.strip.text(one.gaps) for one in audit.close(BUCKET)
     }

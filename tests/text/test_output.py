@@ -6,10 +6,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from observe_lib.events import Event
+from observe_lib.flags import add_output_flags
 from observe_lib.text.output import (
-    EventTable,
     Style,
-    add_output_flags,
     cut_text,
     json_line,
     note_line,
@@ -19,6 +18,7 @@ from observe_lib.text.output import (
     text_width,
     wants_colour,
 )
+from observe_lib.text.tables import EventTable
 from observe_lib.times import UTC
 
 CET = timezone(timedelta(hours=1))

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from observe_lib.commands.ps import HEADERS, NARROWED, cells_of
-from observe_lib.reader.states import Place, ProcessRow, States
+from observe_lib.reader.states import States
+from observe_lib.rows import Place, ProcessRow
 from observe_lib.text.output import text_width
-from observe_lib.text.tables import plain_table
+from observe_lib.text.tables import Cell, Span, cut_spans, laid_out, plain_table, table_line
 from tests.reader.test_states import T0
 
 
@@ -59,3 +60,26 @@ def test_columns_give_way_one_after_the_other(columns, shown):
     assert titles.split() == " ".join(shown).split()
     assert len(titles) <= columns and len(row) <= columns
     assert row.startswith("host-a" if "STACK" in shown else "shop/api")
+
+
+def test_cells_are_cut_and_padded_to_their_columns_at_either_side() -> None:
+    cells = [
+        Cell([Span("abc"), Span("def", "red")], 5),
+        Cell([Span("7")], 3, right=True),
+        Cell([Span("日")], 3),
+    ]
+    line = laid_out(cells, gap=1)
+    assert "".join(span.text for span in line) == "abcd…   7 日 "
+    assert [span for span in line if span.paint] == [Span("d…", "red")]
+
+
+def test_spans_are_cut_as_one_text() -> None:
+    spans = [Span("ab"), Span("cd", "red"), Span("ef")]
+    assert cut_spans(spans, 6) == tuple(spans)
+    assert cut_spans(spans, 3) == (Span("ab"), Span("…", "red"))
+    assert cut_spans(spans, 0) == (Span(""),)
+
+
+def test_a_line_of_text_is_never_cut() -> None:
+    assert table_line((2, 4, 1), ("long", "日", "x")) == "long  日    x"
+    assert table_line((3, 3), ("a", "")) == "a"

@@ -8,10 +8,11 @@ import pytest
 
 from observe_lib.events import Event
 from observe_lib.reader.board import Board, note_events
-from observe_lib.reader.states import Place, States, fold_all, note_lease
+from observe_lib.reader.states import States, fold_all, note_lease
+from observe_lib.rows import Place
 from observe_lib.text.output import text_width
+from observe_lib.text.tables import Line
 from observe_lib.times import UTC
-from observe_lib.top.columns import Line
 from observe_lib.top.screen import fit, render
 from observe_lib.top.view import ORDERS, SETTLE_S, View, linked, press
 from tests.fleet import fleet, told

@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 
 from observe_lib import cli
 from observe_lib.settings import VERSION
-from observe_lib.vendor.command import split_header, with_header
+from observe_lib.vendor.headers import split_header, with_header
 from tests.forms import ROOT, SINGLE_FILE
 
 pytestmark = pytest.mark.skipif(bool(SINGLE_FILE), reason="the one file gives only itself")
@@ -37,10 +38,27 @@ def test_a_header_comes_off_again(body):
     assert split_header(body).origin == ""
 
 
+@pytest.mark.parametrize(
+    "name, line",
+    [
+        ("page.html", "<!-- Vendored: {} -->"),
+        ("page.css", "/* Vendored: {} */"),
+        ("page.js", "// Vendored: {}"),
+        ("py.typed", "# Vendored: {}"),
+    ],
+)
+def test_a_header_is_a_comment_in_the_files_own_language(name, line):
+    text = with_header("body {}\n", "commit abc", name)
+    told = f"observe {VERSION}, commit abc. Not to be changed here: `vendor` brings a newer one."
+    assert text.splitlines()[0] == line.format(told)
+    assert text.splitlines()[2:] == ["body {}"]
+    assert (split_header(text).body, split_header(text).intact) == ("body {}\n", True)
+
+
 def test_every_file_says_what_it_is(given):
     files = tree(given)
-    package = {f"observe_lib/{path.name}" for path in (ROOT / "observe_lib").glob("*.py")}
-    assert set(files) == {"observe.py", "observe_lib/py.typed", *package}
+    package = (path for path in (ROOT / "observe_lib").rglob("*.*") if path.suffix != ".pyc")
+    assert set(files) == {"observe.py", *(path.relative_to(ROOT).as_posix() for path in package)}
     for name, content in files.items():
         if not name.endswith("py.typed"):
             header = split_header(content.decode())
@@ -77,6 +95,8 @@ def test_an_older_one_is_replaced_and_its_leftovers_go(given, capsys):
     path = given / "observe_lib/text/output.py"
     path.write_text(with_header("old = 1\n", "commit 0ld"))
     (given / "observe_lib/gone.py").write_text(with_header("gone = 1\n", "commit 0ld"))
+    (given / "observe_lib/old").mkdir()
+    (given / "observe_lib/old/gone.py").write_text(with_header("gone = 1\n", "commit 0ld"))
     (given / "observe_lib/theirs.py").write_text("theirs = 1\n")
     assert cli.main(["vendor", str(given), "--check"]) == 1
     told = capsys.readouterr().out
@@ -84,6 +104,7 @@ def test_an_older_one_is_replaced_and_its_leftovers_go(given, capsys):
     assert "surplus  observe_lib/gone.py" in told
     assert cli.main(["vendor", "-q", str(given)]) == 0
     assert not (given / "observe_lib/gone.py").exists()
+    assert not (given / "observe_lib/old").exists()
     assert (given / "observe_lib/theirs.py").read_text() == "theirs = 1\n"
     assert "old = 1" not in path.read_text()
 
@@ -102,6 +123,60 @@ def test_one_form_replaces_the_other(given, capsys):
     assert cli.main(["vendor", str(given), "--single-file", "--check"]) == 0
     assert cli.main(["vendor", str(given)]) == 0
     assert "observe_lib/cli.py" in tree(given)
+
+
+#: how it is put there, and the verbs that the help there lists
+FORMS = [
+    ((), "adapter watch ps wait show report top forget web demo doctor vendor service"),
+    (("--single-file",), "adapter watch"),
+    (("--with", "ps,forget", "--with", "wait"), "adapter watch ps wait forget"),
+    (("--all",), "adapter watch ps wait show report top forget web demo doctor vendor service"),
+]
+
+
+@pytest.mark.parametrize("flags, verbs", FORMS, ids=["package", "core", "with", "all"])
+def test_check_compares_with_the_form_that_lies_there(tmp_path, capsys, flags, verbs):
+    assert cli.main(["vendor", str(tmp_path), *flags]) == 0
+    assert (len(tree(tmp_path)) == 1) == bool(flags)
+    if flags:
+        assert capsys.readouterr().out.strip().endswith(f"observe.py with {verbs.replace(' ', ', ')}")
+    words = [cli.sys.executable, str(tmp_path / "observe.py"), "--help"]
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
+    assert re.findall(r"^  (\w+) ", shown, re.M) == verbs.split()
+    assert cli.main(["vendor", str(tmp_path), "--check"]) == 0
+    with (tmp_path / "observe.py").open("a") as file:
+        file.write("# mine\n")
+    capsys.readouterr()
+    assert cli.main(["vendor", str(tmp_path), "--check"]) == 1
+    (told,) = capsys.readouterr().out.splitlines()
+    assert told.startswith("differs  observe.py: observe ") and told.endswith("changed there")
+
+
+def test_check_says_that_the_other_form_lies_there(given, capsys):
+    assert cli.main(["vendor", str(given), "--check", "--single-file"]) == 1
+    differs, *surplus = capsys.readouterr().out.splitlines()
+    assert differs.startswith("differs  observe.py")
+    assert all(line.startswith("surplus  observe_lib/") for line in surplus)
+    assert cli.main(["vendor", "-q", str(given), "--with", "ps"]) == 0
+    assert cli.main(["vendor", str(given), "--check", "--single-file"]) == 0
+    assert cli.main(["vendor", str(given), "--check", "--with", "show"]) == 1
+
+
+def test_a_verb_that_there_is_not_cannot_be_added(tmp_path, capsys):
+    assert cli.main(["vendor", str(tmp_path), "--with", "pss"]) == 2
+    assert capsys.readouterr().err.startswith("observe: --with 'pss' is unknown\none of: adapter, watch")
+    assert tree(tmp_path) == {}
+
+
+def test_a_verb_that_is_deleted_is_not_missed(given):
+    """Nothing knows a verb but its own file."""
+    for name in ("report", "top", "web", "demo", "doctor", "service"):
+        shutil.rmtree(given / "observe_lib" / name, ignore_errors=True)
+        (given / f"observe_lib/commands/{name}.py").unlink(missing_ok=True)
+    for words in (["--help"], *([verb, "--help"] for verb in ("adapter", "watch", "ps", "show", "vendor"))):
+        command = [cli.sys.executable, str(given / "observe.py"), *words]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        assert not re.search(r"^  (report|top|web|demo|doctor|service) ", shown, re.M)
 
 
 def test_where_it_cannot_go(tmp_path, capsys):

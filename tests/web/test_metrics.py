@@ -4,7 +4,8 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
-from observe_lib.reader.states import Place, ProcessRow, StackRow, States
+from observe_lib.reader.states import StackRow, States
+from observe_lib.rows import Place, ProcessRow
 from observe_lib.web.metrics import metrics_text
 from tests.reader.test_states import T0, WEB
 

@@ -19,14 +19,15 @@ import pytest
 
 from observe_lib.errors import NatsError, UsageError
 from observe_lib.events import Event
-from observe_lib.reader.states import DAY, Place, States, fold, note_lease
+from observe_lib.reader.states import States, fold, note_lease
+from observe_lib.rows import DAY, Place
 from observe_lib.settings import NatsSettings
 from observe_lib.times import now_utc
 from observe_lib.web import live as web_live
 from observe_lib.web import server as web_server
 from observe_lib.web.command import listen_address, read_web_token, site_of, web_options
 from observe_lib.web.lines import WebLines
-from observe_lib.web.live import STREAMS, WAITING_BYTES, Listener, LiveStates, page_event
+from observe_lib.web.live import STREAMS, WAITING_BYTES, LiveStates, PageListener, page_event
 from observe_lib.web.page import page_html
 from observe_lib.web.server import COOKIE, Guard, WebServer
 from tests.reader.test_states import T0, at, of_observer, told
@@ -522,7 +523,7 @@ def test_a_lost_server_and_a_silent_stack_are_told(page):
 
 
 def test_a_listener_that_takes_nothing_is_ended():
-    listener = Listener(b"first")
+    listener = PageListener(b"first")
     chunk = bytes(WAITING_BYTES // 4)
     for _ in range(4):
         listener.offer(chunk)
@@ -631,5 +632,5 @@ def test_blind_times():
     lines.note(of_observer("process-compose", "started", 1))
     lines.note(of_observer("process-compose", "unhealthy", 20))
     lines.note(of_observer("process-compose", "healthy", 40, blind_seconds=20.0))
-    found = lines.blind({}, at(100).timestamp())["host-a"]
+    found = lines.gaps({}, at(100).timestamp())["host-a"]
     assert [(start - T0.timestamp(), end - T0.timestamp()) for start, end in found] == [(0, 1), (20, 40)]
