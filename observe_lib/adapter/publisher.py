@@ -90,6 +90,7 @@ class Publisher:
         self._acked: list[int] = []
         self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
         self._looked: set[str] = set()
+        self._taking = False  # taken from the outbox, and not yet among what is on its way
         self._client: Client | None = None
         self._inbox = self._denial = ""
         self._wake, self._idle, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -143,13 +144,14 @@ class Publisher:
 
     async def all_sent(self, last_id: int) -> None:
         """Return when every event up to this one is stored, or what keeps it from that was said."""
-        while (
-            (next_id := self._outbox.next_id()) is not None
-            and next_id <= last_id
-            or any(flight.event.id <= last_id and not flight.troubled for flight in self._flying.values())
-        ):
+        while not self._is_sent(last_id):
             self._moved.clear()
             await self._moved.wait()
+
+    def _is_sent(self, last_id: int) -> bool:
+        next_id = self._outbox.next_id()
+        flying = (flight for flight in self._flying.values() if flight.event.id <= last_id)
+        return not (self._taking or next_id and next_id <= last_id) and all(one.troubled for one in flying)
 
     def deny(self, subject: str) -> None:
         """The server refused a publish to this subject, which it tells in lower case."""
@@ -201,14 +203,17 @@ class Publisher:
             room = self._room() if self._may_begin() else 0
             done, self._acked = self._acked, []
             try:
+                self._taking = True
                 events = await self.in_worker(self._outbox.take, done, room, WINDOW_BYTES - self._bytes)
             except OutboxError as error:
                 self._acked += done
+                self._taking = False
                 self._session.troubles.note("outbox", f"{error}; {error.hint}")
                 asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
             for event in events:
                 await self._send_new(event)
+            self._taking = False
             rows = 0
             if self._client is not None and self._is_up():
                 rows = await self._rows.send(self._client, self._inbox, *self._row_room())

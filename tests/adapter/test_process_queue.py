@@ -1,4 +1,4 @@
-from observe_lib.adapter.process_queue import ProcessQueue, Waiting
+from observe_lib.adapter.process_queue import ProcessQueue, WaitingEvents
 
 
 def queue_of(*processes: str) -> ProcessQueue:
@@ -49,6 +49,8 @@ def test_one_more_of_a_process_that_has_one_taken_waits_for_it():
 
 
 def test_as_it_was_found():
-    queue = ProcessQueue([Waiting("b", 3, 30, 7), Waiting("a", 1, 10, 9), Waiting("c", 2, 20, 2)])
+    queue = ProcessQueue(
+        [WaitingEvents("b", 3, 30, 7), WaitingEvents("a", 1, 10, 9), WaitingEvents("c", 2, 20, 2)]
+    )
     assert (queue.waiting, queue.size, queue.count_of("b")) == (6, 60, 3)
     assert queue.pop(9) == [2, 7, 9]
