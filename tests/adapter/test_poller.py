@@ -480,4 +480,4 @@ def test_unchanged_states_cost_nothing(bench, monkeypatch):
 
 def test_two_namespaces_are_two_keys(bench):
     bench.polls([running("web", namespace="a")])
-    assert Key("a", "web") in bench.comparison.known
+    assert Key("a", "web") in bench.comparison.records.known
