@@ -201,7 +201,8 @@ class _Adapter:
                 lines = f"last {self._options.log_lines} lines"
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
             followed = _how_many(len(self._comparison.records.known), "process", "es")
-            ready = f"{followed} followed. Now: python observe.py watch"
+            done = "announced" if self._outbox.made else "followed"
+            ready = f"{followed} {done}. Now: python observe.py watch"
             self.delivery.when_sent(lambda: self._say("ready", ready))
         self.delivery.compared()
         if changes:
