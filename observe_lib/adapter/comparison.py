@@ -12,12 +12,11 @@ from functools import partial
 from ..broker.loop import ignore
 from ..compose.state import ProcessState
 from ..detect.changes import Change, announce, detect, end_unseen, settle
-from ..detect.ends import moved
 from ..detect.known import Known, leave_out
 from ..detect.messages import state_heard
 from ..events import Key
 from ..log import Say
-from ..times import now_utc
+from ..times import earlier, now_utc
 from .log_tail import lay_log, lines_wanted
 from .outbox import Outbox
 from .parts import LogSource
@@ -180,7 +179,7 @@ class Comparison:
             known,
             after,
             now,
-            born=moved(self._born, self._skew_s) if self._first_look else None,
+            born=earlier(self._born, -self._skew_s) if self._first_look else None,
             interval_s=self._interval_s,
             skew_s=self._skew_s,
             listening_since=self.listening_since,

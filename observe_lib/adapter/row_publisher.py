@@ -21,14 +21,14 @@ ROW_AGAIN_S, ROW_HELD_S = 5.0, 30.0
 
 DELETE_MARK = {"KV-Operation": "DEL"}
 _PREFIX = f"$KV.{BUCKET}."
-_DENIED = (
+_ROWS_DENIED = (
     f"may not publish to {_PREFIX}>, so ps and its like show nothing new of this stack:"
     f" grant publish on {_PREFIX}>"
 )
 
 
 @dataclass(slots=True)
-class _Flight:
+class _RowFlight:
     process: str
     key: str
     size: int
@@ -50,7 +50,7 @@ class RowPublisher:
     ) -> None:
         self._session, self._rows, self._wake, self._mend = session, rows, wake, mend
         self._due: dict[str, None] = {}
-        self._flying: dict[str, _Flight] = {}
+        self._flying: dict[str, _RowFlight] = {}
         self._bytes = self._number = 0
 
     @property
@@ -89,7 +89,7 @@ class RowPublisher:
             return
         self._number += 1
         tag, size, due = f"r{self._number}", len(payload), self._now_s() + ROW_AGAIN_S
-        self._flying[tag] = _Flight(process, key, size, due)
+        self._flying[tag] = _RowFlight(process, key, size, due)
         self._bytes += size
         with suppress(nats.errors.Error, OSError):  # not connected: `again` makes it due
             headers = None if payload else DELETE_MARK
@@ -115,7 +115,7 @@ class RowPublisher:
         """The server refused a publish to this subject, which it tells in lower case."""
         for tag, flight in self._flying.items():
             if f"{_PREFIX}{flight.key}".lower() == subject:
-                self.take_answer(tag, Refusal(HELD, _DENIED))
+                self.take_answer(tag, Refusal(HELD, _ROWS_DENIED))
                 return
 
     def look_after(self) -> None:

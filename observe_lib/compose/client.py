@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from math import inf
 from typing import Any
 from urllib.parse import quote
 
@@ -131,7 +132,7 @@ class ComposeClient:
         if response.status_code != 200:
             raise self._refusal(response.status_code, body)
         try:
-            return json.loads(body), _date(response.headers.get("Date", ""))
+            return _parsed(body), _date(response.headers.get("Date", ""))
         except (ValueError, RecursionError) as error:
             kind = re.sub(r"[^\w/.+-].*", "", response.headers.get("Content-Type", "")) or "something"
             raise self._error("garbage", f"sent {len(body)} bytes of {kind} that are no JSON") from error
@@ -191,6 +192,14 @@ def other_answers(address: str, port: int = 8080) -> int | None:
         return None
     finally:
         client.close()
+
+
+def _parsed(body: bytearray) -> Any:
+    """Return the JSON; a number of thousands of digits spoils its process, not the reply."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 30 else inf)
 
 
 def _date(text: str) -> datetime | None:

@@ -2,7 +2,7 @@
 Every number and time is bounded here, so that nothing behind it can overflow.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import isfinite
@@ -114,15 +114,12 @@ class StateReader:
         self._seen: dict[str, _Seen] = {}
         self._states: Mapping[Key, ProcessState] = {}
 
-    def read(self, raws: Iterable[Mapping[str, Any]]) -> Mapping[Key, ProcessState]:
+    def read(self, raws: Sequence[Mapping[str, Any]]) -> Mapping[Key, ProcessState]:
         """Return the states by key: the very mapping of the last call where nothing changed at all."""
-        before, changed = self._seen, {}
-        names = []
+        before: dict[Any, _Seen] = self._seen
+        changed = {}
         for raw in raws:
-            name = raw.get("name")
-            name = name if type(name) is str else str(name)
-            names.append(name)
-            seen = before.get(name)
+            seen = before.get(name) if type(name := raw.get("name")) is str else None
             if seen is not None:
                 size, pick, mark, _, _ = seen
                 try:
@@ -130,8 +127,9 @@ class StateReader:
                         continue
                 except KeyError:
                     pass
-            changed[name] = _read_anew(raw, seen)
-        if changed or len(names) != len(before):
+            changed[str(name)] = _see(raw, seen or before.get(str(name)))
+        if changed or len(raws) != len(before):
+            names = [str(raw.get("name")) for raw in raws]
             self._seen = {name: changed.get(name) or before[name] for name in names}
             self._states = {seen.key: seen.state for seen in self._seen.values() if seen.key and seen.state}
         return self._states
@@ -147,7 +145,7 @@ class _Seen(NamedTuple):
     state: ProcessState | None
 
 
-def _read_anew(raw: Mapping[str, Any], before: _Seen | None) -> _Seen:
+def _see(raw: Mapping[str, Any], before: _Seen | None) -> _Seen:
     try:
         state = ProcessState.from_raw(raw)
     except ValueError as error:

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..compose.state import ProcessState
 from ..events import Event, EventType, Key
-from ..times import earlier, format_time, seconds_between
-from .ends import Look, asked_at, end_of_known, find_ends, moved, unmask, waits_for_word
+from ..times import earlier, seconds_between
+from .ends import Look, asked_at, end_of_known, find_ends, unmask, waits_for_word
 from .known import GONE_AFTER_S, LAUNCH_POLLS, NO_HEALTH, Known, Run
 from .runs import Step, is_fresh, launch_failed, measure
 from .telling import (
@@ -38,8 +38,6 @@ LIVENESS_LINE = "Error: liveness check fail"
 PROBE_LINE_AMONG = 5
 #: the status text of a name that is gone
 REMOVED = "Removed"
-
-_THERE = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,8 @@ def detect(
     very object of its Known costs next to nothing. The caller takes over Knowns without events too.
     `on_failure` is told of a process that cannot be compared, which is left as it was (None: it raises).
     """
-    look = _look(now, born, max(RESTART_WITHIN_S, interval_s), skew_s, listening_since, last_good)
+    restart_within_s = max(RESTART_WITHIN_S, interval_s)
+    look = Look.of(now, skew_s, born, restart_within_s, listening_since, last_good)
     changes: list[Change] = []
     new, common = [], 0
 
@@ -102,28 +101,10 @@ def detect(
         elif key not in doubled:
             take(_compare, key, None, after[key])
     if common < len(known) and (gone := known.keys() - after.keys() - set(renamed.values())):
-        others = bool(after) and not any(
-            key in after for key, found in known.items() if not found.missing_since
-        )
+        others = bool(after) and not any(key in after for key, found in known.items() if not found.missing)
         for key in gone:
-            take(_vanish, key, known[key], others, listening_since, last_good)
+            take(_vanish, key, known[key], others)
     return [change for change in changes if change.events or change.known is not known.get(change.key)]
-
-
-def _look(
-    now: datetime,
-    born: datetime | None,
-    restart_within_s: float,
-    skew_s: float,
-    listening_since: datetime | None,
-    last_good: datetime | None,
-) -> Look:
-    at, since = earlier(now, -skew_s), moved(last_good, skew_s)
-    not_before = format_time(since) if since else None
-    heard_from = moved(listening_since, skew_s)
-    return Look(
-        now, at, format_time(now), format_time(at), born, restart_within_s, heard_from, since, not_before
-    )
 
 
 def settle(change: Change, log_tail: Sequence[str]) -> Change:
@@ -149,7 +130,7 @@ def settle(change: Change, log_tail: Sequence[str]) -> Change:
 
 def end_unseen(known: Mapping[Key, Known], now: datetime, skew_s: float = 0.0) -> list[Change]:
     """Return the ends of what was being stopped when process-compose itself went, without a word of them."""
-    look = _look(now, None, 0.0, skew_s, None, None)
+    look = Look.of(now, skew_s)
     changes = []
     for key, before in known.items():
         if before.alive and before.terminating:
@@ -162,7 +143,7 @@ def end_unseen(known: Mapping[Key, Known], now: datetime, skew_s: float = 0.0) -
 
 def announce(known: Mapping[Key, Known], now: datetime, skew_s: float = 0.0) -> list[Change]:
     """Return what tells a server that knows nothing of this stack what is alive: an `initial` begin each."""
-    look = _look(now, None, 0.0, skew_s, None, None)
+    look = Look.of(now, skew_s)
     return [Change(key, tell_initial(key, found, look), found) for key, found in known.items() if found.alive]
 
 
@@ -197,26 +178,15 @@ def _rename(new: Key, old: Key, before: Known, state: ProcessState, look: Look) 
     return [Change(old, (leave,), None), replace(change, events=(*others, enter))]
 
 
-def _vanish(
-    key: Key,
-    before: Known,
-    others: bool,
-    listening_since: datetime | None,
-    last_good: datetime | None,
-    look: Look,
-) -> list[Change]:
+def _vanish(key: Key, before: Known, others: bool, look: Look) -> list[Change]:
     """A name that is gone: told once its run cannot be there any more. `others`: no name was left."""
-    since = before.missing_since or look.now
-    shown_at = before.shown_at or (last_good if before.missing_since is None else None) or since
+    since, shown_at = before.missing or (look.at, look.last_good or look.at)
     if not before.alive:
         patience_s = GONE_AFTER_S
-    elif listening_since is not None and listening_since <= shown_at:
-        patience_s = HEARD_WITHIN_S
     else:
-        patience_s = STOPS_WITHIN_S
-    if seconds_between(since, look.now) < patience_s and not (others and before.alive):
-        waits = replace(before, missing_since=since, shown_at=shown_at)
-        return [Change(key, (), before if before.missing_since else waits)]
+        patience_s = HEARD_WITHIN_S if look.heard_from and look.heard_from <= shown_at else STOPS_WITHIN_S
+    if seconds_between(since, look.at) < patience_s and not (others and before.alive):
+        return [Change(key, (), before if before.missing else replace(before, missing=(since, shown_at)))]
     status = {"old_status": before.state.status, "new_status": REMOVED}
     ends = [end_of_known(before, None, None, look, None)] if before.alive else []
     told = tell_ends(key, before.state, look, ends, before.restarts, status)
@@ -232,16 +202,13 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
         return [_find(key, state, look)]
     state = unmask(before, state)
     step = measure(before, state)
-    missing_since, shown_at = (before.missing_since, before.shown_at) if before and state.heard else _THERE
+    missing = before.missing if before and state.heard else None
     if before is not None and not step.ends and 0 < step.launch_polls < LAUNCH_POLLS:
-        after = replace(
-            before, launch_polls=step.launch_polls, missing_since=missing_since, shown_at=shown_at
-        )
-        return [Change(key, (), after)]
+        return [Change(key, (), replace(before, launch_polls=step.launch_polls, missing=missing))]
     if before is not None and waits_for_word(before, state, step, look):
-        since = before.unheard_since or look.now
-        if seconds_between(since, look.now) < WORD_WITHIN_S:
-            return [Change(key, (), replace(before, unheard_since=since, missing_since=None, shown_at=None))]
+        since = before.unheard_since or look.at
+        if seconds_between(since, look.at) < WORD_WITHIN_S:
+            return [Change(key, (), replace(before, unheard_since=since, missing=None))]
     run, begun_at = _shown_run(before, state, step, look)
     ends = find_ends(before, state, step, look, run, begun_at)
     status = status_fields(before, state)
@@ -271,8 +238,7 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
         was_ready=was_ready,
         requested_at=asked_at(ends) if ends else before.requested_at if before else None,
         launch_polls=step.launch_polls,
-        missing_since=missing_since,
-        shown_at=shown_at,
+        missing=missing,
     )
     return [Change(key, tuple(told), known, needs_log=any(end.needs_log for end in ends))]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..compose.state import ProcessState
 from ..events import EventType
-from ..times import earlier
+from ..times import earlier, format_time
 from .known import NOT_READY, Known, Run
 from .runs import Step, is_fresh
 
@@ -18,20 +18,38 @@ _STOPPED, _CRASHED = EventType.STOPPED, EventType.CRASHED
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One comparison: its moment on our clock, on process-compose's, and what else there is to know.
+    """One comparison: when it is, all on process-compose's clock but `seen_text`, and what else is known.
 
-    `last_good`: the last good reply, `heard_from`: since when push listens, on process-compose's clock.
+    `last_good`: the last good reply; `not_before` is its text. `heard_from`: since when push listens.
     """
 
-    now: datetime
     at: datetime
-    now_text: str
     at_text: str
+    seen_text: str
     born: datetime | None
     restart_within_s: float
     heard_from: datetime | None
     last_good: datetime | None
     not_before: str | None
+
+    @classmethod
+    def of(
+        cls,
+        now: datetime,
+        skew_s: float,
+        born: datetime | None = None,
+        restart_within_s: float = 0.0,
+        listening_since: datetime | None = None,
+        last_good: datetime | None = None,
+    ) -> "Look":
+        """Return a comparison of now; what is given is on our clock, which is `skew_s` behind, but `born`."""
+        at = earlier(now, -skew_s)
+        heard_from = earlier(listening_since, -skew_s) if listening_since else None
+        since = earlier(last_good, -skew_s) if last_good else None
+        not_before = format_time(since) if since else None
+        return cls(
+            at, format_time(at), format_time(now), born, restart_within_s, heard_from, since, not_before
+        )
 
     def heard(self, state: ProcessState | None, ended_at: datetime | None) -> bool:
         """Whether push listened when a run ended (None: later than the last good reply, which showed it)."""
@@ -157,16 +175,13 @@ def unmask(before: Known | None, state: ProcessState) -> ProcessState:
 
 def waits_for_word(before: Known, state: ProcessState, step: Step, look: Look) -> bool:
     """Whether push should have said how the known run ended, but a reply came first."""
-    if look.heard_from is None or state.heard or not step.was_alive or not step.ends or before.terminating:
+    if look.heard_from is None or state.heard or not step.was_alive or not step.ends:
         return False
+    if before.terminating and step.same:
+        return False  # it is asked for, and here is its exit code
     return not (step.same and state.ended_at is not None and state.ended_at <= look.heard_from)
 
 
 def asked_at(ends: Sequence[End]) -> datetime | None:
     """Return when somebody ended the last of these runs; one that was replaced had to be ended for that."""
     return ends[-1].at if ends and ends[-1].reason in ("requested", "replaced") else None
-
-
-def moved(moment: datetime | None, skew_s: float) -> datetime | None:
-    """Return the moment on process-compose's clock, which is `skew_s` ahead of ours."""
-    return earlier(moment, -skew_s) if moment and skew_s else moment

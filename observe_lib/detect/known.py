@@ -48,8 +48,7 @@ class Known:
     requested_at: datetime | None = None  # when a run last ended on request
     launch_polls: int = 0
     unheard_since: datetime | None = None  # a reply shows its end, and push has not said so yet
-    missing_since: datetime | None = None  # its name is gone
-    shown_at: datetime | None = None  # when it is: by the last good reply before that
+    missing: tuple[datetime, datetime] | None = None  # its name is gone: since when, when it was shown last
 
     @property
     def has_run(self) -> bool:
@@ -64,14 +63,19 @@ class Known:
         return self.has_run and not self.ended and lives(self.state)
 
     @property
+    def status(self) -> str:
+        """The status to show: a name that left while its run was alive is being stopped."""
+        return "Terminating" if self.missing and self.alive else self.state.status
+
+    @property
     def settled(self) -> bool:
         """Whether the same state once more would tell nothing."""
-        return not (self.launch_polls or self.unheard_since or self.missing_since)
+        return not (self.launch_polls or self.unheard_since or self.missing)
 
     @property
     def look_again_s(self) -> float | None:
         """In how many seconds to look again because this is not settled; None: whenever the next poll is."""
-        if self.missing_since is not None:
+        if self.missing:
             return None if self.alive else GONE_AFTER_S
         return LAUNCH_POLL_S if self.unheard_since or 0 < self.launch_polls < LAUNCH_POLLS else None
 
@@ -121,7 +125,7 @@ def to_record(known: Known) -> dict[str, Any]:
         "health_since": _stored_text(known.health_since),
         "was_ready": known.was_ready,
         "ended_on_request_at": _stored_text(known.requested_at),
-        "missing_since": _stored_text(known.missing_since),
+        "missing_since": _stored_text(known.missing[0] if known.missing else None),
     }
 
 
@@ -138,6 +142,7 @@ def from_record(record: Mapping[str, Any]) -> Known:
         )
     state = ProcessState.from_raw(dict(record["state"]))
     state = replace(state, namespaces=tuple(map(str, record.get("namespaces") or ())))
+    since = _stored_moment(record.get("missing_since"))
     return Known(
         state,
         restarts=int(record.get("restarts", state.restarts)),
@@ -148,7 +153,7 @@ def from_record(record: Mapping[str, Any]) -> Known:
         health_since=_stored_moment(record.get("health_since")),
         was_ready=bool(record.get("was_ready")),
         requested_at=_stored_moment(record.get("ended_on_request_at")),
-        missing_since=_stored_moment(record.get("missing_since")),
+        missing=(since, since) if since else None,
     )
 
 

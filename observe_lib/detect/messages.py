@@ -6,7 +6,7 @@ from ..compose.state import ProcessState
 from .known import NOT_READY, Known
 
 #: what a message can say that it is over; a Restarting message still has the old count
-_HEARD_OVER = ("Completed", "Error", "Restarting")
+_ENDINGS = ("Completed", "Error", "Restarting")
 
 
 def state_heard(before: Known | None, message: ProcessState) -> ProcessState | None:
@@ -25,7 +25,7 @@ def state_heard(before: Known | None, message: ProcessState) -> ProcessState | N
 def _laid(before: Known, message: ProcessState) -> ProcessState | None:
     """Return the state of the run that is alive."""
     state = before.state
-    if message.status in _HEARD_OVER:
+    if message.status in _ENDINGS:
         return _over(before, message)
     if message.status == "Terminating":
         return None if state.status == "Terminating" else _with(state, status="Terminating", is_running=False)
@@ -49,18 +49,21 @@ def _laid_anew(before: Known, message: ProcessState) -> ProcessState | None:
     if message.status == "Terminating":
         fields = {name: message.raw.get(name) for name in ("pid", "process_start_time", "restarts")}
         return _with(before.state, status="Terminating", is_running=False, process_end_time=None, **fields)
-    if message.status not in _HEARD_OVER:
+    if message.status not in _ENDINGS:
         return None
     late = message.status == "Restarting"  # with the count of before its end
     return _over(before, message, restarts=message.restarts + late)
 
 
 def _over(before: Known, message: ProcessState, **more: Any) -> ProcessState:
-    """Return how it ended; one on a schedule is Scheduled again, unless it was stopped."""
+    """Return how it ended, with the status that replies show: Scheduled, Watching, or as it is."""
     names = ("pid", "process_start_time", "process_end_time", "exit_code", "restarts")
     fields = {name: message.raw.get(name) for name in names}
-    ticks = message.status == "Completed" and before.state.due_at and not before.terminating
-    status = "Scheduled" if ticks else message.status
+    status = message.status
+    if status == "Completed" and not before.terminating:
+        well = message.exit_code in (0, *before.state.success_exit_codes)
+        watched = well and before.state.raw.get("is_watched") is True
+        status = "Scheduled" if before.state.due_at else "Watching" if watched else status
     return _with(before.state, status=status, is_running=False, is_ready="-", **{**fields, **more})
 
 

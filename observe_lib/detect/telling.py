@@ -103,11 +103,18 @@ def tell_health(
         return health, since, was_ready, []
     at = _ready_at(state, run, since) or look.at
     extra = {"was_seconds": round(seconds_between(since, at), 3)} if since else {}
-    if turned == READY:
-        return turned, at, True, [tell(key, state, look, EventType.HEALTHY, at, health=turned, extra=extra)]
-    quiet = {} if was_ready else {"starting": True, "severity": Severity.INFO.value}
-    told = tell(key, state, look, EventType.UNHEALTHY, at, health=turned, extra=extra, **quiet)
-    return turned, at, was_ready, [told]
+    was_ready = was_ready or turned == READY
+    return turned, at, was_ready, [_tell_turn(key, state, look, turned, at, was_ready, extra=extra)]
+
+
+def _tell_turn(
+    key: Key, state: ProcessState, look: Look, health: str, at: datetime, was_ready: bool, **fields: Any
+) -> Event:
+    """Return the event of a turn of health; not to be Ready yet is a start, not a trouble."""
+    kind = EventType.HEALTHY if health == READY else EventType.UNHEALTHY
+    if not was_ready:
+        fields |= {"starting": True, "severity": Severity.INFO.value}
+    return tell(key, state, look, kind, at, health=health, **fields)
 
 
 def _ready_at(state: ProcessState, run: Run | None, since: datetime | None) -> datetime | None:
@@ -124,12 +131,8 @@ def tell_initial(key: Key, found: Known, look: Look) -> tuple[Event, ...]:
     )
     if found.health == NO_HEALTH:
         return (begin,)
-    kind = EventType.HEALTHY if found.health == READY else EventType.UNHEALTHY
-    quiet: dict[str, Any] = {}
-    if kind == EventType.UNHEALTHY and not found.was_ready:
-        quiet = {"starting": True, "severity": Severity.INFO.value}
-    at = found.health_since or look.at
-    return begin, tell(key, found.state, look, kind, at, health=found.health, initial=True, **quiet)
+    at, was_ready = found.health_since or look.at, found.was_ready or found.health == READY
+    return begin, _tell_turn(key, found.state, look, found.health, at, was_ready, initial=True)
 
 
 def status_fields(before: Known | None, state: ProcessState) -> dict[str, str]:
@@ -157,7 +160,7 @@ def tell(
         key,
         event_type,
         timestamp=look.at_text if at is look.at else format_time(at),
-        observed_at=look.now_text,
+        observed_at=look.seen_text,
         state=state.raw,
         restarts=restarts if restarts > 0 or event_type == EventType.RESTARTED else None,
         namespaces=list(state.namespaces) or None,

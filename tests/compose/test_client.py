@@ -42,6 +42,12 @@ def test_states_come_as_they_were_sent_over_one_connection(client, stand_in):
     assert stand_in.connections == 1 and stand_in.requests["/processes"] == 5
 
 
+def test_a_number_of_thousands_of_digits_spoils_its_process_and_no_other(client, stand_in):
+    stand_in._body = b'{"data":[{"name":"web","pid":1' + b"0" * 5000 + b'},{"name":"db","pid":7}]}'
+    web, db = client.processes().states
+    assert db == {"name": "db", "pid": 7} and web["pid"] == float("inf")
+
+
 def test_the_senders_clock_is_told(client, stand_in):
     stand_in.date = "Mon, 23 Nov 2026 15:54:17 GMT"
     assert client.processes().date == datetime(2026, 11, 23, 15, 54, 17, tzinfo=timezone.utc)

@@ -61,7 +61,7 @@ def test_a_one_shot(run):
     with run("echo first; echo last; exit 3", namespace="shop") as running:
         state = running.wait_status("Completed")
         assert (state.namespace, state.exit_code, state.is_running) == ("shop", 3, False)
-        assert state.pid > 0 and state.start and state.end
+        assert state.pid > 0 and state.start and state.ended_at
         assert running.client.logs("one", 1) == ["last"]
         assert running.client.logs("one", 9) == ["first", "last"]
         assert running.client.project_name() == "stand-in"
@@ -72,10 +72,11 @@ def test_a_crash_loop_counts_its_restarts(run):
     with run("sleep 0.1; exit 1", availability=policy) as running:
         first = running.wait(lambda state: state.is_running)
         state = running.wait(lambda state: state.restarts > 1 and state.status == "Restarting")
-        assert (state.exit_code, state.start, state.end) == (1, first.start, "") and state.pid != first.pid
+        assert (state.exit_code, state.start, state.ended_at) == (1, first.start, None)
+        assert state.pid != first.pid
         running.call("PATCH", "/process/stop/one")
         state = running.wait_status("Completed")
-        assert state.end and not state.is_running
+        assert state.ended_at and not state.is_running
 
 
 def test_stop_and_start(run):

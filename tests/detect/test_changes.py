@@ -982,6 +982,24 @@ def test_a_reply_that_shows_an_end_before_push_said_so_is_looked_at_again():
     assert cast.web.look_again_s is None
 
 
+WATCHED = table(
+    # what push says before, and after, a reply that shows the next run already
+    ("all comes after", [], [TERMINATING, S("Completed", 7, code=-1, end=0.4)]),
+    ("the last word comes after", [TERMINATING], [S("Completed", 7, code=-1, end=0.4)]),
+)
+
+
+@pytest.mark.parametrize("first, then", WATCHED)
+def test_a_file_watch_shows_the_next_run_before_push_says_how_the_last_one_ended(first, then):
+    runs = S("Running", 8, start=0.5)
+    cast = Cast(push=True)
+    cast.look(RUNS)
+    found = cast.hear(*first, after_s=1)
+    assert cast.compare(cast.known, {Key("default", "web"): runs}, ()) == []
+    found += cast.hear(*then, after_s=0.01)
+    assert lines(found + cast.look(runs)) == ["-> Terminating", "stopped requested -1", "restarted"]
+
+
 def test_what_no_word_comes_of_is_told_all_the_same():
     over = S("Completed", 7, code=-1, end=0.9)
     reply = {Key("default", "web"): over}
