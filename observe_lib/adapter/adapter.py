@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..broker.lease import identity
+from ..broker.loop import ignore
 from ..broker.stream import StreamOptions
 from ..compose.client import ComposeClient, Reply, other_answers
 from ..compose.state import ProcessState
@@ -109,6 +110,7 @@ class _Adapter:
             takeover=options.takeover,
             on_failure=stop.set,
             on_connect=self._say_connected,
+            on_stuck=self._server.takes_no_writes if self._server else ignore,
         )
         self._poller = Poller(self._client, self._comparison, self, interval_s=interval_s)
         self._push: PushListener | None = None
@@ -201,8 +203,7 @@ class _Adapter:
                 lines = f"last {self._options.log_lines} lines"
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
             followed = _how_many(len(self._comparison.records.known), "process", "es")
-            done = "announced" if self._outbox.made else "followed"
-            ready = f"{followed} {done}. Now: python observe.py watch"
+            ready = f"{followed} announced. Now: python observe.py watch"
             self.delivery.when_sent(lambda: self._say("ready", ready))
         self.delivery.compared()
         if changes:

@@ -35,7 +35,7 @@ class Delivery:
     """From `start()` to `stop()`; `failure` is set, and `on_failure()` called, when it has to end for good.
 
     `about()` is what the lease tells of the adapter. `on_connect(url, version)` is called with each new
-    connection, in the loop's thread.
+    connection, in the loop's thread; `on_stuck()` while the server takes no writes.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Delivery:
         takeover: bool,
         on_failure: Callable[[], None],
         on_connect: Callable[[str, str], None] = ignore,
+        on_stuck: Callable[[], object] = ignore,
     ) -> None:
         self._outbox, self._comparison, self._options, self._say = outbox, comparison, options, say
         self._about, self._on_failure, self._on_connect = about, on_failure, on_connect
@@ -83,6 +84,7 @@ class Delivery:
             rows=comparison.records.rows,
             may_send=lambda: self._lease.is_fresh,
             ensure=self._ensure_again,
+            stuck=on_stuck,
         )
         self._running: Any = None
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -191,8 +191,8 @@ def test_after_a_full_disk_it_takes_writes_again(tmp_path, monkeypatch):
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("may not mount a small file system")
-    monkeypatch.setattr(embedded, "ROOM_BYTES", 16_000_000)
-    monkeypatch.setattr(embedded, "LOOK_S", 0.05)
+    monkeypatch.setattr(embedded, "RESTART_ROOM_BYTES", 16_000_000)
+    monkeypatch.setattr(embedded, "SERVER_LOOK_S", 0.05)
     said: list[str] = []
     url = f"nats://127.0.0.1:{free_port()}"
     server = EmbeddedServer(url, disk / "nats", lambda topic, text: said.append(text))
