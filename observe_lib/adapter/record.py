@@ -3,14 +3,14 @@ Pure; the outbox stores a record's body, the bucket shows its row.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..detect.known import Known, from_record, to_record
-from ..events import Event, EventType, encode_namespace, encode_token
-from ..rows import ROW_SCHEMA
+from ..events import Event, EventType, dump_json, dump_with_state, encode_namespace, encode_token
+from ..rows import BEGINS, ENDS, ROW_SCHEMA
 from ..times import format_time, parse_time
 
 #: crashes are counted over so many hours, the present one among them
@@ -25,8 +25,6 @@ _NOT_IN_ROW = frozenset(
 #: the status of what process-compose shows of a run that is over
 _SHOWN_OVER = frozenset(("Completed", "Restarting"))
 
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -39,12 +37,25 @@ class History:
     last: Mapping[str, Any] | None = None  #: the last event that is no companion
     last_crash: Mapping[str, Any] | None = None
 
-    def after(self, events: Iterable[Event]) -> "History":
+    def after(self, events: Sequence[Event]) -> "History":
         """Return the history with these events added, in their order."""
-        history = self
+        if not events:
+            return self
+        told, ended, last, last_crash = dict(self.events), self.ended, self.last, self.last_crash
+        crashes = [event for event in events if event.type == EventType.CRASHED]
         for event in events:
-            history = _add(history, event)
-        return history
+            count, _ = told.get(event.type, (0, ""))
+            told[event.type] = count + event.count, event.timestamp
+            if event.type in BEGINS:
+                ended = None
+            elif event.type in ENDS:
+                ended = _how_ended(event)
+        if shown := [event for event in events if not event.companion]:
+            last = _brief(shown[-1])
+        if crashes:
+            last_crash = last if shown[-1] is crashes[-1] else _brief(crashes[-1])
+        hours, times = _add_crashes(self.crash_hours, self.crash_times, crashes)
+        return History(told, hours, times, ended, last, last_crash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +66,10 @@ class ProcessRecord:
     history: History = History()
     seq: int = 0
 
-    def body(self) -> bytes:
-        """Return what the outbox's file keeps."""
+    def body(self, state: bytes | None = None) -> bytes:
+        """Return what the outbox's file keeps; `state`: the JSON of the state, where it is known already."""
         history = {name: getattr(self.history, name) for name in _HISTORY}
-        return encode({"known": to_record(self.known), "history": history}).encode("utf-8", "replace")
+        return dump_with_state({**to_record(self.known), "history": history}, state)
 
     @classmethod
     def from_body(cls, body: bytes, seq: int) -> "ProcessRecord":
@@ -67,7 +78,7 @@ class ProcessRecord:
         told = found["history"]
         events = {name: (int(count), str(last)) for name, (count, last) in told["events"].items()}
         history = replace(History(**told), events=events, crash_times=tuple(told["crash_times"]))
-        return cls(from_record(found["known"]), history, seq)
+        return cls(from_record(found), history, seq)
 
     def row(self, stack: str) -> dict[str, Any]:
         """Return the row that readers show, without what does not apply."""
@@ -101,7 +112,7 @@ class ProcessRecord:
     def row_json(self, stack: str, now: datetime) -> bytes:
         """Return the row as the bucket holds it: DESIGN section 5, "The rows"."""
         told = {"schema": ROW_SCHEMA, "row": self.row(stack), "seq": self.seq, "at": format_time(now)}
-        return encode(told).encode("utf-8", "replace")
+        return dump_json(told)
 
 
 _HISTORY = tuple(History.__dataclass_fields__)
@@ -112,37 +123,26 @@ def process_token(namespace: str, process: str) -> str:
     return f"{encode_namespace(namespace)}.{encode_token(process)}"
 
 
-def _add(history: History, event: Event) -> History:
-    count, _ = history.events.get(event.type, (0, ""))
-    changes: dict[str, Any] = {
-        "events": {**history.events, event.type: (count + event.count, event.timestamp)}
-    }
-    told = None if event.companion else _brief(event)
-    if told is not None:
-        changes["last"] = told
-    if event.type in (EventType.STARTED, EventType.RESTARTED):
-        changes["ended"] = None
-    elif event.type in (EventType.STOPPED, EventType.CRASHED):
-        ended = {"ended_at": event.timestamp, "exit_code": event.exit_code, "reason": event.reason}
-        changes["ended"] = {name: value for name, value in ended.items() if value is not None}
-    if event.type == EventType.CRASHED:
-        changes["last_crash"] = told
-        changes["crash_hours"] = _add_crashes(history.crash_hours, event)
-        times = (*history.crash_times, *[event.timestamp] * min(event.count, FLAPPING_CRASHES))
-        changes["crash_times"] = times[-FLAPPING_CRASHES:]
-    return replace(history, **changes)
+def _how_ended(event: Event) -> dict[str, Any]:
+    ended = {"ended_at": event.timestamp, "exit_code": event.exit_code, "reason": event.reason}
+    return {name: value for name, value in ended.items() if value is not None}
 
 
 def _brief(event: Event) -> dict[str, Any]:
     return {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
 
 
-def _add_crashes(hours: Mapping[str, int], event: Event) -> dict[str, int]:
-    """Return the crashes by hour with the event's, without those of more than a day before it."""
-    hour = event.timestamp[:13]
-    oldest = format_time(parse_time(event.timestamp) - timedelta(hours=CRASH_HOURS))[:13]
-    kept = {name: count for name, count in hours.items() if name > oldest}
-    return {**kept, hour: kept.get(hour, 0) + event.count}
+def _add_crashes(
+    hours: Mapping[str, int], times: tuple[str, ...], crashes: Sequence[Event]
+) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """Return the crashes by hour, without those of more than a day before, and when the last ones were."""
+    for event in crashes:
+        hour = event.timestamp[:13]
+        oldest = format_time(parse_time(event.timestamp) - timedelta(hours=CRASH_HOURS))[:13]
+        kept = {name: count for name, count in hours.items() if name > oldest}
+        hours = {**kept, hour: kept.get(hour, 0) + event.count}
+        times = (*times, *[event.timestamp] * min(event.count, FLAPPING_CRASHES))[-FLAPPING_CRASHES:]
+    return hours, times
 
 
 def _flapping_until(times: tuple[str, ...]) -> str | None:

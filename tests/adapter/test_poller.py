@@ -56,12 +56,16 @@ class Script(Clock):
 class Listener:
     def __init__(self) -> None:
         self.seen: list = []
+        self.tellings = 0
 
     def answered(self, reply, blind_s) -> None:
         self.seen.append(("answered", blind_s))
 
     def silent(self, error, since) -> None:
         self.seen.append(("silent", error.kind, since))
+
+    def source_told(self) -> None:
+        self.tellings += 1
 
     def compared(self, changes) -> None:
         self.seen.append(("compared", len(changes)))
@@ -480,4 +484,4 @@ def test_unchanged_states_cost_nothing(bench, monkeypatch):
 
 def test_two_namespaces_are_two_keys(bench):
     bench.polls([running("web", namespace="a")])
-    assert Key("a", "web") in bench.comparison.known
+    assert Key("a", "web") in bench.comparison.records.known
