@@ -23,7 +23,7 @@ from ..signals import Stop
 from ..times import format_duration, format_time, now_utc
 from .comparison import Comparison
 from .delivery import Delivery
-from .observer import ADAPTER
+from .observer import ADAPTER, SOURCE
 from .outbox import Outbox
 from .parts import AdapterParts, PushListener
 from .poller import ASK_AGAIN_S, Poller
@@ -176,7 +176,6 @@ class _Adapter:
         if self._server is not None:
             self._server.answered(names)
         self._listen(names)
-        self.delivery.renew_lease()
 
     def silent(self, error: ComposeError, since: datetime | None) -> None:
         """It stopped answering, or never did; or it does so in another way than before."""
@@ -190,7 +189,6 @@ class _Adapter:
         hint = error.hint if error.kind != "refused" else "" if self._met else self._other_port()
         if hint and (error.status == 401 or not self._met):
             self._say("", hint)
-        self.delivery.renew_lease()
 
     def compared(self, changes: Sequence[Change]) -> None:
         """A reply was compared, and what it told is in the outbox."""
@@ -273,7 +271,20 @@ class _Adapter:
             "interval_s": self._options.poll_interval_s,
             "push": self._comparison.listening_since is not None,
             "last_reply": format_time(last_good) if last_good else None,
+            **self._about_source(),
         }
+
+    def _about_source(self) -> Mapping[str, Any]:
+        """Return what was last told of process-compose itself: its event's type, since when, and why."""
+        last = self._comparison.records.observed(SOURCE)
+        if last is None:
+            return {}
+        since = last.extra.get("since") or last.timestamp
+        return {"source": last.type, "source_since": since, "source_error": last.extra.get("error")}
+
+    def source_told(self) -> None:
+        """There is news of process-compose itself: the lease tells readers so."""
+        self.delivery.renew_lease()
 
     def _project(self) -> list[str]:
         try:

@@ -41,6 +41,8 @@ class Listener(Protocol):
 
     def compared(self, changes: Sequence[Change]) -> None: ...
 
+    def source_told(self) -> None: ...
+
 
 class Poller:
     """One thread, from `start()` until `stop()` and `join()`; `poll()` is one round of it.
@@ -167,3 +169,4 @@ class Poller:
     def _tell_source(self, told: tuple[EventType, Mapping[str, Any]] | None) -> None:
         if told is not None and self._comparison.records.tell(SOURCE, told[0], **told[1]):
             self._source = told[0]
+            self._listener.source_told()

@@ -49,8 +49,7 @@ def test_one_more_of_a_process_that_has_one_taken_waits_for_it():
 
 
 def test_as_it_was_found():
-    queue = ProcessQueue(
-        [WaitingEvents("b", 3, 30, 7), WaitingEvents("a", 1, 10, 9), WaitingEvents("c", 2, 20, 2)]
-    )
+    rows = ("b", 3, 30, 7), ("a", 1, 10, 9), ("c", 2, 20, 2)
+    queue = ProcessQueue([WaitingEvents(*row) for row in rows])
     assert (queue.waiting, queue.size, queue.count_of("b")) == (6, 60, 3)
     assert queue.pop(9) == [2, 7, 9]

@@ -70,7 +70,7 @@ def keeper(url: str, tmp_path: Path) -> Iterator[Callable[..., Keeper]]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """What is looked at every few seconds is looked at all the time."""
-    for name in ("LOOK_S", "SELDOM_LOOK_S", "AWAY_S"):
+    for name in ("SERVER_LOOK_S", "SELDOM_LOOK_S", "AWAY_S"):
         monkeypatch.setattr(nats_server, name, 0.05)
     return monkeypatch
 
@@ -379,7 +379,7 @@ def test_an_end_while_waiting_is_quick(keeper):
 
 
 def test_a_server_that_dies_is_started_again_and_said(keeper, url, tmp_path, monkeypatch):
-    monkeypatch.setattr(nats_server, "LOOK_S", 0.05)
+    monkeypatch.setattr(nats_server, "SERVER_LOOK_S", 0.05)
     one = keeper()
     one.embedded.answered([])
     wait_for(one.embedded.settled.is_set)

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from observe_lib.broker.bucket import DeniedError, WrongLastError
+from observe_lib.broker.bucket import WrongLastError
 from observe_lib.broker.lease import Lease, identity, is_dead
+from observe_lib.broker.session import DeniedError
 from observe_lib.errors import StackHeldError
 from observe_lib.times import format_time, now_utc
 
