@@ -56,7 +56,7 @@ class Script(Clock):
 class Listener:
     def __init__(self) -> None:
         self.seen: list = []
-        self.tellings = 0
+        self.told_of_source = 0
 
     def answered(self, reply, blind_s) -> None:
         self.seen.append(("answered", blind_s))
@@ -64,11 +64,11 @@ class Listener:
     def silent(self, error, since) -> None:
         self.seen.append(("silent", error.kind, since))
 
-    def source_told(self) -> None:
-        self.tellings += 1
-
     def compared(self, changes) -> None:
         self.seen.append(("compared", len(changes)))
+
+    def source_told(self) -> None:
+        self.told_of_source += 1
 
 
 class Polled(Bench):
@@ -267,6 +267,7 @@ def test_source_events(bench):
     assert bench.polls(REFUSED, REFUSED) == [("process-compose", "stopped")]
     assert bench.polls(REFUSED) == []
     assert bench.polls([ended("web")]) == [("process-compose", "started")]
+    assert bench.listener.told_of_source == 5  # for the lease, each time
 
 
 def test_an_outage_says_why_since_when_and_how_long(bench):
