@@ -151,9 +151,9 @@ class Comparison:
         self, after: Mapping[Key, ProcessState], asked_at: datetime, now: datetime
     ) -> tuple[Mapping[Key, Known], Mapping[Key, ProcessState]]:
         """Leave out whose change waits for its log, names that show its pid, and what was heard of since."""
+        heard = {key for key, at in self._heard.items() if at >= asked_at}
         for key, waiting in self._waiting.items():
-            waiting.newest = (after[key], now) if key in after else None
-        heard = (key for key, at in self._heard.items() if at >= asked_at)
+            waiting.newest = (after[key], now) if key in after and key not in heard else None
         return leave_out(self._known, after, {*self._waiting, *self._unsaved_keys(), *heard})
 
     def _unsaved_keys(self) -> set[Key]:

@@ -628,3 +628,16 @@ def test_the_file_is_the_owners_alone(tmp_path):
     bench = Bench(tmp_path)
     assert os.stat(bench.outbox.path).st_mode & 0o777 == 0o600
     bench.outbox.close()
+
+
+def test_a_reply_asked_for_before_a_message_that_waits_for_its_log(tmp_path):
+    bench = Bench(tmp_path, logs=Logs())
+    bench.reply(running("web", is_ready="Ready", has_ready_probe=True))
+    bench.take()
+    bench.clock.seconds += 2
+    asked_at = bench.clock()
+    bench.hear(running("web", is_ready="Not Ready", has_ready_probe=True))
+    reply = {Key("default", "web"): bench._read(running("web", is_ready="Ready", has_ready_probe=True))}
+    bench.comparison.compare(reply, asked_at, 0.0)
+    bench.logs.answer("sick")
+    assert [e.type for e in bench.take()] == ["unhealthy"]
