@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from observe_lib.adapter import comparison as comparison_module
+from observe_lib.adapter import outbox as outbox_module
 from observe_lib.adapter import process_records as records_module
-from observe_lib.adapter.outbox import Limits
 from observe_lib.events import Event, EventType, Key
 from observe_lib.times import format_time
 from tests.adapter.bench import STACK, T0, Bench, Logs, ended, moment, running, state_of, stopping
@@ -429,13 +429,13 @@ def crash_looping(bench: Bench, times: int, first: int = 1) -> None:
         bench.reply(running("web", pid=6 + number, restarts=number, exit_code=1), running("db", pid=5))
 
 
-def test_a_process_with_too_much_waiting_is_not_compared_and_others_are(tmp_path):
-    bench = Bench(tmp_path, limits=Limits(of_process=10))
+def test_a_process_with_too_much_waiting_is_not_compared_and_others_are(bench, monkeypatch):
+    monkeypatch.setattr(outbox_module, "MOST_OF_PROCESS", 10)
     bench.reply(running("web", pid=6), running("db", pid=5))
     crash_looping(bench, 30)
-    assert bench.outbox.waiting_of("default.web") < 10 + 4
+    assert bench.outbox.queue.count_of("default.web") < 10 + 4
     bench.reply(running("web", pid=36, restarts=30, exit_code=1), ended("db", pid=5, code=3))
-    assert bench.outbox.waiting_of("default.db") > 1
+    assert bench.outbox.queue.count_of("default.db") > 1
     assert [line for line in bench.said if "too many events wait" in line] == bench.said
     assert len(bench.said) == 1
     events = bench.take()
@@ -448,12 +448,14 @@ def test_a_process_with_too_much_waiting_is_not_compared_and_others_are(tmp_path
     assert [one.seq for one in events if one.process == "web"] == sorted(
         one.seq for one in events if one.process == "web"
     )
-    bench.outbox.close()
 
 
-@pytest.mark.parametrize("limits", [Limits(events=10), Limits(size=5000)], ids=["events", "bytes"])
-def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(tmp_path, limits):
-    bench = Bench(tmp_path, limits=limits)
+@pytest.mark.parametrize(
+    "limits", [{"MOST_EVENTS": 10, "MOST_IN_MEMORY": 10}, {"MOST_BYTES": 5000}], ids=["events", "bytes"]
+)
+def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(bench, monkeypatch, limits):
+    for name, most in limits.items():
+        monkeypatch.setattr(outbox_module, name, most)
     bench.reply(running("web", pid=6), running("db", pid=5))
     crash_looping(bench, 30)
     bench.hear(ended("db", pid=5, code=3))
@@ -468,7 +470,6 @@ def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(tmp
     assert ("db", "crashed") in told and ("web", "crashed") in told
     crash_looping(bench, 30, 31)
     assert len(bench.said) == 2  # it was over, and is said again
-    bench.outbox.close()
 
 
 # --- one insane process ---
