@@ -222,9 +222,10 @@ class Outbox:
     def _next(self, count: int, size: int) -> list[OutboxEvent]:
         events: list[OutboxEvent] = []
         row = f"select {', '.join(OutboxEvent._fields)} from outbox where id = ?"
+        cursor = self._connection.cursor()
         while len(events) < count and (id := self.queue.next_id()) is not None:
             try:
-                event = OutboxEvent._make(self._connection.execute(row, (id,)).fetchone())
+                event = OutboxEvent._make(cursor.execute(row, (id,)).fetchone())
             except SqliteError:
                 if events:
                     return events
