@@ -64,9 +64,9 @@ class Publisher:
     """`run()` sends for ever, from when stream and bucket are there.
 
     `rows(process)` gives keys and payloads (b"": deleted) of what the bucket is to hold of a process.
-    `may_send()` is asked before each turn: without a fresh lease nothing goes out. `ensure()` makes stream
-    and bucket where the server says that they are missing; `stuck()` hears of one that is there, and answers
-    nothing although it was sent things again.
+    Without a fresh lease nothing goes out: `may_send()` tells, `until_may_send()` waits. `ensure()` makes
+    stream and bucket where the server says that they are missing; `stuck()` hears of one that is there, and
+    answers nothing although it was sent things again.
     """
 
     def __init__(
@@ -77,11 +77,17 @@ class Publisher:
         *,
         rows: Callable[[str], Sequence[tuple[str, bytes]]],
         may_send: Callable[[], bool],
+        until_may_send: Callable[[], Coroutine[Any, Any, None]],
         ensure: Callable[[], Coroutine[Any, Any, None]],
         stuck: Callable[[], object] = ignore,
     ) -> None:
         self._outbox, self._loop, self._session = outbox, loop, session
-        self._may_send, self._ensure, self._stuck = may_send, ensure, stuck
+        self._may_send, self._until_may_send, self._ensure, self._stuck = (
+            may_send,
+            until_may_send,
+            ensure,
+            stuck,
+        )
         self._rows = RowPublisher(session, rows, lambda: self._wake.set(), self.mend)
         self._worker = ThreadPoolExecutor(1, "observe-outbox")
         self._flying: dict[int, Flight] = {}
@@ -114,30 +120,14 @@ class Publisher:
 
     async def run(self) -> None:
         """Send what waits, for ever."""
-        await self.on_up()
         self._loop.spawn(self._look_after())
         while True:
             await self._wake.wait()
+            await self._until_may_send()
             self._wake.clear()
+            await self._listen()
             await self._turn()
             self._moved.set()
-
-    async def on_up(self) -> None:
-        """The connection is there, or there again: what was in flight is sent again, under its own ids."""
-        client = self._session.client
-        if client is None or client is self._client:
-            return
-        inbox = client.new_inbox()
-        with suppress(nats.errors.Error, OSError):  # else it broke again, and there will be another one
-            await client.subscribe(
-                f"{inbox}.*", cb=self._take_answer, pending_msgs_limit=0, pending_bytes_limit=0
-            )
-            self._client, self._inbox = client, inbox
-        for flight in list(self._flying.values()):
-            if flight.due < inf and flight.event.id in self._flying:
-                await self._send(flight)
-        self._rows.again()
-        self._wake.set()
 
     async def drained(self) -> None:
         """Return when everything is acknowledged, rows too."""
@@ -192,6 +182,22 @@ class Publisher:
         return asyncio.get_running_loop().time()
 
     # --- what goes out ---
+
+    async def _listen(self) -> None:
+        """Hear the answers over a new connection; what was in flight is sent again, under its own ids."""
+        client = self._session.client
+        if client is None or client is self._client:
+            return
+        inbox = client.new_inbox()
+        with suppress(nats.errors.Error, OSError):  # else it broke again, and there will be another one
+            await client.subscribe(
+                f"{inbox}.*", cb=self._take_answer, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+            self._client, self._inbox = client, inbox
+        for flight in list(self._flying.values()):
+            if flight.due < inf and flight.event.id in self._flying:
+                await self._send(flight)
+        self._rows.again()
 
     async def _turn(self) -> None:
         """Delete what was acknowledged, and send what comes next, as long as there is either."""
@@ -253,7 +259,7 @@ class Publisher:
             flight.due = now_s + UNANSWERED_S[min(flight.sends, len(UNANSWERED_S) - 1)]
             flight.sends, flight.sent_at = flight.sends + 1, now_s
             reply, headers = f"{self._inbox}.{event.id}", {MESSAGE_ID: event.message_id}
-            with suppress(nats.errors.Error, OSError):  # not connected: on_up sends it again
+            with suppress(nats.errors.Error, OSError):  # not connected: sent again over the next connection
                 await client.publish(event.subject, event.payload, reply=reply, headers=headers)
 
     async def _look_for(self, flight: Flight) -> None:

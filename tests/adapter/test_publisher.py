@@ -56,7 +56,7 @@ class Running:
             settings,
             "bench",
             say=lambda _, text: self.said.append(text),
-            on_up=self._on_up,
+            on_up=lambda: self.publisher.wake(),
             on_denied=lambda subject: self.publisher.deny(subject),
         )
         self.publisher = Publisher(
@@ -65,10 +65,11 @@ class Running:
             self.session,
             rows=self._rows,
             may_send=lambda: self.may,
+            until_may_send=self._until_may_send,
             ensure=self._ensure,
             stuck=lambda: self.stuck.append(True),
         )
-        self.started, self.stuck = False, list[bool]()
+        self.stuck = list[bool]()
 
     def _rows(self, process: str) -> list[tuple[str, bytes]]:
         return [(f"{STACK}.{process}", json.dumps(self.rows.get(process, {})).encode())]
@@ -76,14 +77,13 @@ class Running:
     async def _ensure(self) -> None:
         await self.session.until_done(lambda _: ensure(self.session.js, StreamOptions()))
 
-    def _on_up(self) -> None:
-        if self.started:
-            self.loop.spawn(self.publisher.on_up())
+    async def _until_may_send(self) -> None:
+        while not self.may:
+            await asyncio.sleep(0.02)
 
     async def _main(self) -> None:
         await self.session.open()
         await self._ensure()
-        self.started = True
         await self.publisher.run()
 
     def __enter__(self) -> "Running":
