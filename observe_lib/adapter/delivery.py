@@ -160,8 +160,7 @@ class Delivery:
         self._ensured.clear()
         self._connected.set()
         self._lease.connected()
-        version = ".".join(map(str, self._session.server_version))
-        self._on_connect(self._session.url, version or "unknown")
+        self._on_connect(self._session.url, self._session.server_version)
 
     async def _see_to_it(self) -> None:
         """Have stream and bucket there with each connection; later than at first, trouble is only said."""
