@@ -3,7 +3,7 @@ Its coroutines run on the loop thread; what other threads call returns at once, 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -83,14 +83,13 @@ class Delivery:
             self._session,
             rows=comparison.records.rows,
             may_send=lambda: self._lease.is_fresh,
+            until_may_send=self._until_may_send,
             ensure=self._ensure_again,
             stuck=on_stuck,
         )
         self._running: Any = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._going_on: asyncio.Task[None] | None = None
-        self._compared, self._ensured, self._anew = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._first, self._wiped, self._opened = True, False, False
+        self._compared, self._connected, self._ensured = (asyncio.Event() for _ in range(3))
+        self._first, self._opened, self._uncleared, self._wiped = True, False, True, False
         self._strangers = set[str]()  # whose leases were found, and dealt with
         self.failure: ObserveError | None = None
 
@@ -154,33 +153,29 @@ class Delivery:
 
     async def _main(self) -> None:
         await self._session.open()
-        await asyncio.gather(self._lease.hold(), self._send(), self._clear_rows())
-
-    async def _send(self) -> None:
-        await self._ensure()
-        self._opened = True
-        self._ensured.set()
-        await self._lease.wait_fresh()
-        self._publisher.wake(self._comparison.records.processes())
-        await self._publisher.run()
+        await asyncio.gather(self._lease.hold(), self._publisher.run(), self._see_to_it(), self._clear_rows())
 
     def _on_up(self) -> None:
         """Each new connection is a claim, and may be to a server that has nothing of ours."""
         self._ensured.clear()
+        self._connected.set()
         self._lease.connected()
-        version = ".".join(map(str, self._session.server_version))
-        self._on_connect(self._session.url, version or "unknown")
-        if self._opened:
-            if self._going_on is not None:
-                self._going_on.cancel()
-            self._going_on = self._start(self._go_on())
+        self._on_connect(self._session.url, self._session.server_version)
 
-    async def _go_on(self) -> None:
-        """Send again over a new connection; what is wrong there by now is only said."""
-        await self._ensure_again()
-        self._ensured.set()
+    async def _see_to_it(self) -> None:
+        """Have stream and bucket there with each connection; later than at first, trouble is only said."""
+        while True:
+            await self._connected.wait()
+            self._connected.clear()
+            await (self._ensure_again() if self._opened else self._ensure())
+            if not self._connected.is_set():
+                self._publisher.wake(() if self._opened else self._comparison.records.processes())
+                self._opened = True
+                self._ensured.set()
+
+    async def _until_may_send(self) -> None:
+        await self._ensured.wait()
         await self._lease.wait_fresh()
-        await self._publisher.on_up()
 
     async def _ensure(self) -> None:
         """See that stream and bucket are there; what was done is said."""
@@ -226,7 +221,7 @@ class Delivery:
         if not (first and self._outbox.made):
             waited = await self._on_file(partial(self._comparison.forget, None if first else now_utc()))
             self._publisher.forget()
-            self._anew.set()
+            self._uncleared = True
             dropped = f"{waited} events that waited are dropped"
             self._say("outbox", f"another adapter held this stack meanwhile: begun anew, {dropped}")
 
@@ -242,13 +237,12 @@ class Delivery:
     async def _clear_rows(self) -> None:
         """Once a reply was compared, delete the rows of processes that are not known; refused, it is said."""
         while True:
-            self._compared.clear()
             await self._compared.wait()
+            self._compared.clear()
             await self._lease.wait_fresh()
-            if self._comparison.is_compared:  # else it has just begun anew
+            if self._uncleared and self._comparison.is_compared:  # else it has just begun anew
+                self._uncleared = False
                 await self._clear_rows_now()
-                await self._anew.wait()
-                self._anew.clear()
 
     async def _clear_rows_now(self) -> None:
         try:
@@ -282,9 +276,3 @@ class Delivery:
 
     def _lease_fields(self) -> Mapping[str, Any]:
         return {**self._about(), "waiting": self._outbox.waiting(), "published": self.published}
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

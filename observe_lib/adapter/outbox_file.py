@@ -217,17 +217,8 @@ def _refusal(path: Path, error: "sqlite3.Error") -> Exception:
     return NoFileError(f"{path} cannot be used: {error}")
 
 
-def free_bytes(connection: "sqlite3.Connection") -> int:
-    """Return how much of the file holds nothing."""
-    return _pages(connection, "freelist_count")
-
-
-def file_bytes(connection: "sqlite3.Connection") -> int:
-    """Return how large the file is, without its log."""
-    return _pages(connection, "page_count")
-
-
-def _pages(connection: "sqlite3.Connection", which: str) -> int:
+def bytes_of(connection: "sqlite3.Connection", which: str) -> int:
+    """Return the bytes of the file without its log (page_count), or how many are free (freelist_count)."""
     (count,), (size,) = (connection.execute(f"pragma {one}").fetchone() for one in (which, "page_size"))
     return int(count) * int(size)
 
@@ -238,21 +229,20 @@ def give_room(connection: "sqlite3.Connection", path: Path) -> bool:
     What is then written while the disk is full goes where the disk was taken before: a commit into the log,
     whose beginning is written over once all of it is in the file, and from there into the free pages.
     """
+    room = disk_room(path)
     try:
         connection.execute("drop table if exists room")
-        free, disk = free_bytes(connection), disk_room(path)
-        if free >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
+        if bytes_of(connection, "freelist_count") >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
             return True
-        roomy = disk is None or disk > 3 * ROOM_BYTES
-        within = max(0, min(ROOM_BYTES, free) - SPARE_BYTES)  # the file does not grow
-        wanted = ROOM_BYTES if roomy else within
+        if room is not None and room < 3 * ROOM_BYTES:
+            return False
         connection.execute("begin immediate")
         connection.execute("create table room (bytes blob)")
-        connection.execute("insert into room values (zeroblob(?))", (wanted,))
+        connection.execute("insert into room values (zeroblob(?))", (ROOM_BYTES,))
         connection.execute("commit")
         bring_in(connection)
         connection.execute("drop table room")
-        return roomy
+        return True
     except (sqlite3.Error, OSError):
         with suppress(sqlite3.Error):
             connection.execute("rollback")

@@ -50,7 +50,7 @@ def in_memory(found: Opened) -> str:
     found.outbox.commit([Record("d.a", 1, b"1")], [EVENT], now_utc())
     found.outbox.touch(now_utc())
     (event,) = found.outbox.take([], 9, 99)
-    assert found.outbox.take([event.id], 9, 99) == []
+    assert found.outbox.take([event], 9, 99) == []
     assert found.outbox.records() == [Record("d.a", 1, b"1")]
     (said,) = found.said
     assert "in memory alone, and lost at the end; 20,000 events may wait" in said
@@ -239,7 +239,7 @@ def test_a_file_removed_under_the_adapter(tmp_path):
     first.outbox.commit([Record("d.a", 2, b"2")], [EVENT], now_utc())
     first.outbox.touch(now_utc())
     (event,) = first.outbox.take([], 9, 99)
-    first.outbox.take([event.id], 9, 99)
+    first.outbox.take([event], 9, 99)
     with Opened(tmp_path) as found:
         assert (found.said, found.outbox.made, found.outbox.records()) == ([], True, [])
         found.outbox.commit([Record("d.b", 1, b"1")], [], now_utc())
