@@ -23,7 +23,7 @@ from ..text.output import (
     text_width,
     write_lines,
 )
-from ..text.tables import selected, table_line
+from ..text.tables import WIDEST, selected, table_line
 from ..text.words import detail
 from ..times import format_duration
 
@@ -79,14 +79,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:
     """Return what prints an outcome: in columns, though the later rows are not known yet."""
-    width = max(map(text_width, patterns))
+    width = min(max(map(text_width, patterns)), WIDEST)
 
     def show(outcome: Outcome) -> None:
         nonlocal width
         if style.as_json:
             return write_lines([json_line(outcome_json(outcome))])
         name = printable(f"{outcome.place} ({outcome.place.stack})" if outcome.shared else str(outcome.place))
-        width = max(width, text_width(name))
+        width = max(width, min(text_width(name), WIDEST))
         return write_lines([table_line((width, 0), (name, outcome_words(outcome, style)))])
 
     return show

@@ -36,7 +36,7 @@ from ..log import Say
 from ..reader.consumer import BULK, Consumer
 from ..settings import VERSION, ComposeSettings, NatsSettings
 from ..signals import Stop
-from ..text.output import Style, printable
+from ..text.output import Style, printable, write_lines
 from ..text.tables import EventTable
 from ..times import now_utc
 from .stand_in import LACKS, StandInCompose
@@ -306,7 +306,7 @@ class _Demo:
             if event.of_observer and (event.process, event.type) == (ADAPTER, EventType.STOPPED):
                 self._last_row_was_printed = True
             if event.severity != Severity.DEBUG:
-                print("\n".join(self._table.live(event)), flush=True)
+                write_lines(self._table.live(event))
 
     def _journal(self) -> list[str]:
         path = self._directory / "journal"
@@ -380,4 +380,4 @@ def _unused_port() -> int:
 
 
 def _say_demo(text: str, out: TextIO | None = None) -> None:
-    print(f"demo: {printable(text)}", file=out or sys.stderr, flush=True)
+    write_lines([f"demo: {printable(text)}"], out or sys.stderr)

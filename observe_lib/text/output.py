@@ -140,9 +140,13 @@ def note_line(topic: str, text: str, now: datetime) -> str:
 
 
 def print_note(text: str) -> None:
-    """Print a line on stderr; that nobody can read it any more is no reason to end."""
+    """Print a line on stderr; that nobody can read it any more is no reason to end.
+
+    Line and end are one string: two threads' lines never run together.
+    """
     with suppress(OSError, ValueError):
-        print(printable(text), file=sys.stderr, flush=True)
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
 
 
 def say_note(topic: str, text: str) -> None:

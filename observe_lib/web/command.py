@@ -8,10 +8,9 @@ import ipaddress
 import os
 import re
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..settings import NatsSettings, choices, names, nats_settings, whole_number
 from ..signals import Stop
 from ..text.accounts import report_json
 from ..text.description import description_json
-from ..text.output import Style, note_line
+from ..text.output import Style, say_note
 from ..times import now_utc, parse_time
 from .live import RING, LiveStates, page_event
 from .metrics import METRICS_TYPE
@@ -177,11 +176,9 @@ def _seen_at(event: Event) -> datetime:
 
 
 def _say_where(options: WebOptions) -> None:
-    lines = [note_line("web", f"{options.url}, until Ctrl-C", now_utc())]
+    say_note("web", f"{options.url}, until Ctrl-C")
     if options.token is not None:
-        lines.append(note_line("", "open it once as /?token=... with the token of your file", now_utc()))
-    with suppress(OSError):
-        print("\n".join(lines), file=sys.stderr, flush=True)
+        say_note("", "open it once as /?token=... with the token of your file")
 
 
 # --- what can be asked ---
