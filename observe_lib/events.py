@@ -14,7 +14,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-from .times import UTC, parse_stamp, parse_time
+from .times import LONGEST_S, UTC, parse_time
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
@@ -218,16 +218,19 @@ class Event:
             if kinds is None or value is None or value is False or (name == "count" and value == 1):
                 extra[name] = value
             elif isinstance(value, kinds) and isinstance(value, bool) is (kinds is bool):
-                if kinds is int and not -(2**63) <= value < 2**63:
+                if kinds is int and value not in INT64:
                     raise ValueError(f"{name} is too large")
                 known[name] = value
             else:
                 raise ValueError(f"{name} is {value!r}"[:200])
         if not all(known.get(name) for name in ("type", "process", "timestamp")) or "namespace" not in known:
             raise ValueError("type, process, namespace or timestamp is missing")
+        for name, value in found.items():
+            if name.endswith("_seconds") and isinstance(value, (int, float)) and not abs(value) <= LONGEST_S:
+                raise ValueError(f"{name} is too large")
         for name in ("timestamp", "observed_at"):
             if known.get(name):
-                parse_stamp(known[name])
+                parse_time(known[name])
         for name in ("log_tail", "namespaces"):
             if not all(isinstance(line, str) for line in known.get(name) or ()):
                 raise ValueError(f"{name} does not hold texts")
@@ -272,7 +275,9 @@ _KINDS: dict[str, Any] = {
 _DEFAULTS: dict[str, Any] = {
     one.name: None if one.default is MISSING else one.default for one in fields(Event)
 }
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+#: integers of 64 bits
+INT64 = range(-(2**63), 2**63)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,11 +311,20 @@ def _finite_float(text: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite_float, parse_constant=_finite_float)
+def _whole_number(text: str) -> int:
+    if len(text) > 20 or (number := int(text)) not in INT64:
+        raise ValueError(f"no integer of 64 bits: {text[:20]}")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number, parse_float=_finite_float, parse_constant=_finite_float)
 
 
 def read_json(payload: bytes | str) -> dict[str, Any]:
-    """Read the JSON object that somebody published; ValueError if it is none, or holds what JSON cannot."""
+    """Read the JSON object that somebody published; ValueError if it is none.
+
+    Or if it holds a number that is out of bounds: integers have 64 bits, others are finite.
+    """
     try:
         found = _DECODER.decode(payload if isinstance(payload, str) else payload.decode("utf-8-sig"))
     except RecursionError as error:

@@ -170,7 +170,7 @@ def whole_number(source: str, text: str, low: int, high: int) -> int:
 
 def duration_of(source: str, text: str, low_s: float, high_s: float) -> float:
     """Return the seconds that the text of a flag names."""
-    hint = "write it as 500ms, 2s, 5m, 1h30m or 1d"
+    hint = "write it as 500ms, 2s, 5m, 1h30m, 1d or 1w"
     try:
         seconds = parse_duration(text)
     except ValueError as error:
@@ -185,7 +185,7 @@ def moment_of(source: str, text: str, now: datetime, zone: tzinfo | None = None)
     try:
         return parse_when(text, now, zone)
     except ValueError as error:
-        hint = "write it as 15m (ago), 10:41, 10:41:07, 2025-10-16 10:41:07, or 2025-10-16T10:41:07Z"
+        hint = "write it as 15m (ago), 1w, today, 10:41, 2025-10-16 10:41:07, or 2025-10-16T10:41:07Z"
         raise UsageError(f"{source}: {error}", hint) from error
 
 

@@ -57,7 +57,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--severity", metavar="LEVEL", default="debug", help=loud)
     add("--stack", metavar="STACK", help="only this process-compose [all]")
     add("--new", action="store_true", help="only what happens from now on")
-    when = "15m, 2h, 10:41, 10:41:07, 2025-10-16 10:41:07, or RFC 3339"
+    when = "15m, 1w, today, yesterday, now, 10:41:07, 2025-10-16 10:41:07, RFC 3339, Unix seconds"
     add("--since", metavar="TIME", help=f"every event observed since then: {when}")
     add("--until", metavar="TIME", help="and none that was observed then or later")
     add("-n", "--last", metavar="N", help="only the last N of those stored")

@@ -38,7 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description}\n\n{DEFINITIONS}"
     add_selection_flags(parser)
     add = parser.add_argument_group("report").add_argument
-    add("--since", metavar="WHEN", default="24h", help="15m (ago), 10:41, 2025-10-16T10:41:07Z [24h]")
+    add("--since", metavar="WHEN", default="24h", help="15m (ago), today, 10:41, 2025-10-16T10:41:07Z [24h]")
     add("--until", metavar="WHEN", help="the same [now]")
     add("--timeline", action="store_true", help="one row per process: up, down, unhealthy, blind")
     add_output_flags(parser)
