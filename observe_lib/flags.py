@@ -6,6 +6,9 @@ import argparse
 
 from .settings import DEFAULT_COMPOSE_ADDRESS, DEFAULT_COMPOSE_PORT, DEFAULT_NATS_URL
 
+#: what NAME may be
+NAMES_HELP = "only these: caddy (and its replicas), default/caddy, 'shop/*'; without: '!caddy', '!shop/*'"
+
 
 def add_nats_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `nats_settings` reads."""
@@ -28,7 +31,7 @@ def add_compose_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_selection_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `selected` reads: which processes, the same as in `watch`."""
-    parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
+    parser.add_argument("name", nargs="*", metavar="NAME", help=NAMES_HELP)
     parser.add_argument("--process", metavar="NAME", action="append", help="the same as NAME; repeatable")
     parser.add_argument("--stack", metavar="STACK", help="only this process-compose [all]")
 

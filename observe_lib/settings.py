@@ -192,7 +192,7 @@ def moment_of(source: str, text: str, now: datetime, zone: tzinfo | None = None)
 def names(source: str, texts: Iterable[str] | None) -> list[str]:
     """Return the process filters of a repeatable flag; an empty one would match nothing."""
     found = list(texts or ())
-    if not all(text.strip("/") for text in found):
+    if not all(text.removeprefix("!").strip("/") for text in found):
         raise UsageError(f"{source} is empty", "name a process: caddy, default/caddy, 'default/*'")
     return found
 

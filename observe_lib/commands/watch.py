@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import EXIT_OK, UsageError
 from ..events import OBSERVE, Event, EventType, Key, Severity, process_matches
-from ..flags import add_nats_flags, add_output_flags
+from ..flags import NAMES_HELP, add_nats_flags, add_output_flags
 from ..settings import choice, choices, moment_of, nats_settings, whole_number
 from ..text.output import Style, json_line, mute, print_note, printable, style_of, write_lines
 from ..text.tables import EventTable, selected
@@ -47,7 +47,7 @@ _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `watch`."""
-    parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
+    parser.add_argument("name", nargs="*", metavar="NAME", help=NAMES_HELP)
     add = parser.add_argument_group("events").add_argument
     add("--process", metavar="NAME", action="append", help="the same as NAME; repeatable")
     types = ", ".join(EventType)
@@ -162,7 +162,7 @@ class Screen:
         self._out, self._style = out, style
         self._table = EventTable(style)
         self._replay: list[Event] = []
-        self._unmatched = dict.fromkeys(wanted.processes)
+        self._unmatched = dict.fromkeys(name for name in wanted.processes if not name.startswith("!"))
         self._is_live = wanted.ranged
         self._printed = 0
         self._first_at = self._last_at = ""

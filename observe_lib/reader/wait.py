@@ -133,7 +133,7 @@ class Waiting:
         """Whether there is nothing to wait for any more: all reached, or one that never will."""
         if any(not outcome.reached for outcome in self.outcomes.values()):
             return True
-        return all(self._is_reached(pattern) for pattern in self.patterns)
+        return all(map(self._is_reached, self.patterns))
 
     def failure(self) -> GoalMissedError | None:
         """Return the error for what cannot happen any more, if there is any."""
@@ -190,6 +190,8 @@ class Waiting:
         return str(place), f"{_SHOW} {place}"
 
     def _is_reached(self, pattern: str) -> bool:
+        if pattern.startswith("!"):
+            return True
         named = [place for place in self._met if process_matches(pattern, place.namespace, place.process)]
         return bool(named) and all(place in self.outcomes and self.outcomes[place].reached for place in named)
 
