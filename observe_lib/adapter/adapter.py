@@ -11,6 +11,7 @@ from typing import Any
 
 from ..broker.lease import identity
 from ..broker.stream import StreamOptions
+from ..calling import how_to_call
 from ..compose.client import ComposeClient, Reply, other_answers
 from ..compose.state import ProcessState
 from ..detect.changes import Change
@@ -199,7 +200,7 @@ class _Adapter:
                 lines = f"last {self._options.log_lines} lines"
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
             followed = _how_many(len(self._comparison.known), "process", "es")
-            ready = f"{followed} followed. Now: python observe.py watch"
+            ready = f"{followed} followed. Now: {how_to_call('watch', self._options.nats.as_flag)}"
             self.delivery.when_sent(lambda: self._say("ready", ready))
         self.delivery.compared()
         if changes:

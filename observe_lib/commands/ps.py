@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, ObserveError
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags
 from ..reader.states import States
@@ -62,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
     rows = sorted(states.select(patterns, stack), key=lambda row: (SORTS[sort](row, now), row.place))
     if not rows:
         if what := [*map(repr, patterns), *([f"stack {stack}"] if stack else [])]:
-            hint = "python observe.py ps shows all there are"
+            hint = f"{how_to_call('ps', settings.as_flag)} shows all there are"
             raise ObserveError(f"no process matches {', '.join(what)}", hint)
-        print_note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+        start = how_to_call("adapter", settings.as_flag)
+        print_note(f"nothing is known on {settings.url} yet (start one: {start})")
     elif style.as_json:
         write_lines(json_line(row_json(row, states.stale(row, now), now)) for row in rows)
     else:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, ObserveError, UsageError
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags
 from ..reader.description import descriptions_of
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     flags = vars(args)
     patterns, stack = selected(flags)
     if not patterns:
-        raise UsageError("show what?", "name a process: python observe.py show default/caddy")
+        raise UsageError("show what?", f"name a process: {how_to_call('show default/caddy')}")
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
     from ..reader.consumer import Consumer
 
@@ -42,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
         descriptions = descriptions_of(consumer, patterns, stack, style.now())
     if not descriptions:
         named = ", ".join(map(repr, patterns))
-        raise ObserveError(f"no process matches {named}", "python observe.py ps shows all there are")
+        raise ObserveError(
+            f"no process matches {named}", f"{how_to_call('ps', settings.as_flag)} shows all there are"
+        )
     if style.as_json:
         write_lines(json_line(description_json(description, style)) for description in descriptions)
     else:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, UsageError
 from ..events import EventType
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     flags = vars(args)
     patterns, stack = selected(flags)
     if not patterns:
-        raise UsageError("wait for what?", "name processes: python observe.py wait shop/db shop/api")
+        raise UsageError("wait for what?", f"name processes: {how_to_call('wait shop/db shop/api')}")
     goals = choices("--for", flags["goals"], GOALS) or ["ready"]
     fail_on = choices("--fail-on", flags["fail_on"], EventType)
     timeout_s = duration_of("--timeout", flags["timeout"], 0.001, 30 * DAY_S)

@@ -8,10 +8,11 @@ import queue
 import select
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, UsageError
 from ..events import OBSERVE, Event, EventType, Key, Severity, process_matches
 from ..flags import NAMES_HELP, add_nats_flags, add_output_flags
@@ -85,6 +86,7 @@ class Selection:
     last: int | None = None
     follow: bool = True
     logs: bool = False
+    nats_flag: str = ""  # for the commands in hints
 
     @property
     def ranged(self) -> bool:
@@ -265,7 +267,8 @@ def _without_observer(events: list[Event], asked_for: bool) -> list[Event]:
 def run(args: argparse.Namespace) -> int:
     """Run the verb until it is full, its reader is gone, or Ctrl-C."""
     flags = vars(args)
-    wanted, settings = selection_of(flags), nats_settings(flags, os.environ)
+    settings = nats_settings(flags, os.environ)
+    wanted = replace(selection_of(flags), nats_flag=settings.as_flag)
     style, note = style_of(flags, sys.stdout, os.environ), mute if args.quiet else print_note
     from ..reader.event_consumer import EventConsumer
 
@@ -322,7 +325,7 @@ def _print_all(inbox: queue.Queue[_Item], screen: Screen) -> None:
             screen.live()
         else:
             waiting = "; waiting" if wanted.follow else ""
-            screen.note(f"{item}{waiting} (start one: python observe.py adapter)")
+            screen.note(f"{item}{waiting} (start one: {how_to_call('adapter', screen.wanted.nats_flag)})")
         if not wanted.follow:
             return
 

@@ -27,6 +27,7 @@ from ..adapter.observer import ADAPTER
 from ..adapter.parts import AdapterParts
 from ..broker.embedded import NatsServer, find_nats_server
 from ..broker.stream import SUBJECTS
+from ..calling import how_to_call
 from ..compose.client import ComposeClient
 from ..compose.logs import log_fetcher
 from ..compose.push import open_push_stream
@@ -204,7 +205,7 @@ class _Demo:
         _say_demo(f"{len(_PARTS)} real processes on {what}, own NATS")
         if isinstance(self._compose, StandInCompose):
             _say_demo(f"the stand-in has {LACKS}")
-        _say_demo(f"in a second terminal: python observe.py watch --nats-url {self._nats.url}")
+        _say_demo(f"in a second terminal: {how_to_call('watch', self._nats.as_flag)}")
 
     def show(self, stop: Stop, end: float | None) -> None:
         """Print what happens, as `watch --severity info` does."""

@@ -66,7 +66,8 @@ class Consumer(EventConsumer):
             raise UsageError("nothing to wait for", "name a process, and what it is to become")
         if all(pattern.startswith("!") for pattern in patterns):  # all but these, and at least one
             patterns = ("*", *patterns)
-        waiting = Waiting(patterns, asked, time.monotonic(), texts_of(fail_on), stack)
+        about = (texts_of(fail_on), stack, self._settings.as_flag)
+        waiting = Waiting(patterns, asked, time.monotonic(), *about)
         with closing(Tracker(self._connected(), crashes_of=None, on_event=waiting.hear).open()) as tracker:
             self._keep(waiting, tracker, timeout_s, on_outcome)
         return list(waiting.outcomes.values())

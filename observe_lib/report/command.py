@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, NatsError, ObserveError
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags
 from ..reader.accounts import FLAP_WINDOW_S, FLAPS
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     with Consumer(settings, name="observe-past", pace=BULK) as consumer:
         kept = consumer.retained()
         if not kept.stream:
-            note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+            begin = how_to_call("adapter", settings.as_flag)
+            note(f"nothing is known on {settings.url} yet (start one: {begin})")
             write_lines([json_line(report_json(Findings(asked, (), ())))] if style.as_json else ())
             return EXIT_OK
         span = clipped(asked, kept)
@@ -73,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
         findings = look_back(consumer, span, states, patterns, stack, strip)
     if not findings.accounts and (patterns or stack):
         what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])
-        raise ObserveError(f"no process matches {what} in that time", "python observe.py report shows all")
+        raise ObserveError(
+            f"no process matches {what} in that time", f"{how_to_call('report', settings.as_flag)} shows all"
+        )
     lines = [json_line(report_json(findings))] if style.as_json else report_lines(findings, style, room)
     write_lines(lines)
     return EXIT_OK
