@@ -61,6 +61,32 @@ def test_help_of_everything(capsys, monkeypatch):
         assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.skipif(bool(SINGLE_FILE), reason="not every verb is in it")
+def test_flags_are_where_they_mean_something(capsys):
+    texts = {}
+    for name in verb_sentences():
+        assert cli.main([name, "--help"]) == 0
+        texts[name] = capsys.readouterr().out
+    assert [name for name, text in texts.items() if "--utc" in text] == [
+        "watch",
+        "ps",
+        "show",
+        "report",
+        "top",
+    ]
+    assert [name for name, text in texts.items() if "--color" in text] == [
+        "watch",
+        "ps",
+        "show",
+        "report",
+        "top",
+    ]
+    store = ["adapter", "watch", "ps", "show", "report", "top", "web", "service"]
+    assert [name for name, text in texts.items() if "--state-dir" in text] == store
+    headings = [line for line in texts["adapter"].splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings[-2:] == ["stream:", "examples:"]
+
+
 def test_examples_are_understood():
     for name, verb in ((name, load_verb(name)) for name in verb_sentences()):
         for example in verb.examples:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ..calling import how_to_call
 from ..errors import EXIT_OK, UsageError
 from ..events import EventType
-from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..flags import add_form_flags, add_nats_flags, add_selection_flags
 from ..reader.wait import GOALS, SOURCE_GONE, Outcome
 from ..settings import choices, duration_of, nats_settings
 from ..text.output import (
@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     types = ", ".join(EventType)
     add("--fail-on", metavar="TYPE", action="append", help=f"give up at such an event meanwhile: {types}")
     add("--timeout", metavar="TIME", default="60s", help="then exit with 124 [60s]")
-    add_output_flags(parser)
+    add_form_flags(parser)
     add_nats_flags(parser)
 
 

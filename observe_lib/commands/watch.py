@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..calling import how_to_call
-from ..errors import EXIT_OK, UsageError
+from ..errors import EXIT_FAILED, EXIT_OK, UsageError
 from ..events import OBSERVE, Event, EventType, Key, Severity, process_matches
-from ..flags import NAMES_HELP, add_nats_flags, add_output_flags
+from ..flags import NAMES_HELP, add_nats_flags, add_output_flags, add_store_flag
 from ..settings import choice, choices, moment_of, nats_settings, whole_number
 from ..text.output import Style, json_line, mute, print_note, printable, style_of, write_lines
 from ..text.tables import EventTable, selected
@@ -67,6 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--logs", action="store_true", help="with each crash the end of its log, as it was sent along")
     add_output_flags(parser)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,11 @@ class Screen:
         """Whether as many events as wanted were printed."""
         return self.wanted.count is not None and self._printed >= self.wanted.count
 
+    @property
+    def found(self) -> bool:
+        """Whether anything was printed of the processes that were named, if any were."""
+        return bool(self._printed) or not self.wanted.processes
+
     def add(self, event: Event) -> None:
         """Take one event, in stream order."""
         for pattern in [one for one in self._unmatched if process_matches(one, *event.key)]:
@@ -270,16 +276,18 @@ def run(args: argparse.Namespace) -> int:
     settings = nats_settings(flags, os.environ)
     wanted = replace(selection_of(flags), nats_flag=settings.as_flag)
     style, note = style_of(flags, sys.stdout, os.environ), mute if args.quiet else print_note
+    from ..broker.embedded import past_served
     from ..reader.event_consumer import EventConsumer
 
     screen = Screen(sys.stdout, style, wanted, note)
-    with EventConsumer(settings) as consumer:
+    past = past_served(settings, flags, note, follow=wanted.follow)
+    with past, EventConsumer(settings) as consumer:
         start_seq = _print_last(consumer, screen)
         if start_seq is not None:
             _print_from(consumer, screen, start_seq)
         if not wanted.follow:
             note(screen.summary(consumer.retained()))
-    return EXIT_OK
+    return EXIT_OK if wanted.follow or screen.found else EXIT_FAILED
 
 
 def _print_last(consumer: "EventConsumer", screen: Screen) -> int | None:

@@ -8,7 +8,7 @@ import sys
 
 from ..calling import how_to_call
 from ..errors import EXIT_OK, NatsError, ObserveError
-from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_store_flag
 from ..reader.accounts import FLAP_WINDOW_S, FLAPS
 from ..reader.audit import Findings, clipped, look_back, range_of
 from ..settings import nats_settings
@@ -44,6 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--timeline", action="store_true", help="one row per process: up, down, unhealthy, blind")
     add_output_flags(parser)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,9 +53,10 @@ def run(args: argparse.Namespace) -> int:
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
     asked, (patterns, stack) = range_of(flags, style.now()), selected(flags)
     note = mute if args.quiet else print_note
+    from ..broker.embedded import past_served
     from ..reader.consumer import BULK, Consumer
 
-    with Consumer(settings, name="observe-past", pace=BULK) as consumer:
+    with past_served(settings, flags, note), Consumer(settings, name="observe-past", pace=BULK) as consumer:
         kept = consumer.retained()
         if not kept.stream:
             begin = how_to_call("adapter", settings.as_flag)

@@ -121,8 +121,8 @@ def style_of(flags: Mapping[str, Any], out: TextIO, environ: Mapping[str, str]) 
     terminal = out.isatty()
     return Style(
         as_json=flags["output"] == "json",
-        colour=wants_colour(flags["color"], terminal, environ),
-        zone=UTC if flags["utc"] else None,
+        colour=wants_colour(flags.get("color", "auto"), terminal, environ),
+        zone=UTC if flags.get("utc") else None,
         columns=(lambda: shutil.get_terminal_size((SCREEN_WIDTH, 24)).columns) if terminal else lambda: None,
     )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, ObserveError, UsageError
 from ..events import Event, EventType
-from ..flags import add_nats_flags
+from ..flags import add_nats_flags, add_store_flag
 from ..reader.audit import clipped, look_back, range_of
 from ..reader.description import descriptions_of
 from ..rows import DAY
@@ -81,13 +81,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     allow = "a name that this page is reached by, beside addresses and localhost; repeatable"
     parser.add_argument("--allow-host", metavar="NAME", action="append", help=allow)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; an ObserveError where the address cannot be had, or NATS not be reached."""
     flags = vars(args)
     options, settings = web_options(flags), nats_settings(flags, os.environ)
-    with serve_web(options, settings) as server:
+    from ..broker.embedded import past_served
+
+    with past_served(settings, flags, follow=True), serve_web(options, settings) as server:
         if not args.quiet:
             _say_where(replace(options, port=server.port))
         Stop().wait()
