@@ -5,7 +5,7 @@ Pure; runs in every thread. An `Event` is all that travels between the adapter a
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from enum import Enum
@@ -14,7 +14,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-from .times import UTC, parse_stamp, parse_time
+from .times import LONGEST_S, UTC, parse_time
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
@@ -25,10 +25,14 @@ OBSERVE = "_observe"
 #: a token longer than this many bytes is cut, and ends in a part of its SHA-256
 TOKEN_MAX = 200
 TOKEN_CUT = 160
+#: more filters than this become one wider one: a name and its replicas are just within
+MAX_FILTERS = 120
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/")
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_/-]*")
 _PLAIN_TAIL = re.compile(r"[A-Za-z0-9_/-]{1,200}\.[A-Za-z0-9_/-]{1,200}\.[a-z_]{1,200}")
+_REPLICA = re.compile(r"-[0-9]+$")
+_SUFFIXES = (*(f"-{number}" for number in range(9)), *(f"-{number:02}" for number in range(99)))
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
@@ -218,16 +222,18 @@ class Event:
             if kinds is None or value is None or value is False or (name == "count" and value == 1):
                 extra[name] = value
             elif isinstance(value, kinds) and isinstance(value, bool) is (kinds is bool):
-                if kinds is int and not -(2**63) <= value < 2**63:
+                if kinds is int and value not in INT64:
                     raise ValueError(f"{name} is too large")
                 known[name] = value
             else:
                 raise ValueError(f"{name} is {value!r}"[:200])
         if not all(known.get(name) for name in ("type", "process", "timestamp")) or "namespace" not in known:
             raise ValueError("type, process, namespace or timestamp is missing")
-        for name in ("timestamp", "observed_at"):
-            if known.get(name):
-                parse_stamp(known[name])
+        for name, value in found.items():
+            if name.endswith("_seconds") and isinstance(value, (int, float)) and not abs(value) <= LONGEST_S:
+                raise ValueError(f"{name} is too large")
+        for stamp in filter(None, (known["timestamp"], known.get("observed_at"))):
+            parse_time(stamp)
         for name in ("log_tail", "namespaces"):
             if not all(isinstance(line, str) for line in known.get(name) or ()):
                 raise ValueError(f"{name} does not hold texts")
@@ -272,7 +278,9 @@ _KINDS: dict[str, Any] = {
 _DEFAULTS: dict[str, Any] = {
     one.name: None if one.default is MISSING else one.default for one in fields(Event)
 }
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+#: integers of 64 bits
+INT64 = range(-(2**63), 2**63)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,11 +314,20 @@ def _finite_float(text: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite_float, parse_constant=_finite_float)
+def _whole_number(text: str) -> int:
+    if len(text) > 20 or (number := int(text)) not in INT64:
+        raise ValueError(f"no integer of 64 bits: {text[:20]}")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number, parse_float=_finite_float, parse_constant=_finite_float)
 
 
 def read_json(payload: bytes | str) -> dict[str, Any]:
-    """Read the JSON object that somebody published; ValueError if it is none, or holds what JSON cannot."""
+    """Read the JSON object that somebody published; ValueError if it is none.
+
+    Or if it holds a number that is out of bounds: integers have 64 bits, others are finite.
+    """
     try:
         found = _DECODER.decode(payload if isinstance(payload, str) else payload.decode("utf-8-sig"))
     except RecursionError as error:
@@ -335,19 +352,42 @@ def dump_json(found: Any) -> bytes:
     return _ENCODER.encode(found).encode("utf-8", "replace")
 
 
+def process_wanted(patterns: Sequence[str], namespace: str, process: str) -> bool:
+    """Tell whether a process is any of these names and globs (none given: of all), and none after `!`."""
+    named = [one for one in patterns if not one.startswith("!")]
+    if named and not any(process_matches(one, namespace, process) for one in named):
+        return False
+    return not any(process_matches(one[1:], namespace, process) for one in patterns if one not in named)
+
+
 def process_matches(pattern: str, namespace: str, process: str) -> bool:
-    """Tell whether `ns/name`, or a bare name in any namespace, is this process; `*`, `?`, `[]` are globs."""
+    """Tell whether this process is `ns/name`, or has a bare name in any namespace; `*`, `?`, `[]` are globs.
+
+    A bare name is that of its replicas too: `worker` of `worker-0` to `worker-8`, `worker-00` to `worker-98`.
+    """
     text = f"{namespace}/{process}" if "/" in pattern else process
-    return text == pattern or fnmatchcase(text, pattern)
+    if text == pattern or fnmatchcase(text, pattern):
+        return True
+    return "/" not in pattern and process.startswith(pattern) and process in _replicas(pattern)
+
+
+@lru_cache(maxsize=256)
+def _replicas(name: str) -> Collection[str]:
+    """Return how process-compose calls the replicas of a process, up to 99; a replica has none."""
+    return () if _REPLICA.search(name) else dict.fromkeys(name + suffix for suffix in _SUFFIXES)
 
 
 def filter_subjects(processes: Iterable[str] = (), types: Iterable[str] = ()) -> list[str]:
     """Return the subjects that hold every event of these processes and types (none given: of all).
 
-    A glob becomes `*`, so `process_matches` has to look again. Subjects that another one holds are left out.
+    A glob becomes `*`, what is after `!` is among them, and there may be other types: `process_wanted` has to
+    look again. Subjects that another one holds are left out.
     """
-    heads = [head for pattern in processes for head in _heads(pattern)] or [f"{ROOT}.*.*"]
+    named = (pattern for pattern in processes if not pattern.startswith("!"))
+    heads = [head for pattern in named for head in _heads(pattern)] or [f"{ROOT}.*.*"]
     tails = [encode_token(event_type) for event_type in types] or ["*"]
+    if len(heads) * len(tails) > MAX_FILTERS:
+        tails = ["*"]
     found = dict.fromkeys(f"{head}.{tail}" for head in heads for tail in tails)
     return [one for one in found if not any(one != other and _holds(other, one) for other in found)]
 
@@ -356,6 +396,8 @@ def _heads(pattern: str) -> list[str]:
     """Return `core.process.{namespace}.{name}` for every way to read a pattern: names may hold slashes."""
     slashes = [at for at, letter in enumerate(pattern) if letter == "/"]
     pairs = [(pattern[:at], pattern[at + 1 :]) for at in slashes] or [("*", pattern)]
+    if not slashes and _glob_token(pattern) != "*":
+        pairs += [("*", replica) for replica in _replicas(pattern)]
     return [f"{ROOT}.{_glob_token(namespace)}.{_glob_token(name)}" for namespace, name in pairs]
 
 

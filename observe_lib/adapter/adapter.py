@@ -12,6 +12,7 @@ from typing import Any
 from ..broker.lease import identity
 from ..broker.loop import ignore
 from ..broker.stream import StreamOptions
+from ..calling import how_to_call
 from ..compose.client import ComposeClient, Reply, other_answers
 from ..compose.state import ProcessState
 from ..detect.changes import Change
@@ -201,7 +202,8 @@ class _Adapter:
                 lines = f"last {self._options.log_lines} lines"
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
             followed = _how_many(len(self._comparison.records.known), "process", "es")
-            ready = f"{followed} announced. Now: python observe.py watch"
+            now = how_to_call("watch", self._options.nats.as_flag)
+            ready = f"{followed} announced. Now: {now}"
             self.delivery.when_sent(lambda: self._say("ready", ready))
         self.delivery.compared()
         if changes:

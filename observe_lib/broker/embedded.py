@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -14,14 +15,17 @@ import sysconfig
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from ..calling import how_to_call
 from ..errors import NatsError
 from ..log import Say
+from ..settings import Flags, NatsSettings, state_directory
+from .loop import ignore
 
 #: a process with `nats` in its name has so long to listen before we start a server of our own
 THEIRS_WITHIN_S = 30.0
@@ -181,6 +185,32 @@ def serving(directory: Path, url: str) -> Iterator[bool]:
         yield True
     finally:
         server.stop()
+
+
+@contextmanager
+def past_served(
+    settings: NatsSettings, flags: Flags, note: Callable[[str], object] = ignore, *, follow: bool = False
+) -> Iterator[None]:
+    """Have what a built-in server kept served while the block runs, if no NATS was named and nobody listens.
+
+    Who wants to `follow` is told what to start instead: NatsError.
+    """
+    state_dir = None if settings.url_given else state_directory(flags, os.environ)
+    if state_dir is None:
+        yield
+    elif follow:
+        directory, where = state_dir / "nats", flags.get("state_dir")
+        if (directory / "jetstream").is_dir() and greeting(settings.url) is None:
+            flag = f"--state-dir {shlex.quote(where)}" if where else ""
+            adapter, past = how_to_call("adapter", flag), how_to_call("watch --no-follow", flag)
+            what = f"nobody listens at {settings.url}; what the built-in server kept is in {directory}"
+            raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
+        yield
+    else:
+        with serving(state_dir / "nats", settings.url) as is_started:
+            if is_started:
+                note(f"nobody listens at {settings.url}: {state_dir / 'nats'} is served until this ends")
+            yield
 
 
 class EmbeddedServer:

@@ -7,7 +7,7 @@ import getpass
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..flags import add_adapter_flags
 from ..settings import Flags, adapter_numbers, compose_settings, nats_settings, stack_name, stream_limits
 
 ORDER = 13
-ARGUMENTS = " systemd"
+ARGUMENTS = " [systemd]"
 EXAMPLES = (
     "service systemd",
     "service systemd --user shop --compose-port 8080 --stack shop",
@@ -42,9 +42,9 @@ NotifyAccess=main
 ExecStart={command}
 User={user}
 EnvironmentFile=-/etc/{name}.env
-Environment=XDG_STATE_HOME=%S/{name}
+Environment=OBSERVE_STATE_DIR=%S/{name}
 StateDirectory={name}
-Restart=always
+{paths}Restart=always
 RestartSec=2
 RestartPreventExitStatus=2
 WatchdogSec={watchdog_s}
@@ -60,7 +60,7 @@ WantedBy=multi-user.target
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `service`, which are those of `adapter` and a few more."""
-    parser.add_argument("manager", choices=["systemd"], help="whose unit to print")
+    parser.add_argument("manager", nargs="?", choices=["systemd"], help=argparse.SUPPRESS)
     parser.add_argument("--name", metavar="NAME", default="observe", help="the unit's name [observe]")
     parser.add_argument("--user", metavar="USER", help="who runs it [who asks]")
     add_adapter_flags(parser)
@@ -70,8 +70,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the unit; the flags of `adapter` among the arguments go into it."""
     _check_adapter_flags(vars(args))
     user = _me() if args.user is None else args.user
+    paths = [] if args.state_dir is None else [str(Path(args.state_dir).absolute())]
     program = [sys.executable, str(Path(sys.argv[0]).resolve())]  # how this very program was started
-    print(systemd_unit(args.name, user, adapter_words(vars(args)), program), end="")
+    print(systemd_unit(args.name, user, adapter_words(vars(args)), program, paths), end="")
     return EXIT_OK
 
 
@@ -96,14 +97,16 @@ def adapter_words(given: Mapping[str, Any]) -> list[str]:
         if action.dest == "nats_url" and "@" in value:
             hint = "write NATS_URL=... into the unit's EnvironmentFile, for its user's eyes only"
             raise UsageError("--nats-url holds a secret, and a unit is for everybody's eyes", hint)
-        if action.metavar in ("FILE", "PATH"):
+        if action.metavar in ("FILE", "PATH", "DIR"):
             value = str(Path(value).absolute())  # systemd starts it elsewhere
         words += [action.option_strings[-1], *([] if value is True else [value])]
     return words
 
 
-def systemd_unit(name: str, user: str, adapter_flags: list[str], program: list[str]) -> str:
-    """Return the unit's text; UsageError for what does not belong into one."""
+def systemd_unit(
+    name: str, user: str, adapter_flags: list[str], program: list[str], paths: Sequence[str] = ()
+) -> str:
+    """Return the unit's text, `paths` to be written beside its own; UsageError for what may not be in one."""
     for source, text in (("--name", name), ("--user", user)):
         if not text.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise UsageError(f"{source} {text!r} is no plain name", "letters, digits, - _ and .")
@@ -118,6 +121,7 @@ def systemd_unit(name: str, user: str, adapter_flags: list[str], program: list[s
         command=command,
         made_by=shlex.join(["observe.py", "service", "systemd", *flags]),
         watchdog_s=WATCHDOG_S,
+        paths="".join(f"ReadWritePaths={_unit_word(path)}\n" for path in paths),
         private_tmp="no" if uses_tmp else "yes",
     )
 

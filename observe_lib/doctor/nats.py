@@ -3,6 +3,7 @@ Coroutines for the loop thread only; stores nothing, changes nothing.
 """
 
 import asyncio
+import shlex
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_dead
 from ..broker.stream import BUCKET, STREAM, ask_stream, refused
+from ..calling import how_to_call
 from ..errors import NatsError
 from ..reader.bucket import StackLease, read_leases
 from ..settings import NatsSettings
@@ -71,6 +73,10 @@ class _Examination:
     _denied: list[str]
     _skews: list[tuple[str, float]]
 
+    @property
+    def _flag(self) -> str:
+        return self._settings.as_flag
+
     async def run(self, where: str, facts: tuple[tuple[str, Any], ...]) -> list[Finding]:
         """Ask one thing after the other."""
         rest = "stream, bucket, permissions, adapters"
@@ -83,10 +89,10 @@ class _Examination:
             return [failed, Finding(SKIP, rest, "need JetStream")]
         found = [
             Finding(OK, "nats", f"{where}, JetStream", facts=facts),
-            _stream_finding(stream),
-            _bucket_finding(bucket),
+            _stream_finding(stream, self._flag),
+            _bucket_finding(bucket, self._flag),
             await self._permissions({name for name, info in ((STREAM, stream), (_KV, bucket)) if info}),
-            *(await self._adapters() if bucket else [_NO_ADAPTER]),
+            *(await self._adapters() if bucket else [_no_adapter(self._flag)]),
         ]
         return [*found, clock_finding(self._skews)] if self._skews else found
 
@@ -158,15 +164,16 @@ class _Examination:
         except (APIError, nats.errors.Error, asyncio.TimeoutError) as error:
             why = self._denied[-1] if self._denied else str(error) or type(error).__name__
             return [Finding(FAIL, "adapters", f"their heartbeats cannot be read: {why}", "see permissions")]
-        return [_adapter_finding(lease) for lease in leases] or [_NO_ADAPTER]
+        return [_adapter_finding(lease, self._flag) for lease in leases] or [_no_adapter(self._flag)]
 
 
-_NO_ADAPTER = Finding(WARN, "adapters", "none was ever here", "start one: python observe.py adapter")
+def _no_adapter(flag: str = "") -> Finding:
+    return Finding(WARN, "adapters", "none was ever here", f"start one: {how_to_call('adapter', flag)}")
 
 
-def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
+def _stream_finding(info: Mapping[str, Any] | None, flag: str = "") -> Finding:
     if info is None:
-        return _absent("stream", STREAM)
+        return _absent("stream", STREAM, flag)
     config, state = info["config"], info["state"]
     max_age_s, window_s = config.get("max_age", 0) / 1e9, config.get("duplicate_window", 0) / 1e9
     kept = f"kept for {format_duration(max_age_s)}" if max_age_s else "kept for ever"
@@ -181,16 +188,16 @@ def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
     return _judged("stream", STREAM, info, told, troubles, facts)
 
 
-def _bucket_finding(info: Mapping[str, Any] | None) -> Finding:
+def _bucket_finding(info: Mapping[str, Any] | None, flag: str = "") -> Finding:
     if info is None:
-        return _absent("bucket", BUCKET)
+        return _absent("bucket", BUCKET, flag)
     records = info["state"]["messages"]
     troubles = {"records expire: quiet processes are announced anew": bool(info["config"].get("max_age"))}
     return _judged("bucket", BUCKET, info, f"{records} records", troubles, (("records", records),))
 
 
-def _absent(check: str, name: str) -> Finding:
-    return Finding(WARN, check, f"no {name} yet", "the adapter makes it: python observe.py adapter")
+def _absent(check: str, name: str, flag: str = "") -> Finding:
+    return Finding(WARN, check, f"no {name} yet", f"the adapter makes it: {how_to_call('adapter', flag)}")
 
 
 def _judged(
@@ -212,14 +219,14 @@ def _judged(
     return Finding(WARN, check, f"{told}: {'; '.join(found)}", hint, facts)
 
 
-def _adapter_finding(lease: StackLease) -> Finding:
+def _adapter_finding(lease: StackLease, flag: str = "") -> Finding:
     """Judge one adapter by its last heartbeat."""
     found = lease.found
     age_s = max(0.0, seconds_between(lease.beat_at, now_utc()))
     queued = found.get("queued") or 0
     facts = (("stack", lease.stack), ("heartbeat_age_s", round(age_s, 1)), ("queued", queued))
     who = f"{lease.stack}: pid {found.get('pid', '?')} on {found.get('host', '?')}"
-    start = f"start it, or drop it: python observe.py forget {lease.stack}"
+    start = f"start it, or drop it: {how_to_call('forget', shlex.quote(lease.stack), flag)}"
     if found.get("stopped"):
         return Finding(WARN, "adapter", f"{who}, stopped {format_duration(age_s)} ago", start, facts)
     if is_dead(found, identity()):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
-from ..events import OBSERVE, Event, filter_subjects, process_matches, read_json
+from ..events import OBSERVE, Event, filter_subjects, process_wanted, read_json
 from ..rows import Place
 from ..settings import moment_of
 from ..times import UTC, now_utc, seconds_between
@@ -157,7 +157,7 @@ class Audit:
             self.gaps[stack] = Gaps([*known, Gap(self._heard[stack], self.until, FORGOTTEN)])
 
     def _open_account(self, place: Place) -> Account | None:
-        named = not self.patterns or any(process_matches(one, *place[1:]) for one in self.patterns)
+        named = process_wanted(self.patterns, *place[1:])
         if not named or self.stack not in (None, place.stack):
             return None
         account = Account(self.since, self.until, place=place, strip=self.strip() if self.strip else None)

@@ -64,7 +64,10 @@ class Consumer(EventConsumer):
         patterns, asked = wanted_of(process).processes, choices("goals", texts_of(goals), GOALS)
         if not patterns or not asked:
             raise UsageError("nothing to wait for", "name a process, and what it is to become")
-        waiting = Waiting(patterns, asked, time.monotonic(), texts_of(fail_on), stack)
+        if all(pattern.startswith("!") for pattern in patterns):  # all but these, and at least one
+            patterns = ("*", *patterns)
+        about = (texts_of(fail_on), stack, self._settings.as_flag)
+        waiting = Waiting(patterns, asked, time.monotonic(), *about)
         with closing(Tracker(self._connected(), crashes_of=None, on_event=waiting.hear).open()) as tracker:
             self._keep(waiting, tracker, timeout_s, on_outcome)
         return list(waiting.outcomes.values())

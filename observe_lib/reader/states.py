@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from ..events import Event, EventType, Seen, process_matches
+from ..events import Event, EventType, Seen, process_wanted
 from ..rows import BEGINS, DAY, ENDS, Place, ProcessRow, minute_of, whole_or_none
 from ..times import parse_time
 
@@ -77,7 +77,7 @@ class States:
             for place in sorted(self.rows)
             if (gone or not self.rows[place].gone)
             and (stack is None or place.stack == stack)
-            and (not wanted or any(process_matches(one, place.namespace, place.process) for one in wanted))
+            and process_wanted(wanted, place.namespace, place.process)
         ]
 
 

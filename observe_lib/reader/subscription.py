@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..broker.loop import ignore
-from ..events import OBSERVE, Event, Seen, filter_subjects, process_matches
+from ..events import OBSERVE, Event, Seen, filter_subjects, process_wanted
 from ..log import log
 from ..settings import moment_of, names
 from ..times import now_utc, parse_time
@@ -46,9 +46,8 @@ class Wanted:
             and not any(one.startswith(f"{OBSERVE}/") for one in self.processes)
         ):
             return False
-        named = [process_matches(one, event.namespace, event.process) for one in self.processes]
         return (
-            (not named or any(named))
+            process_wanted(self.processes, event.namespace, event.process)
             and (not self.types or event.type in self.types)
             and event.type not in self.exclude_types
             and (self.stack is None or event.stack == self.stack)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..events import Event, EventType
 from ..rows import BEGINS, ENDS, ProcessRow
-from ..times import parse_stamp
+from ..times import parse_time
 
 #: what a process is: a run of it lives, none does, or there is no such process (or nobody knows)
 UP, DOWN, ABSENT = "up", "down", ""
@@ -181,7 +181,7 @@ def before_of(event: Event, at: float) -> tuple[str, bool, float | None]:
 @lru_cache(256)  # the same few are asked for again and again
 def stamp_of(moment: str) -> float:
     """Return an event's moment in seconds since 1970."""
-    return parse_stamp(moment).timestamp()
+    return parse_time(moment).timestamp()
 
 
 def at_of(event: Event) -> float:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, ObserveError
 from ..events import Event
-from ..flags import add_nats_flags, add_selection_flags
+from ..flags import add_nats_flags, add_selection_flags, add_store_flag
 from ..reader.board import Board, note_events
 from ..reader.description import Description, descriptions_of
 from ..rows import Place
@@ -52,6 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     colour = "use colours [auto; NO_COLOR wins]"
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=colour)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,12 +67,13 @@ def run_top(args: argparse.Namespace, stop: Stop) -> int:
     patterns, stack = selected(flags)
     settings = nats_settings(flags, os.environ)
     check_terminal()
+    from ..broker.embedded import past_served
     from ..reader.consumer import Consumer
 
     zone = UTC if flags["utc"] else None
     colour = wants_colour(flags["color"], True, os.environ)
     view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
-    with Consumer(settings) as consumer:
+    with past_served(settings, flags, follow=True), Consumer(settings) as consumer:
         live = Live(consumer)
         with LastWords() as words, Terminal(colour, view.ascii) as terminal:
             show_view(view, live, terminal, words, zone, stop)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import tzinfo
 from typing import NamedTuple
 
+from ..calling import how_to_call
 from ..events import Event
 from ..reader.board import Figures, condition_of
 from ..reader.description import EVENTS, Description
@@ -166,9 +167,9 @@ def _nothing(view: View) -> list[Line]:
     if view.filter:
         what, hint = f"no process matches {view.filter!r}", "Esc drops the filter"
     elif view.patterns or view.stack is not None:
-        what, hint = "no process matches what the command line names", "python observe.py ps shows all"
+        what, hint = "no process matches what the command line names", f"{how_to_call('ps')} shows all"
     else:
-        what, hint = "nothing is known yet", "start one: python observe.py adapter"
+        what, hint = "nothing is known yet", f"start one: {how_to_call('adapter')}"
     return [(), (Span(f"   {printable(what)}"),), (Span(f"   {hint}", "dim"),)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..events import Event, EventType, process_matches
+from ..events import Event, EventType, process_matches, process_wanted
 from ..reader.board import CONDITIONS, Board, Figures, condition_of, figures_of, latest_events
 from ..reader.description import Description
 from ..reader.states import Stale, States, stale_stacks_of
@@ -121,7 +121,7 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         for event in latest_events(view.board, view.states)
         if view.event_type in ("", event.type)
         and view.stack in (None, event.stack or "-")
-        and (not view.patterns or any(process_matches(one, *event.key) for one in view.patterns))
+        and process_wanted(view.patterns, *event.key)
         and _passes(view, Place.of(event), event.type)
     ]
     width = max((text_width(str(row.place)) for row in rows), default=0)

@@ -30,6 +30,18 @@ def test_the_adapters_flags_are_in_the_unit(typed, stands, capsys):
     assert "WatchdogSec=" in unit
 
 
+def test_the_state_directory_is_named_and_may_be_written(tmp_path, monkeypatch, capsys):
+    assert cli.main(["service", "--name", "shop"]) == 0
+    unit = capsys.readouterr().out
+    assert "\nEnvironment=OBSERVE_STATE_DIR=%S/shop\nStateDirectory=shop\n" in unit
+    assert "ReadWritePaths" not in unit
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["service", "systemd", "--state-dir", "state"]) == 0
+    unit = capsys.readouterr().out
+    assert f"\nReadWritePaths={tmp_path}/state\n" in unit
+    assert f"adapter --state-dir {tmp_path}/state\n" in unit
+
+
 def test_what_has_spaces_is_quoted():
     unit = systemd_unit("observe", "me", ["--stack", 'a "b"'], ["/usr/bin/python3", "/my tools/observe.py"])
     assert 'ExecStart=/usr/bin/python3 "/my tools/observe.py" adapter --stack "a \\"b\\""' in unit
