@@ -16,6 +16,7 @@ from ..errors import ObserveError, UsageError
 from ..events import Event, EventType
 from ..settings import NatsSettings, nats_settings
 from .connection import Connection, Pace
+from .durable import DurableFeed
 from .feed import Feed
 from .retained import Retained, retained
 from .subscription import Handler, Subscription, Wanted, When, wanted_of
@@ -236,15 +237,14 @@ class EventConsumer:
             if durable and any(one.feed.durable == durable and one.wanted != wanted for one in others):
                 what = f"the durable {durable} is open under other filters"
                 raise UsageError(what, "take another name, or the same filters")
-            feed = Feed(
-                self._connected(keep),
-                wanted.subjects(),
-                new=new,
-                durable=durable or "",
-                start_seq=start_seq,
-                since=wanted.since,
-            )
+            feed = self._feed(wanted, new, durable, start_seq, keep)
             subscription = Subscription(feed, wanted, *callbacks)
             self._subscriptions = [*others, subscription]
         feed.open()
         return subscription
+
+    def _feed(self, wanted: Wanted, new: bool, durable: str | None, start_seq: int, keep: bool) -> Feed:
+        connection, subjects = self._connected(keep), wanted.subjects()
+        if durable:
+            return DurableFeed(connection, subjects, durable, new)
+        return Feed(connection, subjects, new=new, start_seq=start_seq, since=wanted.since)
