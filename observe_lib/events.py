@@ -225,16 +225,17 @@ class Event:
             extra["count"] = 1
         if not (known["type"] and known["process"] and known["timestamp"]) or known["namespace"] is None:
             raise ValueError("type, process, namespace or timestamp is missing")
-        if not all(-(2**63) <= (known[name] or 0) < 2**63 for name in _INTEGERS):
-            raise ValueError("a number is too large")
+        for name in _INTEGERS:
+            if known[name] is not None and not -(2**63) <= known[name] < 2**63:
+                raise ValueError(f"{name} is too large")
         stamp_of(known["timestamp"])
         if known["observed_at"]:
             stamp_of(known["observed_at"])
         for name in ("log_tail", "namespaces"):
             if known[name] and not all(isinstance(line, str) for line in known[name]):
                 raise ValueError(f"{name} does not hold texts")
-        event = cls.__new__(cls)
-        event.__dict__.update(known, extra=extra)
+        event, known["extra"] = cls.__new__(cls), extra
+        object.__setattr__(event, "__dict__", known)
         if not (known["subject"] and known["severity"]):
             event.__post_init__()
         return event
@@ -321,7 +322,8 @@ _DECODER = json.JSONDecoder(parse_float=_finite_float, parse_constant=_finite_fl
 def read_json(payload: bytes | str) -> dict[str, Any]:
     """Read the JSON object that somebody published; ValueError if it is none, or holds what JSON cannot."""
     try:
-        found = _DECODER.decode(payload if isinstance(payload, str) else payload.decode("utf-8-sig"))
+        text = payload if isinstance(payload, str) else payload.decode()
+        found = _DECODER.decode(text.removeprefix("\ufeff"))
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if not isinstance(found, dict):
@@ -355,10 +357,11 @@ def _heads(pattern: str) -> list[str]:
     """Return `core.process.{namespace}.{name}` for every way to read a pattern: names may hold slashes."""
     slashes = [at for at, letter in enumerate(pattern) if letter == "/"]
     pairs = [(pattern[:at], pattern[at + 1 :]) for at in slashes] or [("*", pattern)]
-    return [f"{ROOT}.{_glob_token(namespace)}.{_glob_token(name)}" for namespace, name in pairs]
+    return [f"{ROOT}.{glob_token(namespace)}.{glob_token(name)}" for namespace, name in pairs]
 
 
-def _glob_token(text: str) -> str:
+def glob_token(text: str) -> str:
+    """Return a pattern as a token of a filter, which may hold more: a glob becomes `*`."""
     return "*" if any(letter in text for letter in "*?[") else encode_token(text)
 
 
