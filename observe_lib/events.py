@@ -14,7 +14,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-from .times import LONGEST_S, UTC, parse_time
+from .times import LONGEST_S, UTC, parse_time, stamp_of
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
@@ -215,29 +215,37 @@ class Event:
 
         What another program wrote although it does not apply (null, false, count 1) stays in `extra`.
         """
-        known: dict[str, Any] = {"schema": None}
-        extra = {}
+        known, extra = dict[str, Any](_UNSAID), dict[str, Any]()
         for name, value in found.items():
-            kinds = _KINDS.get(name)
-            if kinds is None or value is None or value is False or (name == "count" and value == 1):
+            if type(value) is _KINDS.get(name) and value is not False:
+                known[name] = value
+            elif name not in _KINDS or value is None or value is False:
                 extra[name] = value
-            elif isinstance(value, kinds) and isinstance(value, bool) is (kinds is bool):
-                if kinds is int and value not in INT64:
-                    raise ValueError(f"{name} is too large")
+            elif name == "run_seconds" and type(value) is int:
                 known[name] = value
             else:
                 raise ValueError(f"{name} is {value!r}"[:200])
-        if not all(known.get(name) for name in ("type", "process", "timestamp")) or "namespace" not in known:
+        if found.get("count") == 1:
+            extra["count"] = 1
+        if not (known["type"] and known["process"] and known["timestamp"]) or known["namespace"] is None:
             raise ValueError("type, process, namespace or timestamp is missing")
+        for name in _INTEGERS:
+            if known[name] is not None and known[name] not in INT64:
+                raise ValueError(f"{name} is too large")
         for name, value in found.items():
             if name.endswith("_seconds") and isinstance(value, (int, float)) and not abs(value) <= LONGEST_S:
                 raise ValueError(f"{name} is too large")
-        for stamp in filter(None, (known["timestamp"], known.get("observed_at"))):
-            parse_time(stamp)
+        stamp_of(known["timestamp"])
+        if known["observed_at"]:
+            stamp_of(known["observed_at"])
         for name in ("log_tail", "namespaces"):
-            if not all(isinstance(line, str) for line in known.get(name) or ()):
+            if known[name] and not all(isinstance(line, str) for line in known[name]):
                 raise ValueError(f"{name} does not hold texts")
-        return cls(**known, extra=extra)
+        event, known["extra"] = cls.__new__(cls), extra
+        object.__setattr__(event, "__dict__", known)
+        if not (known["subject"] and known["severity"]):
+            event.__post_init__()
+        return event
 
     @classmethod
     def from_json(cls, payload: bytes | str) -> "Event":
@@ -272,12 +280,15 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("inferred", "initial", "companion", "starting"), bool),
     **dict.fromkeys(("log_tail", "namespaces"), list),
     "state": dict,
-    "run_seconds": (int, float),
+    "run_seconds": float,
 }
+_INTEGERS = [name for name, kind in _KINDS.items() if kind is int]
 #: every field in its order, as it is where nothing is given
 _DEFAULTS: dict[str, Any] = {
     one.name: None if one.default is MISSING else one.default for one in fields(Event)
 }
+#: the same of an event that was read: what is not there was not said
+_UNSAID = {**_DEFAULTS, "schema": None, "subject": "", "severity": ""}
 #: integers of 64 bits
 INT64 = range(-(2**63), 2**63)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -329,7 +340,8 @@ def read_json(payload: bytes | str) -> dict[str, Any]:
     Or if it holds a number that is out of bounds: integers have 64 bits, others are finite.
     """
     try:
-        found = _DECODER.decode(payload if isinstance(payload, str) else payload.decode("utf-8-sig"))
+        text = payload if isinstance(payload, str) else payload.decode()
+        found = _DECODER.decode(text.removeprefix("\ufeff"))
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if not isinstance(found, dict):
@@ -352,12 +364,19 @@ def dump_json(found: Any) -> bytes:
     return _ENCODER.encode(found).encode("utf-8", "replace")
 
 
-def process_wanted(patterns: Sequence[str], namespace: str, process: str) -> bool:
-    """Tell whether a process is any of these names and globs (none given: of all), and none after `!`."""
+def process_wanted(patterns: Sequence[str], namespaces: Iterable[str], process: str) -> bool:
+    """Tell whether a process is any of these names and globs (none given: of all), and none after `!`.
+
+    A process of several namespaces is meant by a name in any of them.
+    """
+    if not patterns:
+        return True
     named = [one for one in patterns if not one.startswith("!")]
-    if named and not any(process_matches(one, namespace, process) for one in named):
+    left_out = [one[1:] for one in patterns if one.startswith("!")]
+    spaces = list(namespaces)
+    if named and not any(process_matches(one, space, process) for one in named for space in spaces):
         return False
-    return not any(process_matches(one[1:], namespace, process) for one in patterns if one not in named)
+    return not any(process_matches(one, space, process) for one in left_out for space in spaces)
 
 
 def process_matches(pattern: str, namespace: str, process: str) -> bool:
@@ -396,12 +415,13 @@ def _heads(pattern: str) -> list[str]:
     """Return `core.process.{namespace}.{name}` for every way to read a pattern: names may hold slashes."""
     slashes = [at for at, letter in enumerate(pattern) if letter == "/"]
     pairs = [(pattern[:at], pattern[at + 1 :]) for at in slashes] or [("*", pattern)]
-    if not slashes and _glob_token(pattern) != "*":
+    if not slashes and glob_token(pattern) != "*":
         pairs += [("*", replica) for replica in _replicas(pattern)]
-    return [f"{ROOT}.{_glob_token(namespace)}.{_glob_token(name)}" for namespace, name in pairs]
+    return [f"{ROOT}.{glob_token(namespace)}.{glob_token(name)}" for namespace, name in pairs]
 
 
-def _glob_token(text: str) -> str:
+def glob_token(text: str) -> str:
+    """Return a pattern as a token of a filter, which may hold more: a glob becomes `*`."""
     return "*" if any(letter in text for letter in "*?[") else encode_token(text)
 
 

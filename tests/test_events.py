@@ -202,7 +202,7 @@ def test_what_is_left_out_is_left_out_by_who_looks_again():
     ],
 )
 def test_process_wanted(patterns, wanted):
-    assert process_wanted(patterns, "shop", "worker-1") is wanted
+    assert process_wanted(patterns, ["shop"], "worker-1") is wanted
 
 
 @pytest.mark.parametrize(

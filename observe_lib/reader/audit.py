@@ -11,11 +11,10 @@ from ..errors import UsageError
 from ..events import OBSERVE, Event, filter_subjects, process_wanted, read_json
 from ..rows import Place
 from ..settings import moment_of
-from ..times import UTC, now_utc, seconds_between
+from ..times import UTC, now_utc, seconds_between, stamp_of
 from .accounts import Account, Strip
 from .gaps import Gap, Gaps, find_gaps
 from .states import States, stale_stacks_of
-from .timeline import stamp_of
 
 if TYPE_CHECKING:
     from .consumer import Consumer
@@ -157,7 +156,7 @@ class Audit:
             self.gaps[stack] = Gaps([*known, Gap(self._heard[stack], self.until, FORGOTTEN)])
 
     def _open_account(self, place: Place) -> Account | None:
-        named = process_wanted(self.patterns, *place[1:])
+        named = process_wanted(self.patterns, [place.namespace], place.process)
         if not named or self.stack not in (None, place.stack):
             return None
         account = Account(self.since, self.until, place=place, strip=self.strip() if self.strip else None)

@@ -77,7 +77,7 @@ class States:
             for place in sorted(self.rows)
             if (gone or not self.rows[place].gone)
             and (stack is None or place.stack == stack)
-            and process_wanted(wanted, place.namespace, place.process)
+            and process_wanted(wanted, [place.namespace], place.process)
         ]
 
 

@@ -121,7 +121,7 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         for event in latest_events(view.board, view.states)
         if view.event_type in ("", event.type)
         and view.stack in (None, event.stack or "-")
-        and process_wanted(view.patterns, *event.key)
+        and process_wanted(view.patterns, [event.namespace], event.process)
         and _passes(view, Place.of(event), event.type)
     ]
     width = max((text_width(str(row.place)) for row in rows), default=0)
