@@ -30,7 +30,7 @@ FACT = 12
 #: conditions that the header counts, in its order
 COUNTED = ("up", "crashed", "unhealthy", "stale", "down", "done", "idle")
 
-_KEYS = (
+_SCREEN_KEYS = (
     ("up down j k", "one row; also PageUp, PageDown, Home, End, g, G"),
     ("Enter", "all of one process, with the end of its log; Esc: back"),
     ("/", "filter by name, stack, status or event: api crashed, 'shop/*'"),
@@ -276,8 +276,8 @@ def _wrapped(line: str, width: int) -> Iterator[str]:
 
 
 def _help(view: View, width: int) -> Iterator[Line]:
-    wide = max(len(keys) for keys, _ in _KEYS)
-    for keys, words in _KEYS:
+    wide = max(len(keys) for keys, _ in _SCREEN_KEYS)
+    for keys, words in _SCREEN_KEYS:
         for number, line in enumerate(textwrap.wrap(words, max(10, width - wide - 4))):
             yield (Span(f"  {'' if number else keys:<{wide}}  ", "bold"), Span(line))
     yield ()

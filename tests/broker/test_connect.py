@@ -149,14 +149,14 @@ class TestConnect:
             pytest.skip("needs openssl to make certificates")
         ours = Authority(tmp_path / "ours")
         cert, key = ours.issue("server")
-        port, down = free_port(), threading.Event()
+        port = free_port()
         settings = NatsSettings(f"tls://127.0.0.1:{port}", user="u", password="sesame", ca=ours.ca)
         words = ("--user", "u", "--pass", "sesame", "--tls", "--tlscert", cert, "--tlskey", key)
         with RealNats(tmp_path / "store", port, *words):
             said: list[str] = []
-            session = Session(settings, "test", on_down=down.set, say=lambda topic, text: said.append(text))
+            session = Session(settings, "test", say=lambda topic, text: said.append(text))
             bridge.run(session.open(), 10)
-        assert down.wait(10)
+        wait_until(lambda: any("lost" in text for text in said))
         with Overheard(GREETING, port) as server:
             wait_until(lambda: any("speaks no TLS" in text for text in said))
             bridge.run(session.close(), 10)
