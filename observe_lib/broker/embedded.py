@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -187,30 +187,36 @@ def serving(directory: Path, url: str) -> Iterator[bool]:
         server.stop()
 
 
-@contextmanager
 def past_served(
     settings: NatsSettings, flags: Flags, note: Callable[[str], object] = ignore, *, follow: bool = False
-) -> Iterator[None]:
-    """Have what a built-in server kept served while the block runs, if no NATS was named and nobody listens.
+) -> AbstractContextManager[object]:
+    """Have what a built-in server kept served within the block, where no NATS was named and nobody listens.
 
     Who wants to `follow` is told what to start instead: NatsError.
     """
-    state_dir = None if settings.url_given else state_directory(flags, os.environ)
-    if state_dir is None:
-        yield
-    elif follow:
-        directory, where = state_dir / "nats", flags.get("state_dir")
-        if (directory / "jetstream").is_dir() and greeting(settings.url) is None:
-            flag = f"--state-dir {shlex.quote(where)}" if where else ""
+    state_dir = state_directory(flags, os.environ)
+    if settings.url_given or state_dir is None:
+        return nullcontext()
+    where = flags.get("state_dir")
+    flag = f"--state-dir {shlex.quote(where)}" if where else ""
+    return _past(settings.url, state_dir / "nats", flag, note, follow)
+
+
+@contextmanager
+def _past(
+    url: str, directory: Path, flag: str, note: Callable[[str], object], follow: bool
+) -> Iterator[None]:
+    if follow:
+        if (directory / "jetstream").is_dir() and greeting(url) is None:
             adapter, past = how_to_call("adapter", flag), how_to_call("watch --no-follow", flag)
-            what = f"nobody listens at {settings.url}; what the built-in server kept is in {directory}"
+            what = f"nobody listens at {url}; what the built-in server kept is in {directory}"
             raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
         yield
-    else:
-        with serving(state_dir / "nats", settings.url) as is_started:
-            if is_started:
-                note(f"nobody listens at {settings.url}: {state_dir / 'nats'} is served until this ends")
-            yield
+        return
+    with serving(directory, url) as is_started:
+        if is_started:
+            note(f"nobody listens at {url}: {directory} is served until this ends")
+        yield
 
 
 class EmbeddedServer:

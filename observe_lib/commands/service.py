@@ -13,7 +13,15 @@ from typing import Any
 
 from ..errors import EXIT_OK, UsageError
 from ..flags import add_adapter_flags
-from ..settings import Flags, adapter_numbers, compose_settings, nats_settings, stack_name, stream_limits
+from ..settings import (
+    Flags,
+    adapter_numbers,
+    compose_settings,
+    nats_settings,
+    stack_name,
+    state_directory,
+    stream_limits,
+)
 
 ORDER = 13
 ARGUMENTS = " [systemd]"
@@ -82,6 +90,7 @@ def _check_adapter_flags(given: Flags) -> None:
     compose_settings({**given, **files}, {})
     nats_settings({**given, **files}, {})
     stack_name(given, {}, "")
+    state_directory(given, {})
     adapter_numbers(given)
     stream_limits(given)
 

@@ -66,14 +66,16 @@ def run_top(args: argparse.Namespace, stop: Stop) -> int:
     flags = vars(args)
     patterns, stack = selected(flags)
     settings = nats_settings(flags, os.environ)
-    check_terminal()
     from ..broker.embedded import past_served
+
+    past = past_served(settings, flags, follow=True)
+    check_terminal()
     from ..reader.consumer import Consumer
 
     zone = UTC if flags["utc"] else None
     colour = wants_colour(flags["color"], True, os.environ)
     view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
-    with past_served(settings, flags, follow=True), Consumer(settings) as consumer:
+    with past, Consumer(settings) as consumer:
         live = Live(consumer)
         with LastWords() as words, Terminal(colour, view.ascii) as terminal:
             show_view(view, live, terminal, words, zone, stop)
