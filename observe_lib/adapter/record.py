@@ -10,7 +10,7 @@ from typing import Any
 
 from ..detect.known import Known, from_record, to_record
 from ..events import Event, EventType, encode_namespace, encode_token
-from ..rows import ROW_SCHEMA
+from ..rows import ROW_SCHEMA, telling_line
 from ..times import format_time, parse_time
 
 #: crashes are counted over so many hours, the present one among them
@@ -18,6 +18,8 @@ CRASH_HOURS = 25
 #: so many crashes within this time are flapping
 FLAPPING_CRASHES = 3
 FLAPPING_WITHIN = timedelta(minutes=10)
+#: no more than this of a log line goes into a row
+WHY_MAX = 300
 #: what a row leaves out of an event: what the row says itself, and what is large
 _NOT_IN_ROW = frozenset(
     ["process", "namespace", "namespaces", "subject", "severity", "schema", "stack", "state", "log_tail"]
@@ -33,6 +35,7 @@ class History:
     """What was told of a process: how often, when last, and what its row needs of that."""
 
     events: Mapping[str, tuple[int, str]] = field(default_factory=dict)  #: by type: how many, when the last
+    starting: int = 0  #: of the `unhealthy` ones, so many before their run was Ready
     crash_hours: Mapping[str, int] = field(default_factory=dict)  #: by hour, `2025-10-16T16`, UTC
     crash_times: tuple[str, ...] = ()  #: of the last crashes, as many as are needed to see flapping
     ended: Mapping[str, Any] | None = None  #: how the last run ended: `ended_at`, `exit_code`, `reason`
@@ -45,6 +48,15 @@ class History:
         for event in events:
             history = _add(history, event)
         return history
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Return by type how many events there were, and when the last, as a row tells it."""
+        found: dict[str, dict[str, Any]] = {
+            name: {"count": count, "last": last} for name, (count, last) in self.events.items()
+        }
+        if self.starting:
+            found[EventType.UNHEALTHY]["starting"] = self.starting
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ class ProcessRecord:
             "flapping_until": _flapping_until(history.crash_times),
             "last_event": history.last,
             "last_crash": history.last_crash,
-            "events": {name: {"count": n, "last": at} for name, (n, at) in history.events.items()} or None,
+            "events": history.told() or None,
         }
         return {name: value for name, value in row.items() if value is not None}
 
@@ -120,6 +132,8 @@ def _add(history: History, event: Event) -> History:
     told = None if event.companion else _brief(event)
     if told is not None:
         changes["last"] = told
+    if event.starting:
+        changes["starting"] = history.starting + event.count
     if event.type in (EventType.STARTED, EventType.RESTARTED):
         changes["ended"] = None
     elif event.type in (EventType.STOPPED, EventType.CRASHED):
@@ -134,7 +148,9 @@ def _add(history: History, event: Event) -> History:
 
 
 def _brief(event: Event) -> dict[str, Any]:
-    return {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
+    told = {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
+    why = telling_line(event.log_tail or ())
+    return {**told, "why": why[:WHY_MAX]} if why else told
 
 
 def _add_crashes(hours: Mapping[str, int], event: Event) -> dict[str, int]:
