@@ -1,4 +1,4 @@
-"""Drop the states of a stack that is no more, and its outbox where that is on this host; its events stay.
+"""Drop the states of a stack that is no more, with its outbox on this host; its events stay.
 The main thread asks, on a terminal, before it does.
 """
 

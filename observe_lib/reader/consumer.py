@@ -4,16 +4,13 @@ Threads are those of `EventConsumer`, and one more for each selection of states 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime
-
-from nats.js.errors import NotFoundError
 
 from ..broker.bucket import Bucket
 from ..broker.loop import ignore
-from ..broker.stream import STREAM
-from ..errors import NatsError, ObserveError, UsageError
-from ..events import Event, EventType, encode_token, subject_of
+from ..errors import ObserveError, UsageError
+from ..events import EventType, encode_token
 from ..rows import Place
 from ..settings import choices
 from ..times import now_utc
@@ -110,12 +107,8 @@ class Consumer(EventConsumer):
 
     def _is_renamed(self, place: Place) -> bool:
         """Whether the last change of status that was told of a process gave it another name."""
-        subject = subject_of(place.namespace, place.process, EventType.STATUS_CHANGED)
-        with suppress(NatsError, NotFoundError, ValueError):
-            last = self._connected().ask(lambda js: js.get_last_msg(STREAM, subject))
-            event = Event.from_json(last.data or b"")
-            return event.stack == place.stack and event.renamed_to is not None
-        return False
+        found, _ = self.recent(1, str(place), [EventType.STATUS_CHANGED], stack=place.stack)
+        return any(event.renamed_to for event in found)
 
     def stored_states(self, process: str | Sequence[str] = (), stack: str | None = None) -> States:
         """Return what the bucket says now, leases too, and follow nothing. NatsError: it may not be read."""
