@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
@@ -37,7 +38,8 @@ RETRY_MAX_S = 1.0
 SKEW_MAX_S = 300.0
 
 _API = f"{api.DEFAULT_PREFIX}.CONSUMER"
-_ACK = "$JS.ACK."
+#: where what was handled is acknowledged
+ACK = "$JS.ACK."
 _MARKS_OF_DELETION = ("KV-Operation", "Nats-Marker-Reason")
 _numbers = itertools.count(1)
 
@@ -239,8 +241,7 @@ class Feed:
             log.debug("reading %s anew: %s", self._stream, self._trouble)
         finally:
             with suppress(nats.errors.Error):
-                await inbound.unsubscribe()
-                await self._detach(nc, name)
+                await self._detach(nc, name, inbound)
 
     async def _turn(self, nc: Client, name: str, inbox: str) -> None:
         """Ask for more if there is room, then sleep until there is something to do."""
@@ -262,13 +263,13 @@ class Feed:
     def _rest_s(self) -> float:
         return self._pace.heartbeat_s
 
-    async def _ask(self, nc: Client, name: str, inbox: str, number: int) -> None:
+    async def _ask(self, nc: Client, name: str, inbox: str, number: int, **more: Any) -> None:
         """Send one pull; nats-py's fetch would wait until a batch is full, and loses what comes too late."""
         self._asked = number
         pull: dict[str, Any] = {
             "batch": number,
-            "expires": int(self._pace.expires_s * 1e9),
-            "idle_heartbeat": int(self._pace.heartbeat_s * 1e9),
+            **(more or {"expires": int(self._pace.expires_s * 1e9)}),
+            **({} if more else {"idle_heartbeat": int(self._pace.heartbeat_s * 1e9)}),
         }
         if number > 1:
             pull["max_bytes"] = max(self._pace.batch_bytes, 2 * nc.max_payload)
@@ -276,7 +277,7 @@ class Feed:
 
     def _take(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
-        if not message.reply.startswith(_ACK):
+        if not message.reply.startswith(ACK):
             self._take_status(message.headers or {})
             return
         try:
@@ -380,7 +381,8 @@ class Feed:
         await self._add(js, reader_config(name, self._filters, start_seq=place, start_time=since))
         return name
 
-    async def _detach(self, nc: Client, name: str) -> None:
+    async def _detach(self, nc: Client, name: str, inbound: Subscription) -> None:
+        await inbound.unsubscribe()
         await nc.publish(f"{_API}.DELETE.{self._stream}.{name}")
 
     async def _add(self, js: JetStreamContext, config: api.ConsumerConfig) -> None:
