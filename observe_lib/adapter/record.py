@@ -10,7 +10,7 @@ from typing import Any
 
 from ..detect.known import Known, from_record, to_record
 from ..events import Event, EventType, dump_json, dump_with_state, encode_namespace, encode_token
-from ..rows import BEGINS, ENDS, ROW_SCHEMA
+from ..rows import BEGINS, ENDS, ROW_SCHEMA, telling_line
 from ..times import format_time, parse_time
 
 #: crashes are counted over so many hours, the present one among them
@@ -18,6 +18,8 @@ CRASH_HOURS = 25
 #: so many crashes within this time are flapping
 FLAPPING_CRASHES = 3
 FLAPPING_WITHIN = timedelta(minutes=10)
+#: no more than this of a log line goes into a row
+WHY_MAX = 300
 #: what a row leaves out of an event: what the row says itself, and what is large
 _NOT_IN_ROW = frozenset(
     ["process", "namespace", "namespaces", "subject", "severity", "schema", "stack", "state", "log_tail"]
@@ -36,6 +38,7 @@ class History:
     ended: Mapping[str, Any] | None = None  #: how the last run ended: `ended_at`, `exit_code`, `reason`
     last: Mapping[str, Any] | None = None  #: the last event that is no companion
     last_crash: Mapping[str, Any] | None = None
+    starting: int = 0  #: of the `unhealthy` ones, so many before their run was Ready
 
     def after(self, events: Sequence[Event]) -> "History":
         """Return the history with these events added, in their order."""
@@ -55,7 +58,17 @@ class History:
         if crashes:
             last_crash = last if shown[-1] is crashes[-1] else _brief(crashes[-1])
         hours, times = _add_crashes(self.crash_hours, self.crash_times, crashes)
-        return History(told, hours, times, ended, last, last_crash)
+        starting = self.starting + sum(event.count for event in events if event.starting)
+        return History(told, hours, times, ended, last, last_crash, starting)
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Return by type how many events there were, and when the last, as a row tells it."""
+        found: dict[str, dict[str, Any]] = {
+            name: {"count": count, "last": last} for name, (count, last) in self.events.items()
+        }
+        if self.starting:
+            found[EventType.UNHEALTHY.value]["starting"] = self.starting
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ class ProcessRecord:
             "namespace": state.namespace,
             "process": state.name,
             "namespaces": list(state.namespaces) or None,
-            "status": state.status,
+            "status": known.status,
             "health": known.health if known.health != "-" else None,
             "starting": (alive and known.health == "Not Ready" and not known.was_ready) or None,
             "has_ready_probe": (state.has_ready_probe and not state.never_ready) or None,
@@ -105,7 +118,7 @@ class ProcessRecord:
             "flapping_until": _flapping_until(history.crash_times),
             "last_event": history.last,
             "last_crash": history.last_crash,
-            "events": {name: {"count": n, "last": at} for name, (n, at) in history.events.items()} or None,
+            "events": history.told() or None,
         }
         return {name: value for name, value in row.items() if value is not None}
 
@@ -129,7 +142,9 @@ def _how_ended(event: Event) -> dict[str, Any]:
 
 
 def _brief(event: Event) -> dict[str, Any]:
-    return {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
+    told = {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
+    why = telling_line(event.log_tail or ())
+    return {**told, "why": why[:WHY_MAX]} if why else told
 
 
 def _add_crashes(

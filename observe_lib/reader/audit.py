@@ -147,7 +147,7 @@ class Audit:
 
     def _take_bucket(self, states: States) -> None:
         for row in states.rows.values():
-            if row.place not in self._accounts and not row.gone:
+            if row.place not in self._accounts:
                 account = self._accounts[row.place] = self._open_account(row.place)
                 if account is not None:
                     account.assume(row)

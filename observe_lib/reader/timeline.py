@@ -81,7 +81,7 @@ class Timeline:
 
     def assume(self, row: ProcessRow) -> None:
         """Take what the bucket says of a process that no event told of."""
-        last = stamp_of(row.folded.at) if row.folded.at else self.since
+        last = row.last_at.timestamp() if row.last_at else self.since
         self.open(UP if row.alive else DOWN, last)
         self.unhealthy = row.alive and row.health == "Not Ready"
         if row.crashed_at and not row.alive and (not row.ended_at or row.crashed_at >= row.ended_at):

@@ -93,7 +93,7 @@ class Stage:
         return states
 
     def start_waiting(self, *words: str) -> "subprocess.Popen[str]":
-        """Start a `wait`, and return once it follows the stream: what was before is not its business."""
+        """Start a `wait`, and return once it follows the states: what was before is not its business."""
         before = asyncio.run(self._readers())
         waiting = start_observe(self.nats.url, "wait", *words)
         end = time.monotonic() + PATIENCE_S
@@ -105,7 +105,7 @@ class Stage:
     async def _readers(self) -> set[str]:
         client = await nats.connect(self.nats.url)
         try:
-            return {one.name for one in await client.jetstream().consumers_info("PROCESS_EVENTS")}
+            return {one.name for one in await client.jetstream().consumers_info("KV_PROCESS_STATES")}
         finally:
             await client.close()
 

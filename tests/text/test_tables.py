@@ -6,7 +6,6 @@ import pytest
 
 from observe_lib.commands.ps import HEADERS, NARROWED, cells_of
 from observe_lib.events import Event
-from observe_lib.reader.states import States
 from observe_lib.rows import Place, ProcessRow
 from observe_lib.text.output import Style, text_width
 from observe_lib.text.tables import (
@@ -30,7 +29,7 @@ def ps_lines(columns: int | None, *names: str, stack: str = "host-a") -> list[st
         )
         for name in names
     ]
-    cells = [dict(zip(HEADERS, cells_of(row, States(), T0), strict=True)) for row in rows]
+    cells = [dict(zip(HEADERS, cells_of(row, None, T0), strict=True)) for row in rows]
     return plain_table(cells, columns, NARROWED)
 
 
