@@ -189,6 +189,7 @@ class Delivery:
             self._say("stream", f"{stream.text}; bucket {BUCKET} {bucket.done}")
         if bucket.created and self._opened:  # written again, and nothing announced
             self._publisher.wake(self._comparison.records.processes())
+            self._lease.renew_now()
 
     async def _ensure_again(self) -> None:
         """Do it where it was done before: what cannot be is said, and tried when something misses it."""
