@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from ..broker.bucket import Bucket
@@ -118,8 +117,9 @@ class Delivery:
         self._loop.call(self._compared.set)
 
     def when_sent(self, then: Callable[[], None]) -> None:
-        """Have it called when all that waits by now is stored, or what is wrong with it was said."""
-        self._loop.spawn(self._after_sending(self._outbox.last_id, then))
+        """Have it called when all is stored, or what is wrong with it was said."""
+        settled = self._loop.spawn(self._publisher.settled())
+        settled.add_done_callback(lambda found: None if found.cancelled() else then())
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is acknowledged, `timeout_s` at most; return how many events are not."""
@@ -189,6 +189,7 @@ class Delivery:
             self._say("stream", f"{stream.text}; bucket {BUCKET} {bucket.done}")
         if bucket.created and self._opened:  # written again, and nothing announced
             self._publisher.wake(self._comparison.records.processes())
+            self._lease.renew_now()
 
     async def _ensure_again(self) -> None:
         """Do it where it was done before: what cannot be is said, and tried when something misses it."""
@@ -247,25 +248,14 @@ class Delivery:
     async def _clear_rows_now(self) -> None:
         try:
             keys = await self._session.until_done(lambda _: self._bucket.keys(f"{self._token}.>"), "rows")
-            known, own = self._comparison.records.row_keys(), f"{self._token}.{OBSERVE}."
-            gone = [key for key in keys if key not in known and not key.startswith(own)]
-            for key in gone:
-                await self._lease.wait_fresh()
-                await self._session.until_done(partial(self._delete_row, key), "rows")
         except (NatsError, nats.errors.Error) as error:
             self._say("bucket", f"rows of processes that are no more may stay in {BUCKET}: {error}")
             return
+        known, own = self._comparison.records.row_keys(), f"{self._token}.{OBSERVE}."
+        gone = [key for key in keys if key not in known and not key.startswith(own)]
         if gone:
+            self._publisher.wake(key.removeprefix(f"{self._token}.") for key in gone)
             self._say("bucket", f"{len(gone)} rows of processes that are no more deleted")
-        if not self._comparison.records.row_keys().isdisjoint(gone):  # one came meanwhile
-            self._publisher.wake(self._comparison.records.processes())
-
-    async def _delete_row(self, key: str, _: Client) -> None:
-        await self._bucket.delete(key)
-
-    async def _after_sending(self, last_id: int, then: Callable[[], None]) -> None:
-        await self._publisher.all_sent(last_id)
-        then()
 
     async def _farewell(self) -> None:
         if self._running is not None:

@@ -97,7 +97,6 @@ class Publisher:
         self._refusals: dict[int, int] = {}  # of each event in trouble: how often it was refused
         self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
         self._looked: set[str] = set()
-        self._taking = False  # taken from the outbox, and not yet among what is on its way
         self._client: Client | None = None
         self._inbox = self._denial = ""
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
@@ -135,16 +134,11 @@ class Publisher:
             self._moved.clear()
             await self._moved.wait()
 
-    async def all_sent(self, last_id: int) -> None:
-        """Return when every event up to this one is stored, or what keeps it from that was said."""
-        while not self._is_sent(last_id):
+    async def settled(self) -> None:
+        """Return when everything is acknowledged, or what keeps it from that was said."""
+        while not (self.is_idle or self._refusals):
             self._moved.clear()
             await self._moved.wait()
-
-    def _is_sent(self, last_id: int) -> bool:
-        next_id = self._outbox.queue.next_id()
-        waits = self._taking or (next_id is not None and next_id <= last_id)
-        return not waits and not any(id <= last_id and id not in self._refusals for id in self._flying)
 
     def deny(self, subject: str) -> None:
         """The server refused a publish to this subject, which it tells in lower case."""
@@ -204,7 +198,6 @@ class Publisher:
         while True:
             done, back, self._acked, self._back = self._acked, self._back, [], []
             room, size = self._room() if self._is_up() else 0, WINDOW_BYTES - self._flying_bytes
-            self._taking = True
             try:
                 events = await self.in_worker(self._outbox.take, done, room, size, back)
             except OutboxError as error:
@@ -213,8 +206,6 @@ class Publisher:
                 self._session.troubles.note("outbox", f"{error}; {error.hint}")
                 asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
-            finally:
-                self._taking = False
             for flight in [self._take_off(event) for event in events]:
                 await self._send(flight)
             rows = 0

@@ -426,7 +426,7 @@ def test_doubts_are_looked_up_in_the_stream(nats_server, tmp_path):
         await client.close()
 
     asyncio.run(send())
-    with Running(nats_server.url, tmp_path / "state") as second, Tap(nats_server.url) as tap:
+    with Tap(nats_server.url) as tap, Running(nats_server.url, tmp_path / "state") as second:
         second.is_done()
         wait_until(lambda: len(tap.seen) >= 3, tap.seen)
     assert events[0].message_id not in [message_id for _, message_id in tap.seen]
@@ -573,7 +573,7 @@ def test_all_that_waited_is_sent_or_its_trouble_said(configured, monkeypatch):
     server.start()
     with Running(server.url.replace("//", "//u:p@")) as running:
         running.put("web", "denied", "db")
-        running.loop.run(running.publisher.all_sent(running.outbox.last_id), 20)
+        running.loop.run(running.publisher.settled(), 20)
         assert running.outbox.queue.count_of("default.denied") == 1
 
 
