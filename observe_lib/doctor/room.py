@@ -1,4 +1,4 @@
-"""Whether NATS takes writes, asked without one: limits that are reached, and what the server says of its disk.
+"""Whether NATS takes writes, asked without one: limits reached, and what the server says of its disk.
 Pure but for `write_error`, which asks the server's monitoring port; for any thread.
 """
 
@@ -13,15 +13,13 @@ from .findings import FAIL, OK, Finding
 MONITOR_PORT = 8222
 MONITOR_WITHIN_S = 1.0
 #: nats-server 2.15 does not write again by itself, and its API does not tell
-RESTART_HINT = (
-    "free some room there, then restart nats-server: after a full disk it takes no writes until then"
-)
+RESTART_HINT = "free some room there, then restart nats-server, which takes no writes until then"
 
 
 def room_finding(
     account: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any] | None], error: str = ""
 ) -> Finding:
-    """Return whether there is room: in the account (what `$JS.API.INFO` told), in each stream, on the disk."""
+    """Return whether there is room: in the account (as `$JS.API.INFO` told), in each stream, on disk."""
     if error:
         return Finding(FAIL, "room", f"takes no writes: {error}", RESTART_HINT)
     limit = (account.get("limits") or {}).get("max_storage", -1)
