@@ -74,7 +74,7 @@ def _run_verb(words: list[str]) -> int:
 
 def top_help() -> str:
     """Return the help without a verb: every verb with its sentence, none of them imported."""
-    verbs = "\n".join(f"  {name:<9} {sentence}" for name, sentence in verb_sentences().items())
+    verbs = "\n".join(f"  {name:<10} {sentence}" for name, sentence in verb_sentences().items())
     return f"{_HELP.format(program=how_to_call())}\nverbs:\n{verbs}\n\n  --version"
 
 

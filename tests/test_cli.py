@@ -52,12 +52,12 @@ def test_help_of_everything(capsys, monkeypatch):
     for name, sentence in verb_sentences().items():
         verb = load_verb(name)
         assert verb.sentence == sentence
-        assert f"{name:<9} {verb.sentence}" in top
+        assert f"{name:<10} {verb.sentence}" in top
         assert cli.main([name, "--help"]) == 0
         text = capsys.readouterr().out
         assert verb.sentence in text
         assert text.count(f"  python observe.py {name}") == len(verb.examples) >= 2
-        assert "NATS_URL, nats://127.0.0.1:4222" in text or name in ("demo", "vendor")
+        assert "NATS_URL, nats://127.0.0.1:4222" in text or name in ("demo", "vendor", "completion")
         assert max(map(len, text.splitlines())) <= 100
 
 

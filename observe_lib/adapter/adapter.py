@@ -45,6 +45,7 @@ class AdapterOptions:
     log_lines: int = 20
     drain_timeout_s: float = 5.0
     takeover: bool = False
+    end_with_project: bool = False
     stream: StreamOptions = StreamOptions()
     version: str = ""
     born: datetime | None = None  # when the program began: what began later is news (None: now)
@@ -81,7 +82,7 @@ class _Adapter:
     ) -> None:
         compose, interval_s = options.compose, options.poll_interval_s
         self._options, self._outbox, self._say, self._parts = options, outbox, say, parts
-        self._server, self._identity = parts.server, identity()
+        self._server, self._identity, self._stop = parts.server, identity(), stop
         self._born = options.born or now_utc()
         self._met = self._ready = self._connected = False
         self._blind_s: float | None = None  # until what changed meanwhile can be said too
@@ -108,7 +109,7 @@ class _Adapter:
             takeover=options.takeover,
             on_failure=stop.set,
             on_connect=self._say_connected,
-            on_stuck=self._server.takes_no_writes if self._server else ignore,
+            on_no_writes=ignore if self._server is None else self._server.takes_no_writes,
         )
         self._poller = Poller(self._client, self._comparison, self, interval_s=interval_s)
         self.works = self._poller.works  # what systemd's watchdog wants to know
@@ -277,6 +278,10 @@ class _Adapter:
     def source_told(self) -> None:
         """There is news of process-compose itself: the lease tells readers so."""
         self.delivery.renew_lease()
+        last = self._comparison.records.observed(SOURCE)
+        if self._options.end_with_project and last is not None and last.type == EventType.STOPPED:
+            self._say("process-compose", "the project has ended, and so does this (--end-with-project)")
+            self._stop.set()
 
     def _project(self) -> list[str]:
         try:

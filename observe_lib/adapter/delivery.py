@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import nats.errors
-from nats.js.errors import NoStreamResponseError, NotFoundError
+from nats.js.errors import NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
 
 from ..broker.bucket import Bucket
 from ..broker.lease import Lease
@@ -26,6 +26,8 @@ from .publisher import FILE_AGAIN_S, Publisher
 from .row_publisher import HEADER_BYTES
 from .seal import MAX_PAYLOAD
 
+#: what comes of a write to a server whose disk was full
+_NO_WRITE = (nats.errors.TimeoutError, asyncio.TimeoutError, ServerError, ServiceUnavailableError)
 #: so long the last words to NATS may take
 FAREWELL_S = 2.0
 
@@ -34,7 +36,7 @@ class Delivery:
     """From `start()` to `stop()`; `failure` is set, and `on_failure()` called, when it has to end for good.
 
     `about()` is what the lease tells of the adapter. `on_connect(url, version)` is called with each new
-    connection, in the loop's thread; `on_stuck()` while the server takes no writes.
+    connection, `on_no_writes()` when the server answers and stores nothing; both in the loop's thread.
     """
 
     def __init__(
@@ -50,10 +52,11 @@ class Delivery:
         takeover: bool,
         on_failure: Callable[[], None],
         on_connect: Callable[[str, str], None] = ignore,
-        on_stuck: Callable[[], object] = ignore,
+        on_no_writes: Callable[[], None] = ignore,
     ) -> None:
         self._outbox, self._comparison, self._options, self._say = outbox, comparison, options, say
         self._about, self._on_failure, self._on_connect = about, on_failure, on_connect
+        self._on_no_writes = on_no_writes
         self._token = encode_token(stack)
         self._loop = Bridge()
         name = f"observe adapter {stack}"
@@ -84,7 +87,7 @@ class Delivery:
             may_send=lambda: self._lease.is_fresh,
             until_may_send=self._until_may_send,
             ensure=self._ensure_again,
-            stuck=on_stuck,
+            stuck=on_no_writes,
         )
         self._running: Any = None
         self._compared, self._connected, self._ensured = (asyncio.Event() for _ in range(3))
@@ -199,8 +202,10 @@ class Delivery:
             self._session.troubles.note("events", f"{error}; {getattr(error, 'hint', '')}")
 
     def _lease_failed(self, error: Exception) -> None:
-        """It passes, but for a bucket that is gone."""
+        """It passes, but for a bucket that is gone, and a server that stores nothing any more."""
         log.info("lease: %r", error)
+        if isinstance(error, _NO_WRITE) and self._session.is_up and not self._lease.is_fresh:
+            self._on_no_writes()
         gone = isinstance(error, (NotFoundError, nats.errors.NoRespondersError, NoStreamResponseError))
         if gone and self._session.is_up and self._opened:
             self._publisher.mend()

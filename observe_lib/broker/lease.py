@@ -52,13 +52,21 @@ def identity(pid: int | None = None) -> dict[str, Any]:
 
 def is_dead(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
     """Whether the holder said goodbye, or ran on this very system and its process is no more."""
-    if holder.get("stopped"):
-        return True
+    return bool(holder.get("stopped")) or _runs(holder, me) is False
+
+
+def is_alive(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
+    """Whether the holder runs on this very system."""
+    return not holder.get("stopped") and _runs(holder, me) is True
+
+
+def _runs(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool | None:
+    """Return whether the holder's process is there, None where it cannot be seen from here."""
     here = (me.get("boot_id"), me.get("pid_namespace"))
     if None in here or (holder.get("boot_id"), holder.get("pid_namespace")) != here:
-        return False
+        return None
     pid, started = holder.get("pid"), holder.get("pid_started")
-    return isinstance(pid, int) and started is not None and _started(pid) != started
+    return _started(pid) == started if isinstance(pid, int) and started is not None else None
 
 
 def _started(pid: int) -> int | None:

@@ -17,7 +17,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.connect import connect
-from ..broker.lease import LEASE_S, identity, is_dead
+from ..broker.lease import LEASE_S, identity, is_alive, is_dead
 from ..broker.stream import BUCKET, STREAM, ask_stream, read_stored, refused
 from ..calling import how_to_call
 from ..errors import NatsError
@@ -27,6 +27,7 @@ from ..rows import StackRow
 from ..settings import NatsSettings
 from ..times import UTC, format_duration, now_utc, parse_time, seconds_between
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
+from .room import RESTART_HINT, room_finding, write_error
 
 #: how long one question to the server may take; what is not permitted is not answered at all
 ANSWER_S = 2.0
@@ -94,6 +95,7 @@ class _Examination:
             Finding(OK, "nats", f"{where}, JetStream", facts=facts),
             _stream_finding(stream, self._flag),
             _bucket_finding(bucket, self._flag),
+            await self._room({STREAM: stream, KV_STREAM: bucket}),
             await self._permissions({name for name, info in ((STREAM, stream), (KV_STREAM, bucket)) if info}),
             *(await self._adapters() if bucket else [_no_adapter(self._flag)]),
         ]
@@ -116,6 +118,15 @@ class _Examination:
         if stream == STREAM and isinstance(info.get("ts"), str):
             self._skews.append(("nats", seconds_between(now_utc(), parse_time(info["ts"]))))
         return info
+
+    async def _room(self, streams: Mapping[str, Mapping[str, Any] | None]) -> Finding:
+        """See whether there is room, and whether the server writes: only its monitoring tells that."""
+        account: Mapping[str, Any] = {}
+        with suppress(APIError, nats.errors.Error, asyncio.TimeoutError):  # limits are not known then
+            account = await self._js._api_request(f"{self._js._prefix}.INFO", b"", timeout=ANSWER_S)
+        url, server = self._js._nc.connected_url, self._js._nc._server_info
+        host, server_id = str(url.hostname if url else ""), str(server.get("server_id"))
+        return room_finding(account, streams, await asyncio.to_thread(write_error, host, server_id))
 
     async def _permissions(self, there: set[str]) -> Finding:
         """See what this user may do: an adapter publishes events and rows, a reader makes consumers."""
@@ -244,6 +255,9 @@ def _adapter_finding(stack: StackRow, flag: str = "") -> Finding:
         return Finding(WARN, "adapter", f"{who}, stopped {format_duration(age_s)} ago", start, facts)
     if is_dead(found, identity()):
         return Finding(WARN, "adapter", f"{who}, is dead, its stack unwatched", start, facts)
+    if age_s > 2 * LEASE_S and is_alive(found, identity()):
+        told = f"{who}, is alive, and has not written to NATS for {format_duration(age_s)}"
+        return Finding(FAIL, "adapter", told, f"is its disk full? {RESTART_HINT}", facts)
     if age_s > 2 * LEASE_S:
         return Finding(WARN, "adapter", f"{who}, no word for {format_duration(age_s)}", start, facts)
     how = "push" if found.get("push") else f"poll {found.get('interval_s', '?')}s only"
