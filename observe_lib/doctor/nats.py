@@ -15,7 +15,8 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_dead
-from ..broker.stream import BUCKET, STREAM, ask_stream, refused
+from ..broker.stream import BUCKET, STREAM, SUBJECTS, ask_stream, refused
+from ..broker.stream_settings import stream_troubles
 from ..errors import NatsError
 from ..reader.bucket import StackLease, read_leases
 from ..settings import NatsSettings
@@ -85,7 +86,9 @@ class _Examination:
             Finding(OK, "nats", f"{where}, JetStream", facts=facts),
             _stream_finding(stream),
             _bucket_finding(bucket),
-            await self._permissions({name for name, info in ((STREAM, stream), (_KV, bucket)) if info}),
+            await self._permissions(
+                {name for name, info in ((STREAM, stream), (_KV, bucket)) if _usable(info)}
+            ),
             *(await self._adapters() if bucket else [_NO_ADAPTER]),
         ]
         return [*found, clock_finding(self._skews)] if self._skews else found
@@ -164,6 +167,13 @@ class _Examination:
 _NO_ADAPTER = Finding(WARN, "adapters", "none was ever here", "start one: python observe.py adapter")
 
 
+def _usable(info: Mapping[str, Any] | None) -> bool:
+    """Whether what is refused there can be for want of a permission: a wrong setting was said already."""
+    if info is None or info["config"]["name"] != STREAM:
+        return info is not None
+    return not any(one.fatal for one in stream_troubles(info["config"], SUBJECTS[0]))
+
+
 def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
     if info is None:
         return _absent("stream", STREAM)
@@ -172,13 +182,15 @@ def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
     kept = f"kept for {format_duration(max_age_s)}" if max_age_s else "kept for ever"
     copies = f", {config['num_replicas']} replicas" if config.get("num_replicas", 1) > 1 else ""
     told = f"{kept}{copies}, {state['messages']} events, {state['bytes'] / 2**20:.1f} MiB"
-    troubles = {
-        f"forgets ids after {format_duration(window_s)}: a late retry is stored twice": 0 < window_s < 60,
-        "takes nothing more when it is full (discard new)": config.get("discard") == "new",
-        "takes nothing (sealed)": bool(config.get("sealed")),
-    }
+    forgets = f"forgets ids after {format_duration(window_s)}: a late retry is stored twice"
+    wrong = stream_troubles(config, SUBJECTS[0])
+    troubles = {forgets: 0 < window_s < 60, **{str(one): True for one in wrong}}
     facts = (("messages", state["messages"]), ("bytes", state["bytes"]), ("max_age_s", max_age_s))
-    return _judged("stream", STREAM, info, told, troubles, facts)
+    found = _judged("stream", STREAM, info, told, troubles, facts)
+    if not wrong:
+        return found
+    level = FAIL if any(one.fatal for one in wrong) else WARN
+    return found._replace(result=level, hint="; ".join(dict.fromkeys(one.mend for one in wrong)))
 
 
 def _bucket_finding(info: Mapping[str, Any] | None) -> Finding:
