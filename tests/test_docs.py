@@ -184,8 +184,9 @@ def test_what_goes_on_does_not_fail_at_once(world):
 @pytest.mark.parametrize("block", python_blocks(), ids=lambda block: block.where)
 def test_the_python_runs(world, block):
     text = re.sub(r"nats://127.0.0.1:4222", world.url, block.text)
-    code, out = outcome(start(world, [sys.executable, "-c", text]), 20 if "wait()" not in text else 4)
-    assert code == 0 or (code is None and "wait()" in text), out
+    waits = "wait()" in text or "run_forever()" in text
+    code, out = outcome(start(world, [sys.executable, "-c", text]), 4 if waits else 20)
+    assert code == 0 or (code is None and waits), out
     assert "Traceback" not in out
 
 
