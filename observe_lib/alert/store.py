@@ -1,0 +1,171 @@
+"""The alerter's side of NATS: its lease, its state in the bucket, the rows, and the logs of crashes.
+The main thread calls, the loop thread does; what fails there is tried again by whoever calls.
+"""
+
+import asyncio
+import json
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..broker.bucket import PASSING_ERRORS, Bucket, WrongLastError
+from ..broker.lease import Lease, identity
+from ..broker.loop import Bridge
+from ..broker.session import Session
+from ..broker.stream import STREAM
+from ..errors import NatsError, ObserveError, StackHeldError
+from ..events import OBSERVE, Event, EventType, dump_json, subject_of
+from ..log import Say, log
+from ..settings import VERSION, NatsSettings
+from .row_feed import RowFeed
+from .trouble import Trouble
+
+#: the keys of alerters begin so, and go on with the name
+ALERT_KEYS = f"{OBSERVE}.alert."
+#: a state longer than this is compressed: a message of NATS holds 1 MB
+COMPRESS_BYTES = 256 * 1024
+#: a call into the loop takes no longer
+CALL_S = 10.0
+#: asking for one crash's log takes no longer
+LOG_S = 2.0
+#: who does not work looks again after this
+STAND_BY_S = 0.2
+
+
+class Store:
+    """From `open()` to `close()`. `is_ours`: this one works, no other of the same name."""
+
+    def __init__(self, settings: NatsSettings, name: str, say: Say) -> None:
+        self._name, self._say, self._owner = name, say, uuid.uuid4().hex
+        self._bridge = Bridge()
+        self._session = Session(settings, f"observe alert {name}", say=say, on_up=self._on_up)
+        self._bucket = Bucket(self._session)
+        self._key = f"{ALERT_KEYS}{name}"
+        self._identity = {**identity(), "version": VERSION}
+        self._lease = Lease(
+            self._bucket,
+            f"{self._key}.lease",
+            self._owner,
+            lambda: self._identity,
+            name=name,
+            kind="alerter",
+            hint="give this one another --name",
+            on_trouble=lambda error: log.info("alerter's lease: %r", error),
+        )
+        self.rows = RowFeed(self._session)
+        self._revision: int | None = None
+        self._said_standby = False
+        self.failure: ObserveError | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether messages may be sent."""
+        return self._lease.is_fresh and self._session.is_up
+
+    def open(self) -> None:
+        """Begin to connect, for as long as it takes."""
+        self._bridge.start()
+        self._running = self._bridge.spawn(self._run())
+
+    def close(self) -> None:
+        """Give the lease back, and end; within a bound."""
+        with suppress(TimeoutError, ObserveError):
+            self._bridge.run(self._farewell(), CALL_S)
+        self._bridge.stop()
+
+    def load(self) -> Mapping[str, Any] | None:
+        """Return the state as it is in the bucket, None where there is none. NatsError: not to be had now."""
+        revision, payload = self._call(self._bucket.get(self._key))
+        found = _unpacked(payload)
+        if payload and found is None:
+            self._say("alert", "its state in the bucket makes no sense, begun anew")
+        self._revision = revision
+        return found
+
+    def save(self, state: Mapping[str, Any]) -> bool:
+        """Write the state; False: another one wrote, ours is worth nothing. NatsError: it cannot be now."""
+        payload = _packed({**state, "owner": self._owner})
+        for _ in range(2):
+            try:
+                self._revision = self._call(self._bucket.put(self._key, payload, self._revision or 0))
+                return True
+            except WrongLastError:
+                revision, there = self._call(self._bucket.get(self._key))
+                found = _unpacked(there)
+                if found is not None and found.get("owner") != self._owner:
+                    return False
+                self._revision = revision  # an unanswered write of our own, or the bucket is a new one
+        return False
+
+    def crash_log(self, trouble: Trouble) -> Sequence[str]:
+        """Return the end of a crash's log, as the stream has it; () for none."""
+        subject = subject_of(trouble.place.namespace, trouble.place.process, EventType.CRASHED)
+        try:
+            found = self._call(
+                self._session.ask(
+                    lambda client: client.jetstream(timeout=LOG_S).get_last_msg(STREAM, subject)
+                )
+            )
+            event = Event.from_json(found.data or b"")
+        except (NatsError, ValueError):
+            return ()
+        is_it = event.stack == trouble.place.stack and event.seq == trouble.facts.get("seq")
+        return event.log_tail or () if is_it else ()
+
+    # --- the loop's thread ---
+
+    def _call(self, work: Any) -> Any:
+        """Return what it returns; what passes is a NatsError."""
+        try:
+            return self._bridge.run(work, CALL_S)
+        except WrongLastError:
+            raise
+        except (*PASSING_ERRORS, ObserveError) as error:
+            raise NatsError(f"the bucket does not answer: {error!r}", "it is tried again") from error
+
+    async def _run(self) -> None:
+        try:
+            await self._session.open()
+            await asyncio.gather(self._hold(), self.rows.follow())
+        except ObserveError as error:
+            self.failure = error
+        except Exception:  # the loop thread's top: better loud than silently deaf
+            log.exception("the alerter failed")
+            self.failure = ObserveError("the alerter failed", "see the log above; please report it")
+
+    async def _hold(self) -> None:
+        """Hold the lease, or wait until whoever has it is no more."""
+        while True:
+            try:
+                await self._lease.hold()
+            except StackHeldError as error:
+                if not self._said_standby:
+                    self._said_standby = True
+                    self._say("alert", f"{error}; this one takes over when that one ends")
+            await asyncio.sleep(STAND_BY_S)
+
+    def _on_up(self) -> None:
+        self._lease.connected()
+
+    async def _farewell(self) -> None:
+        self._running.cancel()
+        if self._session.is_up:
+            await self._lease.stop()
+        await self._session.close()
+
+
+def _packed(state: Mapping[str, Any]) -> bytes:
+    payload = dump_json(state)
+    return payload if len(payload) < COMPRESS_BYTES else zlib.compress(payload, 6)
+
+
+def _unpacked(payload: bytes) -> dict[str, Any] | None:
+    """Return the state, None where there is none or it makes no sense."""
+    try:
+        text = payload if payload[:1] in (b"", b"{") else zlib.decompress(payload)
+        found = json.loads(text) if text else None
+    except (ValueError, RecursionError, zlib.error):
+        return None
+    return found if isinstance(found, dict) else None
