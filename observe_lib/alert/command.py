@@ -28,7 +28,7 @@ ARGUMENTS = " [NAME ...]"
 EXAMPLES = (
     "alert --webhook https://alerts.example.org/hook",
     "alert 'shop/*' --type crashed,unhealthy --for 30s --exec ./page.sh",
-    "alert --exec 'process-compose process restart {process}' --type unhealthy --for 2m --limit 3/h",
+    "alert --exec './restart.sh {process}' --type unhealthy --for 2m --limit 3/h",
     "alert --test --webhook https://ntfy.example.org/ops",
 )
 

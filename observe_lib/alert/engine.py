@@ -188,7 +188,8 @@ class Engine:
         if now < after_s(since, for_s):
             return replace(trouble, well_since=since)
         facts = {**trouble.facts, "over": words}
-        return replace(trouble, well_since=since, over_at=since, ready_at=None, facts=facts)
+        ready_at = trouble.ready_at if trouble.told_at is None else None
+        return replace(trouble, well_since=since, over_at=since, ready_at=ready_at, facts=facts)
 
     def _well(
         self, trouble: Trouble, stack: StackCondition | None, now: datetime
@@ -214,9 +215,12 @@ class Engine:
         return "runs", settle_s
 
     def _keep(self, place: Place, trouble: Trouble) -> None:
-        """Keep a trouble, unless it is over and nobody was told of it."""
+        """Keep a trouble, unless it is over and nobody is told of it: it was too short, or kept back."""
         in_flight = self.sending is not None and place in self.sending.places
-        if trouble.over_at is not None and trouble.told_at is None and not in_flight:
+        kept_back = trouble.before or bool(trouble.silenced_by) or self._held_told
+        too_short = trouble.over_at is not None and trouble.over_at < trouble.due
+        untold = trouble.over_at is not None and trouble.told_at is None and not in_flight
+        if untold and (kept_back or too_short):
             self._drop(trouble)
         else:
             self.troubles[place] = trouble
@@ -233,9 +237,7 @@ class Engine:
         """Return it with the moment since when it waits to be told."""
         if not self._is_due(trouble, now):
             return replace(trouble, ready_at=None) if trouble.ready_at else trouble
-        silence = (
-            next(iter(silences_for(silences, trouble.place, now)), None) if not trouble.over_at else None
-        )
+        silence = next(iter(silences_for(silences, trouble.place, now)), None) if not trouble.is_end else None
         if silence is None:
             return replace(trouble, silenced_by="", ready_at=trouble.ready_at or now)
         words = f"{silence.pattern} until {format_time(silence.until)}"
@@ -246,8 +248,8 @@ class Engine:
         return replace(trouble, silenced_by=words, ready_at=None)
 
     def _is_due(self, trouble: Trouble, now: datetime) -> bool:
-        if trouble.over_at is not None:
-            return trouble.told_at is not None
+        if trouble.is_end:
+            return True
         if trouble.before:
             return False
         if trouble.told_at is None:
@@ -260,7 +262,7 @@ class Engine:
             return None
         waiting = sorted(
             (one for one in self.troubles.values() if one.ready_at is not None),
-            key=lambda one: (one.over_at is not None, one.ready_at, one.place),
+            key=lambda one: (one.is_end, one.ready_at, one.place),
         )
         group = self._group_of(waiting, now)
         if not group:
@@ -269,7 +271,7 @@ class Engine:
         if room > 0:
             self._held_told = False
             places = [one.place for one in group]
-            status = "resolved" if group[0].over_at else "firing"
+            status = "resolved" if group[0].is_end else "firing"
             key = group[0].group or f'{{}}:{{alerter="{self._name}", opened="{format_time(now)}"}}'
             return Notice(status, key, now, tuple(places[:room] if self._rules.counts_each else places))
         if self._held_told:
@@ -287,9 +289,9 @@ class Engine:
         for first in waiting:
             if first.ready_at is None or now < after_s(first.ready_at, self._rules.group_s):
                 continue
-            if first.over_at is None:
-                return [one for one in waiting if one.over_at is None]
-            return [one for one in waiting if one.over_at is not None and one.group == first.group]
+            if not first.is_end:
+                return [one for one in waiting if not one.is_end]
+            return [one for one in waiting if one.is_end and one.group == first.group]
         return []
 
     def _room(self, now: datetime) -> int:

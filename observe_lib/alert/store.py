@@ -3,9 +3,7 @@ The main thread calls, the loop thread does; what fails there is tried again by 
 """
 
 import asyncio
-import json
 import uuid
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,16 +14,13 @@ from ..broker.loop import Bridge
 from ..broker.session import Session
 from ..broker.stream import STREAM
 from ..errors import NatsError, ObserveError, StackHeldError
-from ..events import OBSERVE, Event, EventType, dump_json, subject_of
+from ..events import Event, EventType, subject_of
 from ..log import Say, log
+from ..reader.alerters import ALERT_KEYS, ALERT_LEASE, pack_state, unpack_state
 from ..settings import VERSION, NatsSettings
 from .row_feed import RowFeed
 from .trouble import Trouble
 
-#: the keys of alerters begin so, and go on with the name
-ALERT_KEYS = f"{OBSERVE}.alert."
-#: a state longer than this is compressed: a message of NATS holds 1 MB
-COMPRESS_BYTES = 256 * 1024
 #: a call into the loop takes no longer
 CALL_S = 10.0
 #: asking for one crash's log takes no longer
@@ -46,7 +41,7 @@ class Store:
         self._identity = {**identity(), "version": VERSION}
         self._lease = Lease(
             self._bucket,
-            f"{self._key}.lease",
+            f"{self._key}{ALERT_LEASE}",
             self._owner,
             lambda: self._identity,
             name=name,
@@ -78,7 +73,7 @@ class Store:
     def load(self) -> Mapping[str, Any] | None:
         """Return the state as it is in the bucket, None where there is none. NatsError: not to be had now."""
         revision, payload = self._call(self._bucket.get(self._key))
-        found = _unpacked(payload)
+        found = unpack_state(payload)
         if payload and found is None:
             self._say("alert", "its state in the bucket makes no sense, begun anew")
         self._revision = revision
@@ -86,14 +81,14 @@ class Store:
 
     def save(self, state: Mapping[str, Any]) -> bool:
         """Write the state; False: another one wrote, ours is worth nothing. NatsError: it cannot be now."""
-        payload = _packed({**state, "owner": self._owner})
+        payload = pack_state({**state, "owner": self._owner})
         for _ in range(2):
             try:
                 self._revision = self._call(self._bucket.put(self._key, payload, self._revision or 0))
                 return True
             except WrongLastError:
                 revision, there = self._call(self._bucket.get(self._key))
-                found = _unpacked(there)
+                found = unpack_state(there)
                 if found is not None and found.get("owner") != self._owner:
                     return False
                 self._revision = revision  # an unanswered write of our own, or the bucket is a new one
@@ -154,18 +149,3 @@ class Store:
         if self._session.is_up:
             await self._lease.stop()
         await self._session.close()
-
-
-def _packed(state: Mapping[str, Any]) -> bytes:
-    payload = dump_json(state)
-    return payload if len(payload) < COMPRESS_BYTES else zlib.compress(payload, 6)
-
-
-def _unpacked(payload: bytes) -> dict[str, Any] | None:
-    """Return the state, None where there is none or it makes no sense."""
-    try:
-        text = payload if payload[:1] in (b"", b"{") else zlib.decompress(payload)
-        found = json.loads(text) if text else None
-    except (ValueError, RecursionError, zlib.error):
-        return None
-    return found if isinstance(found, dict) else None

@@ -54,6 +54,11 @@ class Trouble:
     ready_at: datetime | None = None  #: since when it waits to be told, or that it is over
     silenced_by: str = ""  #: the silence that keeps it from being told
 
+    @property
+    def is_end(self) -> bool:
+        """Whether what is to be told of it is that it is over."""
+        return self.over_at is not None and self.told_at is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as the bucket keeps it, without what does not apply."""
         found: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,11 @@ from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_dead
 from ..broker.stream import BUCKET, STREAM, ask_stream, refused
 from ..errors import NatsError
+from ..reader.alerters import read_alerters
 from ..reader.bucket import StackLease, read_leases
 from ..settings import NatsSettings
 from ..times import format_duration, now_utc, parse_time, seconds_between
+from .alerters import alerter_finding
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
 
 #: how long one question to the server may take; what is not permitted is not answered at all
@@ -87,6 +90,7 @@ class _Examination:
             _bucket_finding(bucket),
             await self._permissions({name for name, info in ((STREAM, stream), (_KV, bucket)) if info}),
             *(await self._adapters() if bucket else [_NO_ADAPTER]),
+            *(await self._alerters() if bucket else []),
         ]
         return [*found, clock_finding(self._skews)] if self._skews else found
 
@@ -159,6 +163,12 @@ class _Examination:
             why = self._denied[-1] if self._denied else str(error) or type(error).__name__
             return [Finding(FAIL, "adapters", f"their heartbeats cannot be read: {why}", "see permissions")]
         return [_adapter_finding(lease) for lease in leases] or [_NO_ADAPTER]
+
+    async def _alerters(self) -> list[Finding]:
+        """Judge the alerters there are; nobody has to have one."""
+        with suppress(APIError, nats.errors.Error, asyncio.TimeoutError):
+            return [alerter_finding(one, now_utc()) for one in await read_alerters(self._js)]
+        return []
 
 
 _NO_ADAPTER = Finding(WARN, "adapters", "none was ever here", "start one: python observe.py adapter")

@@ -530,3 +530,28 @@ def test_a_row_that_makes_no_sense_harms_nothing():
     api = Process()
     api.fields |= {"last_crash": "nonsense", "flapping_until": 7, "events": [1], "ended_at": {}, "health": 3}
     assert Alerting(api).until(60).told == []
+
+
+def test_a_crash_that_is_over_before_its_message_goes_out_is_told_and_that_it_is_over():
+    api = Process()
+    alerting = Alerting(api, settle_s=1).until(10)
+    api.crash(10)
+    api.begin(10)
+    assert alerting.until(60).told == [(FIRING, "crashed api"), (RESOLVED, "crashed api")]
+
+
+def test_what_is_over_while_it_is_silenced_or_held_back_is_not_told():
+    api, web = Process(), Process("web")
+    alerting = Alerting(api, web, settle_s=1, limit=1).until(10)
+    alerting.silences = deploy(60)
+    api.crash(10)
+    alerting.until(30)
+    api.begin(30)
+    alerting.until(100)
+    api.crash(100, status="Completed")
+    alerting.until(120)
+    web.crash(120)
+    alerting.until(140)
+    web.begin(140)
+    alerting.until(4000)
+    assert alerting.told == [(FIRING, "crashed api"), (FIRING, "held_back ")]
