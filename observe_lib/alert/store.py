@@ -18,6 +18,7 @@ from ..events import Event, EventType, subject_of
 from ..log import Say, log
 from ..reader.alerters import ALERT_KEYS, ALERT_LEASE, pack_state, unpack_state
 from ..settings import VERSION, NatsSettings
+from ..times import format_time
 from .row_feed import RowFeed
 from .trouble import Trouble
 
@@ -106,8 +107,8 @@ class Store:
             event = Event.from_json(found.data or b"")
         except (NatsError, ValueError):
             return ()
-        is_it = event.stack == trouble.place.stack and event.seq == trouble.facts.get("seq")
-        return event.log_tail or () if is_it else ()
+        is_of_this = event.stack == trouble.place.stack and event.timestamp >= format_time(trouble.began)
+        return event.log_tail or () if is_of_this else ()
 
     # --- the loop's thread ---
 
