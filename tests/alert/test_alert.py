@@ -250,3 +250,13 @@ def test_a_test_message_that_is_not_taken_is_said(hook):
     hook.status = 401
     done = run_observe("nats://127.0.0.1:1", "alert", "--test", "--webhook", hook.url)
     assert done.code == 1 and f"{hook.url}: 401" in done.err
+
+
+def test_doctor_sees_it_and_what_it_keeps_is_no_process(nats_server, rows, hook, tmp_path):
+    rows.write(Process("api"))
+    with RunningAlert(nats_server.url, tmp_path, "--webhook", hook.url, "--name", "ops").wait_started():
+        assert run_observe(nats_server.url, "silence", "jobs/*").code == 0
+        told = run_observe(nats_server.url, "doctor").out
+        shown = run_observe(nats_server.url, "ps", "--json")
+    assert "ok    alerter" in told and "ops: pid " in told and ", 0 open" in told
+    assert shown.code in (0, 1) and "_observe" not in shown.out and "Traceback" not in shown.err
