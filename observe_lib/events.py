@@ -14,7 +14,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-from .times import UTC, parse_stamp, parse_time
+from .times import UTC, parse_time, stamp_of
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
@@ -211,27 +211,34 @@ class Event:
 
         What another program wrote although it does not apply (null, false, count 1) stays in `extra`.
         """
-        known: dict[str, Any] = {"schema": None}
-        extra = {}
+        known, extra = dict[str, Any](_UNSAID), dict[str, Any]()
         for name, value in found.items():
-            kinds = _KINDS.get(name)
-            if kinds is None or value is None or value is False or (name == "count" and value == 1):
+            if type(value) is _KINDS.get(name) and value is not False:
+                known[name] = value
+            elif name not in _KINDS or value is None or value is False:
                 extra[name] = value
-            elif isinstance(value, kinds) and isinstance(value, bool) is (kinds is bool):
-                if kinds is int and not -(2**63) <= value < 2**63:
-                    raise ValueError(f"{name} is too large")
+            elif name == "run_seconds" and type(value) is int:
                 known[name] = value
             else:
                 raise ValueError(f"{name} is {value!r}"[:200])
-        if not all(known.get(name) for name in ("type", "process", "timestamp")) or "namespace" not in known:
+        if found.get("count") == 1:
+            extra["count"] = 1
+        if not (known["type"] and known["process"] and known["timestamp"]) or known["namespace"] is None:
             raise ValueError("type, process, namespace or timestamp is missing")
-        for name in ("timestamp", "observed_at"):
-            if known.get(name):
-                parse_stamp(known[name])
+        for name in _INTEGERS:
+            if known[name] is not None and not -(2**63) <= known[name] < 2**63:
+                raise ValueError(f"{name} is too large")
+        stamp_of(known["timestamp"])
+        if known["observed_at"]:
+            stamp_of(known["observed_at"])
         for name in ("log_tail", "namespaces"):
-            if not all(isinstance(line, str) for line in known.get(name) or ()):
+            if known[name] and not all(isinstance(line, str) for line in known[name]):
                 raise ValueError(f"{name} does not hold texts")
-        return cls(**known, extra=extra)
+        event, known["extra"] = cls.__new__(cls), extra
+        object.__setattr__(event, "__dict__", known)
+        if not (known["subject"] and known["severity"]):
+            event.__post_init__()
+        return event
 
     @classmethod
     def from_json(cls, payload: bytes | str) -> "Event":
@@ -266,12 +273,15 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("inferred", "initial", "companion", "starting"), bool),
     **dict.fromkeys(("log_tail", "namespaces"), list),
     "state": dict,
-    "run_seconds": (int, float),
+    "run_seconds": float,
 }
+_INTEGERS = [name for name, kind in _KINDS.items() if kind is int]
 #: every field in its order, as it is where nothing is given
 _DEFAULTS: dict[str, Any] = {
     one.name: None if one.default is MISSING else one.default for one in fields(Event)
 }
+#: the same of an event that was read: what is not there was not said
+_UNSAID = {**_DEFAULTS, "schema": None, "subject": "", "severity": ""}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -312,12 +322,23 @@ _DECODER = json.JSONDecoder(parse_float=_finite_float, parse_constant=_finite_fl
 def read_json(payload: bytes | str) -> dict[str, Any]:
     """Read the JSON object that somebody published; ValueError if it is none, or holds what JSON cannot."""
     try:
-        found = _DECODER.decode(payload if isinstance(payload, str) else payload.decode("utf-8-sig"))
+        text = payload if isinstance(payload, str) else payload.decode()
+        found = _DECODER.decode(text.removeprefix("\ufeff"))
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if not isinstance(found, dict):
         raise ValueError("not a JSON object")
     return found
+
+
+def dump_with_state(found: Mapping[str, Any], state: bytes | None) -> bytes:
+    """Return the JSON of an object whose `state` was written before: the events of one change share it.
+
+    No text in JSON can hold what stands for it: a quote within one has a backslash before it.
+    """
+    if state is None:
+        return dump_json(found)
+    return dump_json({**found, "state": 0}).replace(b'"state":0', b'"state":' + state, 1)
 
 
 def dump_json(found: Any) -> bytes:
@@ -346,10 +367,11 @@ def _heads(pattern: str) -> list[str]:
     """Return `core.process.{namespace}.{name}` for every way to read a pattern: names may hold slashes."""
     slashes = [at for at, letter in enumerate(pattern) if letter == "/"]
     pairs = [(pattern[:at], pattern[at + 1 :]) for at in slashes] or [("*", pattern)]
-    return [f"{ROOT}.{_glob_token(namespace)}.{_glob_token(name)}" for namespace, name in pairs]
+    return [f"{ROOT}.{glob_token(namespace)}.{glob_token(name)}" for namespace, name in pairs]
 
 
-def _glob_token(text: str) -> str:
+def glob_token(text: str) -> str:
+    """Return a pattern as a token of a filter, which may hold more: a glob becomes `*`."""
     return "*" if any(letter in text for letter in "*?[") else encode_token(text)
 
 

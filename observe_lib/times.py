@@ -5,6 +5,7 @@ Pure functions; a moment is always an aware `datetime` in UTC.
 import re
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 UTC = timezone.utc
 #: no duration is longer than a century: neither NATS nor `datetime` could count with it
@@ -26,9 +27,11 @@ def parse_time(text: str) -> datetime:
     match = _RFC3339.fullmatch(text)
     if not match:
         raise ValueError(f"not an RFC 3339 time: {text!r}")
-    date, clock, fraction, zone = match.groups()
-    micros = (fraction or "")[:6].ljust(6, "0")
     try:
+        if len(text) == 24 and text[10] + text[23] == "TZ":  # as we write it
+            return datetime.fromisoformat(f"{text[:23]}+00:00")
+        date, clock, fraction, zone = match.groups()
+        micros = (fraction or "")[:6].ljust(6, "0")
         if zone in "Zz":
             return datetime.fromisoformat(f"{date}T{clock}.{micros}+00:00")
         return datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}").astimezone(UTC)
@@ -42,6 +45,12 @@ def parse_stamp(text: str) -> datetime:
     if not 1970 <= moment.year < 9000:
         raise ValueError(f"out of range: {text!r}")
     return moment
+
+
+@lru_cache(256)  # the same few are asked for again and again
+def stamp_of(moment: str) -> float:
+    """Return an event's moment in seconds since 1970; errors as `parse_stamp`."""
+    return parse_stamp(moment).timestamp()
 
 
 def format_time(moment: datetime) -> str:

@@ -1,17 +1,22 @@
-"""A made-up fleet for live screens: events of the last hour as adapters tell them, and their records."""
+"""A made-up fleet for live screens: events of the last hour as adapters tell them, and their rows."""
 
 import asyncio
-import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import nats
 
+from observe_lib.adapter.record import History, ProcessRecord
 from observe_lib.broker.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
+from observe_lib.compose.state import ProcessState
+from observe_lib.detect.known import Known, Run
 from observe_lib.events import OBSERVE, Event, dump_json, encode_token, observer_subject
-from observe_lib.times import format_time, now_utc
+from observe_lib.reader.states import States
+from observe_lib.rows import Place, ProcessRow, StackRow
+from observe_lib.times import format_time, now_utc, parse_time
+from tests.stand_in import make_state
 
 #: names as people give them: plain, long, wide, hostile
 NAMES = (
@@ -123,7 +128,7 @@ def fleet(
 async def store(
     url: str, lives: dict[tuple[str, str], list[Event]], hosts: Iterable[str] = ("host-a",)
 ) -> None:
-    """Write records, heartbeats and events, in order of time, as adapters do."""
+    """Write rows, leases and events, in order of time, as adapters do."""
     nc = await nats.connect(url)
     js = nc.jetstream()
     await ensure_stream(js, StreamOptions())
@@ -131,30 +136,45 @@ async def store(
     for stack in hosts:
         await beat(js, stack)
         await js.publish(observer_subject("process-compose", "started"), dump_json(answers(stack).to_dict()))
-    for key, record in records(lives):
-        await js.publish(f"$KV.{BUCKET}.{key}", record)
-    pending = []
-    for event in sorted((one for events in lives.values() for one in events), key=lambda one: one.seen_at):
-        pending.append(js.publish(event.subject, dump_json(event.to_dict())))
-        if len(pending) >= 100:
-            await asyncio.gather(*pending)
-            pending = []
-    await asyncio.gather(*pending)
+    events = sorted((one for events in lives.values() for one in events), key=lambda one: one.seen_at)
+    await _publish_all(js, bucket_of(*events).items())
+    await _publish_all(js, ((event.subject, dump_json(event.to_dict())) for event in events))
     await nc.close()
 
 
+async def _publish_all(js: Any, messages: Iterable[tuple[str, bytes]]) -> None:
+    pending = []
+    for subject, payload in messages:
+        pending.append(js.publish(subject, payload))
+        if len(pending) >= 500:
+            await asyncio.gather(*pending)
+            pending = []
+    await asyncio.gather(*pending)
+
+
 async def publish(url: str, *events: Event) -> None:
-    """Publish events, each acknowledged."""
+    """Publish events, each acknowledged, and the rows that they make where nothing else is known."""
     nc = await nats.connect(url)
     js = nc.jetstream()
+    for subject, payload in bucket_of(*events).items():
+        await js.publish(subject, payload)
     for event in events:
         await js.publish(event.subject, dump_json(event.to_dict()))
     await nc.close()
 
 
-async def beat(js: Any, stack: str) -> None:
-    lease = {"owner": "x", "host": stack, "boot_id": f"boot-of-{stack}", "pid": 4121, "interval_s": 2.0}
-    await js.publish(f"$KV.{BUCKET}.{encode_token(stack)}.{OBSERVE}.lease", json.dumps(lease).encode())
+async def beat(js: Any, stack: str, **fields: Any) -> None:
+    await js.publish(lease_subject(stack), lease_json(stack, **fields))
+
+
+def lease_subject(stack: str) -> str:
+    return f"$KV.{BUCKET}.{encode_token(stack)}.{OBSERVE}.lease"
+
+
+def lease_json(stack: str, **fields: Any) -> bytes:
+    """A lease as an adapter writes it; None leaves a field out."""
+    usual = {"owner": "x", "host": stack, "boot_id": f"boot-of-{stack}", "pid": 4121, "interval_s": 2.0}
+    return dump_json({"schema": 1, **usual, **fields})
 
 
 def answers(stack: str, event_type: str = "started", seq: int = 1, **extra: Any) -> Event:
@@ -173,23 +193,66 @@ def answers(stack: str, event_type: str = "started", seq: int = 1, **extra: Any)
     )
 
 
-def records(lives: dict[tuple[str, str], list[Event]]) -> Iterator[tuple[str, bytes]]:
-    for (stack, name), events in lives.items():
-        namespace, _, process = name.rpartition("/")
-        last = events[-1]
-        begun = [one for one in events if one.type in ("started", "restarted")][-1]
-        alive = last.new_status == "Running"
-        run = {"pid": 4000, "start": begun.timestamp, "began": begun.timestamp, "restarts_at_begin": 0}
-        record = {
-            "schema": 1,
-            "state": last.state,
-            "gone": False,
-            "seq": last.seq,
-            "run": run,
-            "last_ended": None if alive else {"pid": 4000, "start": begun.timestamp},
-            "health": last.health or "-",
-            "restarts": last.restarts or 0,
-            "last": {one.type: one.timestamp for one in events},
-            "events": [{"id": f"{stack}.{last.seq}", "event": last.to_dict()}],
-        }
-        yield f"{encode_token(stack)}.{encode_token(namespace)}.{encode_token(process)}", dump_json(record)
+# --- the rows that an adapter makes of events ---
+
+
+def record_of(*events: Event) -> ProcessRecord:
+    """What an adapter keeps of a process that had these events."""
+    history, last, began, ended, was_ready = History().after(events), events[-1], None, True, False
+    for event in events:
+        if event.type in ("started", "restarted"):
+            began, ended, was_ready = parse_time(event.timestamp), False, False
+        elif event.type in ("stopped", "crashed"):
+            ended = True
+        elif event.type in ("healthy", "unhealthy"):  # told of a run that lives
+            ended, was_ready = False, was_ready or event.type == "healthy" or not event.starting
+    usual = make_state(name=last.process, namespace=last.namespace, process_ready_time=None)
+    raw = {**usual, **(last.state or {})}
+    if began is None and not ended:
+        began = parse_time(events[0].timestamp)
+    raw |= {"name": last.process, "namespace": last.namespaces or last.namespace}
+    state = ProcessState.from_raw(raw)
+    run = Run(state.pid, state.start, began) if state.pid else None
+    health = last.health or state.is_ready
+    known = Known(state, last.restarts or state.restarts, run, ended, health=health, was_ready=was_ready)
+    return ProcessRecord(known, history, last.seq or 0)
+
+
+def by_place(events: Iterable[Event]) -> dict[Place, list[Event]]:
+    """The events of each process that is still there, in their order."""
+    found: dict[Place, list[Event]] = {}
+    for event in events:
+        if not event.of_observer:
+            found.setdefault(Place.of(event), []).append(event)
+    return {
+        place: those
+        for place, those in found.items()
+        if those[-1].new_status != "Removed" and not those[-1].renamed_to
+    }
+
+
+def bucket_of(*events: Event) -> dict[str, bytes]:
+    """Subjects and payloads of the rows that adapters write after these events."""
+    found = {}
+    for (stack, namespace, process), those in by_place(events).items():
+        key = f"{encode_token(stack)}.{encode_token(namespace)}.{encode_token(process)}"
+        row = record_of(*those).row_json(stack, parse_time(those[-1].seen_at))
+        found[f"$KV.{BUCKET}.{key}"] = row
+    return found
+
+
+def row_after(*events: Event) -> ProcessRow:
+    """The row of one process, read back."""
+    (payload,) = bucket_of(*events).values()
+    return ProcessRow.read(payload)
+
+
+def states_of(
+    *events: Event, leases: Mapping[str, Mapping[str, Any]] | None = None, beat_at: datetime | None = None
+) -> States:
+    """The states after these events, with a lease for each stack that `leases` names."""
+    rows = [ProcessRow.read(payload) for payload in bucket_of(*events).values()]
+    stacks = {row.place.stack: StackRow(row.place.stack) for row in rows}
+    for name, fields in (leases or {}).items():
+        stacks[name] = StackRow.read(name, lease_json(name, **fields), beat_at or now_utc())
+    return States({row.place: row for row in rows}, stacks)

@@ -60,6 +60,7 @@ class RunningAdapter:
 
     def __init__(self, nats_url: str, compose_port: int, stack: str, directory: Path) -> None:
         self._words = ["--stack", stack, "--compose-port", str(compose_port), "--poll-interval", "200ms"]
+        self._words += ["--state-dir", str(directory / "state")]
         self._nats_url, self._log = nats_url, directory / f"{stack}.log"
         self._process: subprocess.Popen[bytes] | None = None
 

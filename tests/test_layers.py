@@ -35,7 +35,7 @@ MAY_IMPORT = {
 #: given to the adapter by those who run it, who alone import them
 HANDED_IN = ("compose.push", "compose.logs", "broker.embedded", "adapter.systemd")
 #: what the core does without
-BEYOND_CORE = (*HANDED_IN, "reader.states", "reader.wait", "reader.timeline")
+BEYOND_CORE = (*HANDED_IN, "reader.states", "reader.states_reader", "reader.wait", "reader.timeline")
 
 #: not on every machine, or slow to import and needed for one thing
 OPTIONAL = {"websocket", "nkeys", "tabulate", "curses", "fcntl", "sqlite3"}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..broker.lease import identity
+from ..broker.loop import ignore
 from ..broker.stream import StreamOptions
 from ..compose.client import ComposeClient, Reply, other_answers
 from ..compose.state import ProcessState
@@ -109,13 +110,14 @@ class _Adapter:
             takeover=options.takeover,
             on_failure=stop.set,
             on_connect=self._say_connected,
+            on_stuck=self._server.takes_no_writes if self._server else ignore,
         )
         self._poller = Poller(self._client, self._comparison, self, interval_s=interval_s)
         self._push: PushListener | None = None
 
     def start(self) -> None:
         """Say what there is, and start everything; nothing waits for anything else."""
-        known, waiting = len(self._comparison.known), self._outbox.waiting()
+        known, waiting = len(self._comparison.records.known), self._outbox.waiting()
         where = _short(self._outbox.path) if self._outbox.path else "in memory"
         waits = f", {_how_many(waiting, 'event')} wait{'s' if waiting == 1 else ''}"
         self._say("outbox", f"{where}, {_how_many(known, 'process', 'es')} known{waits}")
@@ -137,7 +139,7 @@ class _Adapter:
         if self.delivery.failure is None:
             self._poller.poll(SHORT_S)
         self._comparison.settle()
-        self._comparison.tell(ADAPTER, EventType.STOPPED)
+        self._comparison.records.tell(ADAPTER, EventType.STOPPED)
         left, timeout_s = 0, self._options.drain_timeout_s
         if self.delivery.failure is None and (left := self.delivery.flush(min(SHORT_S, timeout_s))):
             self._say("nats", f"{left} events on their way, waiting {timeout_s:g}s at most")
@@ -154,11 +156,11 @@ class _Adapter:
 
     def _tell_start(self) -> None:
         """Tell that there is an adapter, and when the last one was alive if that was killed."""
-        last = self._comparison.observed(ADAPTER)
-        killed = last is not None and last.type != EventType.STOPPED
-        good = self._outbox.last_good
-        alive = format_time(good) if killed and good else None
-        self._comparison.tell(ADAPTER, EventType.STARTED, last_alive=alive)
+        last, good = self._comparison.records.observed(ADAPTER), self._outbox.last_good
+        alive = None
+        if last is not None and last.type != EventType.STOPPED:
+            alive = max(last.timestamp, format_time(good) if good else "")
+        self._comparison.records.tell(ADAPTER, EventType.STARTED, last_alive=alive)
 
     # --- called by the poller ---
 
@@ -198,12 +200,12 @@ class _Adapter:
             if self._options.log_lines and self._parts.logs is not None:
                 lines = f"last {self._options.log_lines} lines"
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
-            followed = _how_many(len(self._comparison.known), "process", "es")
-            ready = f"{followed} followed. Now: python observe.py watch"
+            followed = _how_many(len(self._comparison.records.known), "process", "es")
+            ready = f"{followed} announced. Now: python observe.py watch"
             self.delivery.when_sent(lambda: self._say("ready", ready))
         self.delivery.compared()
         if changes:
-            self._listen(key.process for key in self._comparison.known)
+            self._listen(key.process for key in self._comparison.records.known)
 
     def _say_seeing(self, changes: Sequence[Change]) -> None:
         """Say that it answers again, and what that brought, unless that was said."""
@@ -274,7 +276,7 @@ class _Adapter:
 
     def _about_source(self) -> Mapping[str, Any]:
         """Return what was last told of process-compose itself: its event's type, since when, and why."""
-        last = self._comparison.observed(SOURCE)
+        last = self._comparison.records.observed(SOURCE)
         if last is None:
             return {}
         since = last.extra.get("since") or last.timestamp

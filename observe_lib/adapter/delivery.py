@@ -35,7 +35,7 @@ class Delivery:
     """From `start()` to `stop()`; `failure` is set, and `on_failure()` called, when it has to end for good.
 
     `about()` is what the lease tells of the adapter. `on_connect(url, version)` is called with each new
-    connection, in the loop's thread.
+    connection, in the loop's thread; `on_stuck()` while the server takes no writes.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Delivery:
         takeover: bool,
         on_failure: Callable[[], None],
         on_connect: Callable[[str, str], None] = ignore,
+        on_stuck: Callable[[], object] = ignore,
     ) -> None:
         self._outbox, self._comparison, self._options, self._say = outbox, comparison, options, say
         self._about, self._on_failure, self._on_connect = about, on_failure, on_connect
@@ -80,9 +81,10 @@ class Delivery:
             outbox,
             self._loop,
             self._session,
-            rows=comparison.rows,
+            rows=comparison.records.rows,
             may_send=lambda: self._lease.is_fresh,
             ensure=self._ensure_again,
+            stuck=on_stuck,
         )
         self._running: Any = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -159,7 +161,7 @@ class Delivery:
         self._opened = True
         self._ensured.set()
         await self._lease.wait_fresh()
-        self._publisher.wake(self._comparison.processes())
+        self._publisher.wake(self._comparison.records.processes())
         await self._publisher.run()
 
     def _on_up(self) -> None:
@@ -186,12 +188,12 @@ class Delivery:
         stream = await until_done(lambda _: ensure_stream(self._session.js, options))
         bucket = await until_done(lambda _: ensure_bucket(self._session.js, options))
         self._publisher.window_s = stream.duplicate_window_s
-        self._comparison.max_payload = min(MAX_PAYLOAD, self._session.max_payload - HEADER_BYTES)
+        self._comparison.records.max_payload = min(MAX_PAYLOAD, self._session.max_payload - HEADER_BYTES)
         self._wiped |= self._opened and stream.created and bucket.created
         if not (self._opened and stream.done == bucket.done == "found"):
             self._say("stream", f"{stream.text}; bucket {BUCKET} {bucket.done}")
         if bucket.created and self._opened:  # written again, and nothing announced
-            self._publisher.wake(self._comparison.processes())
+            self._publisher.wake(self._comparison.records.processes())
 
     async def _ensure_again(self) -> None:
         """Do it where it was done before: what cannot be is said, and tried when something misses it."""
@@ -215,7 +217,7 @@ class Delivery:
         if found is None:
             if wiped or (first and not self._outbox.made):
                 await self._on_file(self._comparison.restate)
-            self._publisher.wake(self._comparison.processes())
+            self._publisher.wake(self._comparison.records.processes())
             return
         owner = str(found.get("owner"))
         if owner in self._strangers or await self._on_file(partial(self._outbox.had_owner, owner)):
@@ -251,7 +253,7 @@ class Delivery:
     async def _clear_rows_now(self) -> None:
         try:
             keys = await self._session.until_done(lambda _: self._bucket.keys(f"{self._token}.>"), "rows")
-            known, own = self._comparison.row_keys(), f"{self._token}.{OBSERVE}."
+            known, own = self._comparison.records.row_keys(), f"{self._token}.{OBSERVE}."
             gone = [key for key in keys if key not in known and not key.startswith(own)]
             for key in gone:
                 await self._lease.wait_fresh()
@@ -261,8 +263,8 @@ class Delivery:
             return
         if gone:
             self._say("bucket", f"{len(gone)} rows of processes that are no more deleted")
-        if not self._comparison.row_keys().isdisjoint(gone):  # one came meanwhile
-            self._publisher.wake(self._comparison.processes())
+        if not self._comparison.records.row_keys().isdisjoint(gone):  # one came meanwhile
+            self._publisher.wake(self._comparison.records.processes())
 
     async def _delete_row(self, key: str, _: Client) -> None:
         await self._bucket.delete(key)

@@ -69,9 +69,9 @@ class Poller:
         self._turned_at = time.monotonic()
         self._stop, self._bell = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="observe-poller", daemon=True)
-        last = comparison.observed(SOURCE)
+        last = comparison.records.observed(SOURCE)
         self._source = last.type if last else None
-        self.last_good = comparison.last_good
+        self.last_good = comparison.records.last_good
 
     def start(self) -> None:
         """Start polling."""
@@ -111,7 +111,7 @@ class Poller:
         if self._failures:
             due = time.monotonic() + ASK_AGAIN_S[min(self._failures, len(ASK_AGAIN_S)) - 1]
         else:
-            due = begun + min(self._interval_s, self._comparison.look_again_s or self._interval_s)
+            due = begun + min(self._interval_s, self._comparison.records.look_again_s or self._interval_s)
         self._stop.wait(max(0.0, min(due, begun + MIN_GAP_S) - time.monotonic()))
         self._bell.wait(max(0.0, due - time.monotonic()))
 
@@ -133,7 +133,7 @@ class Poller:
         changes = self._comparison.compare(self._reader.read(reply.states), asked_at, skew_s)
         self._tell_source(source_answers(self._source, self.last_good, now))
         self.last_good = now
-        self._comparison.note_good(now)
+        self._comparison.records.note_good(now)
         self._listener.compared(changes)
 
     def _skew(self, reply: Reply, asked_at: datetime, now: datetime) -> float:
@@ -159,7 +159,7 @@ class Poller:
             self._told.add((error.kind, error.status))
             self._listener.silent(error, self.last_good)
         why = self._client.reason(error)
-        known = self._comparison.known.values()
+        known = self._comparison.records.known.values()
         self._tell_source(source_silent(self._source, why, self.last_good, known))
         if (
             error.kind == "refused" and self._comparison.listening_since is None
@@ -167,6 +167,6 @@ class Poller:
             self._comparison.end_unseen()
 
     def _tell_source(self, told: tuple[EventType, Mapping[str, Any]] | None) -> None:
-        if told is not None and self._comparison.tell(SOURCE, told[0], **told[1]):
+        if told is not None and self._comparison.records.tell(SOURCE, told[0], **told[1]):
             self._source = told[0]
             self._listener.source_told()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
@@ -14,12 +13,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from ..broker.bucket import PASSING_ERRORS
-from ..broker.loop import Bridge, T
-from ..broker.session import Session
-from ..broker.stream import MESSAGE_ID, has_message
+from ..broker.loop import Bridge, T, ignore
+from ..broker.session import DeniedError, Session
+from ..broker.stream import MESSAGE_ID, STREAM, has_message
 from ..errors import OutboxError
 from ..events import ROOT, message_time
 from ..times import earlier
+from .flights import Flight, Flights
 from .outbox import Outbox, OutboxEvent
 from .refusals import HELD, NO_STREAM, TOO_LARGE, Refusal, read_answer
 from .row_publisher import HEADER_BYTES, RowPublisher
@@ -32,6 +32,8 @@ WINDOW_BYTES = 256 * 1024
 ROW_SHARE = 10
 #: an unanswered message is sent again after so long; the last one goes on for ever
 UNANSWERED_S = (5.0, 10.0, 20.0, 30.0)
+#: who leaves so many sends of an event unanswered takes no writes
+STUCK_SENDS = 2
 #: after a refusal that passes
 REFUSED_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 #: after a refusal that somebody has to mend
@@ -41,26 +43,10 @@ FILE_AGAIN_S = 1.0
 #: how often to look for what is unanswered
 LOOK_S = 1.0
 #: so many events are looked for in the stream at once; where that goes wrong so often, the id has to do
-LOOKUPS_AT_ONCE, LOOKUPS = 50, 3
+LOOKUPS_AT_ONCE, LOOKUPS, LOOKUP_S = 50, 3, 2.0
 #: two hosts' clocks are assumed to be no further apart, where what may be stored already is looked for
 CLOCKS_APART_S = 120.0
 _NO_ANSWER = "no answer in time, sending again"
-
-
-@dataclass(slots=True)
-class _Flight:
-    """An event on its way: taken from the outbox, not yet known to be stored."""
-
-    event: OutboxEvent
-    in_doubt: bool  # it may be in the stream already, and too long ago for the server to know its id
-    sends: int = 0
-    sent_at: float = 0.0
-    due: float = 0.0
-    refused: int = 0
-    troubled: bool = False
-    held: bool = False  # waits until somebody mends something, and takes no room in the window
-    looking: bool = False
-    lookups: int = 0
 
 
 class Publisher:
@@ -68,7 +54,8 @@ class Publisher:
 
     `rows(process)` gives keys and payloads (b"": deleted) of what the bucket is to hold of a process.
     `may_send()` is asked before each turn: without a fresh lease nothing goes out. `ensure()` makes stream
-    and bucket where the server says that they are missing.
+    and bucket where the server says that they are missing; `stuck()` hears of one that is there, and answers
+    nothing although it was sent things again.
     """
 
     def __init__(
@@ -80,16 +67,17 @@ class Publisher:
         rows: Callable[[str], Sequence[tuple[str, bytes]]],
         may_send: Callable[[], bool],
         ensure: Callable[[], Awaitable[None]],
+        stuck: Callable[[], object] = ignore,
     ) -> None:
         self._outbox, self._loop, self._session = outbox, loop, session
-        self._may_send, self._ensure = may_send, ensure
+        self._may_send, self._ensure, self._stuck = may_send, ensure, stuck
         self._rows = RowPublisher(session, rows, lambda: self._wake.set(), self.mend)
         self._worker = ThreadPoolExecutor(1, "observe-outbox")
-        self._flying: dict[int, _Flight] = {}
-        self._bytes = self._troubled = self._held = 0
+        self._flying = Flights()
         self._acked: list[int] = []
         self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
         self._looked: set[str] = set()
+        self._taking = False  # taken from the outbox, and not yet among what is on its way
         self._client: Client | None = None
         self._inbox = self._denial = ""
         self._wake, self._idle, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -129,7 +117,7 @@ class Publisher:
                 f"{inbox}.*", cb=self._take_answer, pending_msgs_limit=0, pending_bytes_limit=0
             )
             self._client, self._inbox = client, inbox
-        for flight in list(self._flying.values()):
+        for flight in self._flying:
             if flight.event.id in self._flying:
                 await self._send(flight)
         self._rows.again()
@@ -143,22 +131,23 @@ class Publisher:
 
     async def all_sent(self, last_id: int) -> None:
         """Return when every event up to this one is stored, or what keeps it from that was said."""
-        while (
-            (next_id := self._outbox.next_id()) is not None
-            and next_id <= last_id
-            or any(flight.event.id <= last_id and not flight.troubled for flight in self._flying.values())
-        ):
+        while not self._is_sent(last_id):
             self._moved.clear()
             await self._moved.wait()
 
+    def _is_sent(self, last_id: int) -> bool:
+        next_id = self._outbox.next_id()
+        flying = (flight for flight in self._flying if flight.event.id <= last_id)
+        return not (self._taking or next_id and next_id <= last_id) and all(one.troubled for one in flying)
+
     def deny(self, subject: str) -> None:
         """The server refused a publish to this subject, which it tells in lower case."""
-        for number, flight in self._flying.items():
+        for flight in self._flying:
             if flight.event.subject.lower() == subject and not flight.held:
                 self._denial = (
                     self._denial or f"may not publish to {flight.event.subject}"
                 )  # said once for all
-                self._hold(number, self._denial, f"grant publish on {ROOT}.>")
+                self._hold(flight, self._denial, f"grant publish on {ROOT}.>")
                 return
         self._rows.deny(subject)
 
@@ -166,7 +155,6 @@ class Publisher:
         """What was taken is no more."""
         self._flying.clear()
         self._acked.clear()
-        self._bytes = self._troubled = self._held = 0
         self._wake.set()
 
     @property
@@ -201,14 +189,19 @@ class Publisher:
             room = self._room() if self._may_begin() else 0
             done, self._acked = self._acked, []
             try:
-                events = await self.in_worker(self._outbox.take, done, room, WINDOW_BYTES - self._bytes)
+                self._taking = True
+                events = await self.in_worker(
+                    self._outbox.take, done, room, WINDOW_BYTES - self._flying.bytes
+                )
             except OutboxError as error:
                 self._acked += done
+                self._taking = False
                 self._session.troubles.note("outbox", f"{error}; {error.hint}")
                 asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
             for event in events:
                 await self._send_new(event)
+            self._taking = False
             rows = 0
             if self._client is not None and self._is_up():
                 rows = await self._rows.send(self._client, self._inbox, *self._row_room())
@@ -216,7 +209,7 @@ class Publisher:
                 return
 
     def _room(self) -> int:
-        return WINDOW - len(self._flying) + self._held if self._bytes < WINDOW_BYTES else 0
+        return WINDOW - len(self._flying) if self._flying.bytes < WINDOW_BYTES else 0
 
     def _row_room(self) -> tuple[int, int]:
         """Return how many rows, and bytes of them, may be on their way: all the window if no event waits."""
@@ -234,11 +227,9 @@ class Publisher:
         first = event.id <= self._doubts and event.process not in self._looked
         if first:
             self._looked.add(event.process)
-        flight = self._flying[event.id] = _Flight(event, in_doubt=first)
-        self._bytes += len(event.payload)
-        await self._send(flight)
+        await self._send(self._flying.add(event, in_doubt=first))
 
-    async def _send(self, flight: _Flight) -> None:
+    async def _send(self, flight: Flight) -> None:
         """Publish, or look for it first where the server may no longer know its id."""
         now_s = self._now_s()
         if flight.sends and now_s - flight.sent_at > self.window_s / 2:
@@ -247,7 +238,7 @@ class Publisher:
         if not self._is_up():
             flight.due = now_s
             return
-        self._release(flight)
+        self._flying.release(flight)
         if flight.in_doubt:
             if not flight.looking:
                 self._start(self._look_for(flight))
@@ -263,15 +254,23 @@ class Publisher:
                     event.subject, event.payload, reply=reply, headers={MESSAGE_ID: event.message_id}
                 )
 
-    async def _look_for(self, flight: _Flight) -> None:
+    async def _look_for(self, flight: Flight) -> None:
         """Send it only if it is not in the stream; where that cannot be asked, its id has to do."""
         event, stored = flight.event, False
         flight.looking = True
+
+        async def look(client: Client) -> bool:
+            since = earlier(message_time(event.message_id), CLOCKS_APART_S)
+            return await has_message(
+                client.jetstream(timeout=LOOKUP_S), event.subject, event.message_id, since
+            )
+
         try:
             async with self._lookups:
-                observed_at = earlier(message_time(event.message_id), CLOCKS_APART_S)
-                stored = await has_message(self._session.js, event.subject, event.message_id, observed_at)
-        except (*PASSING_ERRORS, ValueError) as error:
+                stored = await self._session.ask(look, f"$JS.API.STREAM.MSG.GET.{STREAM}")
+        except DeniedError as error:
+            self._note(flight, f"{error}, so an event may come twice under its id: {error.hint}")
+        except PASSING_ERRORS as error:
             if event.id not in self._flying or not self._is_up():
                 return
             flight.lookups += 1
@@ -298,74 +297,56 @@ class Publisher:
             self._rows.take_answer(tag, refusal)
         elif refusal is None:
             self._stored(int(tag))
-        elif int(tag) in self._flying:
-            await self._refused(int(tag), refusal)
+        elif flight := self._flying.get(int(tag)):
+            await self._refused(flight, refusal)
         if self._room() > WINDOW // 4:
             self._wake.set()
 
     def _stored(self, number: int) -> None:
-        flight = self._flying.pop(number, None)
-        if flight is not None:
-            self._release(flight)
-            self._bytes -= len(flight.event.payload)
+        if self._flying.pop(number):
             self._acked.append(number)
             self._moved.set()
             self.published += 1
-            self._troubled -= flight.troubled
-            if not self._troubled:
+            if not self._flying.troubled:
                 self._denial = ""
                 self._session.troubles.end("events")
             if self._room() > WINDOW // 4:
                 self._wake.set()
 
-    async def _refused(self, number: int, refusal: Refusal) -> None:
-        flight = self._flying[number]
+    async def _refused(self, flight: Flight, refusal: Refusal) -> None:
         if refusal.kind == TOO_LARGE:
             await self._cut(flight, refusal)
         elif refusal.kind == HELD:
-            self._hold(
-                number, f"refuses events: {refusal.text}", "see the stream's settings: nats stream info"
-            )
+            hint = "see the stream's settings: nats stream info"
+            self._hold(flight, f"refuses events: {refusal.text}", hint)
         else:
             wait_s = REFUSED_S[min(flight.refused, len(REFUSED_S) - 1)]
             flight.refused += 1
             flight.due = self._now_s() + wait_s
             self._note(flight, f"takes no events: {refusal.text}")
-            asyncio.get_running_loop().call_later(wait_s, self._send_due, number)
+            asyncio.get_running_loop().call_later(wait_s, self._send_due, flight.event.id)
             if refusal.kind == NO_STREAM:
                 self.mend()
 
-    def _hold(self, number: int, text: str, hint: str) -> None:
-        flight = self._flying[number]
+    def _hold(self, flight: Flight, text: str, hint: str) -> None:
         flight.due = self._now_s() + HELD_S
-        if not flight.held:
-            flight.held = True
-            self._held += 1
-            self._bytes -= len(flight.event.payload)
-            self._wake.set()
+        self._flying.hold(flight)
+        self._wake.set()
         self._note(flight, f"{text}: {hint}; trying every {HELD_S:g}s")
 
-    def _release(self, flight: _Flight) -> None:
-        """Have it take its room in the window again."""
-        if flight.held:
-            flight.held = False
-            self._held -= 1
-            self._bytes += len(flight.event.payload)
-
-    def _note(self, flight: _Flight, text: str) -> None:
+    def _note(self, flight: Flight, text: str) -> None:
         """Have the trouble said, once for all that have it; it is over when none has any."""
-        self._troubled += not flight.troubled
-        flight.troubled = True
+        self._flying.trouble(flight)
         self._moved.set()
         self._session.troubles.note("events", text)
 
-    async def _cut(self, flight: _Flight, refusal: Refusal) -> None:
+    async def _cut(self, flight: Flight, refusal: Refusal) -> None:
         """Make it smaller, for good; what cannot be smaller is held, nothing is skipped."""
         event = flight.event
         limit = min(self._session.max_payload - _size(event) + len(event.payload), len(event.payload) - 1)
         payload = shrink(event.payload, limit)
         if payload is None:
-            self._hold(event.id, f"{event.subject}: {refusal.text}", "raise max_payload, max_msg_size")
+            self._hold(flight, f"{event.subject}: {refusal.text}", "raise max_payload, max_msg_size")
             return
         try:
             await self.in_worker(self._outbox.cut, event.id, payload)
@@ -373,8 +354,7 @@ class Publisher:
             self._session.troubles.note("outbox", f"{error}; {error.hint}")
         if event.id not in self._flying:
             return
-        self._bytes += len(payload) - len(event.payload)
-        flight.event = event._replace(payload=payload)
+        self._flying.cut(flight, payload)
         await self._send(flight)
 
     def mend(self) -> None:
@@ -392,11 +372,13 @@ class Publisher:
         while True:
             await asyncio.sleep(LOOK_S)
             now_s = self._now_s()
-            late = [flight for flight in self._flying.values() if flight.due <= now_s]
+            late = [flight for flight in self._flying if flight.due <= now_s]
             if late and self._is_up():
                 for flight in late:
                     if flight.sends and not flight.troubled and not flight.in_doubt:
                         self._note(flight, _NO_ANSWER)
+                    if flight.sends - flight.refused >= STUCK_SENDS:
+                        self._stuck()
                     await self._send(flight)
             self._rows.look_after()
             self._moved.set()  # something may have been taken, or forgotten

@@ -3,14 +3,14 @@ Pure; the outbox stores a record's body, the bucket shows its row.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..detect.known import Known, from_record, to_record
-from ..events import Event, EventType, encode_namespace, encode_token
-from ..rows import ROW_SCHEMA
+from ..events import Event, EventType, dump_json, dump_with_state, encode_namespace, encode_token
+from ..rows import BEGINS, ENDS, ROW_SCHEMA, telling_line
 from ..times import format_time, parse_time
 
 #: crashes are counted over so many hours, the present one among them
@@ -18,14 +18,14 @@ CRASH_HOURS = 25
 #: so many crashes within this time are flapping
 FLAPPING_CRASHES = 3
 FLAPPING_WITHIN = timedelta(minutes=10)
+#: no more than this of a log line goes into a row
+WHY_MAX = 300
 #: what a row leaves out of an event: what the row says itself, and what is large
 _NOT_IN_ROW = frozenset(
     ["process", "namespace", "namespaces", "subject", "severity", "schema", "stack", "state", "log_tail"]
 )
 #: the status of what process-compose shows of a run that is over
 _SHOWN_OVER = frozenset(("Completed", "Restarting"))
-
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,37 @@ class History:
     ended: Mapping[str, Any] | None = None  #: how the last run ended: `ended_at`, `exit_code`, `reason`
     last: Mapping[str, Any] | None = None  #: the last event that is no companion
     last_crash: Mapping[str, Any] | None = None
+    starting: int = 0  #: of the `unhealthy` ones, so many before their run was Ready
 
-    def after(self, events: Iterable[Event]) -> "History":
+    def after(self, events: Sequence[Event]) -> "History":
         """Return the history with these events added, in their order."""
-        history = self
+        if not events:
+            return self
+        told, ended, last, last_crash = dict(self.events), self.ended, self.last, self.last_crash
+        crashes = [event for event in events if event.type == EventType.CRASHED]
         for event in events:
-            history = _add(history, event)
-        return history
+            count, _ = told.get(event.type, (0, ""))
+            told[event.type] = count + event.count, event.timestamp
+            if event.type in BEGINS:
+                ended = None
+            elif event.type in ENDS:
+                ended = _how_ended(event)
+        if shown := [event for event in events if not event.companion]:
+            last = _brief(shown[-1])
+        if crashes:
+            last_crash = last if shown[-1] is crashes[-1] else _brief(crashes[-1])
+        hours, times = _add_crashes(self.crash_hours, self.crash_times, crashes)
+        starting = self.starting + sum(event.count for event in events if event.starting)
+        return History(told, hours, times, ended, last, last_crash, starting)
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Return by type how many events there were, and when the last, as a row tells it."""
+        found: dict[str, dict[str, Any]] = {
+            name: {"count": count, "last": last} for name, (count, last) in self.events.items()
+        }
+        if self.starting:
+            found[EventType.UNHEALTHY.value]["starting"] = self.starting
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +79,10 @@ class ProcessRecord:
     history: History = History()
     seq: int = 0
 
-    def body(self) -> bytes:
-        """Return what the outbox's file keeps."""
+    def body(self, state: bytes | None = None) -> bytes:
+        """Return what the outbox's file keeps; `state`: the JSON of the state, where it is known already."""
         history = {name: getattr(self.history, name) for name in _HISTORY}
-        return encode({"known": to_record(self.known), "history": history}).encode("utf-8", "replace")
+        return dump_with_state({**to_record(self.known), "history": history}, state)
 
     @classmethod
     def from_body(cls, body: bytes, seq: int) -> "ProcessRecord":
@@ -67,7 +91,7 @@ class ProcessRecord:
         told = found["history"]
         events = {name: (int(count), str(last)) for name, (count, last) in told["events"].items()}
         history = replace(History(**told), events=events, crash_times=tuple(told["crash_times"]))
-        return cls(from_record(found["known"]), history, seq)
+        return cls(from_record(found), history, seq)
 
     def row(self, stack: str) -> dict[str, Any]:
         """Return the row that readers show, without what does not apply."""
@@ -79,7 +103,7 @@ class ProcessRecord:
             "namespace": state.namespace,
             "process": state.name,
             "namespaces": list(state.namespaces) or None,
-            "status": state.status,
+            "status": known.status,
             "health": known.health if known.health != "-" else None,
             "starting": (alive and known.health == "Not Ready" and not known.was_ready) or None,
             "has_ready_probe": (state.has_ready_probe and not state.never_ready) or None,
@@ -94,14 +118,14 @@ class ProcessRecord:
             "flapping_until": _flapping_until(history.crash_times),
             "last_event": history.last,
             "last_crash": history.last_crash,
-            "events": {name: {"count": n, "last": at} for name, (n, at) in history.events.items()} or None,
+            "events": history.told() or None,
         }
         return {name: value for name, value in row.items() if value is not None}
 
     def row_json(self, stack: str, now: datetime) -> bytes:
         """Return the row as the bucket holds it: DESIGN section 5, "The rows"."""
         told = {"schema": ROW_SCHEMA, "row": self.row(stack), "seq": self.seq, "at": format_time(now)}
-        return encode(told).encode("utf-8", "replace")
+        return dump_json(told)
 
 
 _HISTORY = tuple(History.__dataclass_fields__)
@@ -112,37 +136,28 @@ def process_token(namespace: str, process: str) -> str:
     return f"{encode_namespace(namespace)}.{encode_token(process)}"
 
 
-def _add(history: History, event: Event) -> History:
-    count, _ = history.events.get(event.type, (0, ""))
-    changes: dict[str, Any] = {
-        "events": {**history.events, event.type: (count + event.count, event.timestamp)}
-    }
-    told = None if event.companion else _brief(event)
-    if told is not None:
-        changes["last"] = told
-    if event.type in (EventType.STARTED, EventType.RESTARTED):
-        changes["ended"] = None
-    elif event.type in (EventType.STOPPED, EventType.CRASHED):
-        ended = {"ended_at": event.timestamp, "exit_code": event.exit_code, "reason": event.reason}
-        changes["ended"] = {name: value for name, value in ended.items() if value is not None}
-    if event.type == EventType.CRASHED:
-        changes["last_crash"] = told
-        changes["crash_hours"] = _add_crashes(history.crash_hours, event)
-        times = (*history.crash_times, *[event.timestamp] * min(event.count, FLAPPING_CRASHES))
-        changes["crash_times"] = times[-FLAPPING_CRASHES:]
-    return replace(history, **changes)
+def _how_ended(event: Event) -> dict[str, Any]:
+    ended = {"ended_at": event.timestamp, "exit_code": event.exit_code, "reason": event.reason}
+    return {name: value for name, value in ended.items() if value is not None}
 
 
 def _brief(event: Event) -> dict[str, Any]:
-    return {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
+    told = {name: value for name, value in event.to_dict().items() if name not in _NOT_IN_ROW}
+    why = telling_line(event.log_tail or ())
+    return {**told, "why": why[:WHY_MAX]} if why else told
 
 
-def _add_crashes(hours: Mapping[str, int], event: Event) -> dict[str, int]:
-    """Return the crashes by hour with the event's, without those of more than a day before it."""
-    hour = event.timestamp[:13]
-    oldest = format_time(parse_time(event.timestamp) - timedelta(hours=CRASH_HOURS))[:13]
-    kept = {name: count for name, count in hours.items() if name > oldest}
-    return {**kept, hour: kept.get(hour, 0) + event.count}
+def _add_crashes(
+    hours: Mapping[str, int], times: tuple[str, ...], crashes: Sequence[Event]
+) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """Return the crashes by hour, without those of more than a day before, and when the last ones were."""
+    for event in crashes:
+        hour = event.timestamp[:13]
+        oldest = format_time(parse_time(event.timestamp) - timedelta(hours=CRASH_HOURS))[:13]
+        kept = {name: count for name, count in hours.items() if name > oldest}
+        hours = {**kept, hour: kept.get(hour, 0) + event.count}
+        times = (*times, *[event.timestamp] * min(event.count, FLAPPING_CRASHES))[-FLAPPING_CRASHES:]
+    return hours, times
 
 
 def _flapping_until(times: tuple[str, ...]) -> str | None:

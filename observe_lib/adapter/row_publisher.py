@@ -19,7 +19,7 @@ HEADER_BYTES = 64
 #: an unanswered or refused row is made again after so long; one that somebody has to permit, after that
 ROW_AGAIN_S, ROW_HELD_S = 5.0, 30.0
 
-_DELETED = {"KV-Operation": "DEL"}
+DELETE_MARK = {"KV-Operation": "DEL"}
 _PREFIX = f"$KV.{BUCKET}."
 _ROWS_DENIED = (
     f"may not publish to {_PREFIX}>, so ps and its like show nothing new of this stack:"
@@ -92,7 +92,7 @@ class RowPublisher:
         self._flying[tag] = _RowFlight(process, key, size, due)
         self._bytes += size
         with suppress(nats.errors.Error, OSError):  # not connected: `again` makes it due
-            headers = None if payload else _DELETED
+            headers = None if payload else DELETE_MARK
             await client.publish(f"{_PREFIX}{key}", payload, reply=f"{inbox}.{tag}", headers=headers)
 
     def take_answer(self, tag: str, refusal: Refusal | None) -> None:

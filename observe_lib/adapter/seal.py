@@ -5,7 +5,7 @@ Pure; any thread.
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..events import Event, dump_json, message_id_of, read_json, written_fields
+from ..events import Event, dump_json, dump_with_state, message_id_of, read_json, written_fields
 
 #: as large as an event may be where no server has said what it takes
 MAX_PAYLOAD = 1_000_000
@@ -22,10 +22,13 @@ class Sealed(NamedTuple):
     payload: bytes
 
 
-def seal(event: Event, stack: str, seq: int, limit: int) -> Sealed:
-    """Seal an event; where its JSON is over `limit` bytes, its log goes, then most of its state."""
+def seal(event: Event, stack: str, seq: int, limit: int, state: bytes | None = None) -> Sealed:
+    """Seal an event; where its JSON is over `limit` bytes, its log goes, then most of its state.
+
+    `state`: the JSON of the event's state, where it is known already.
+    """
     found = written_fields({**vars(event), "stack": stack, "seq": seq})  # both at their places
-    payload = dump_json(found)
+    payload = dump_with_state(found, state)
     if len(payload) > limit:
         smaller = list(_smaller(found))
         payload = next((one for one in smaller if len(one) <= limit), smaller[-1])

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..events import OBSERVE, EventType
-from ..rows import Place, whole_or_none
+from ..rows import Place
 from ..times import parse_stamp
 
 #: what process-compose shows of what should not run
@@ -79,7 +79,7 @@ def process_condition(row: Mapping[str, Any]) -> Condition | None:
         health or "-",
         row.get("starting") is True,
         not alive and well_ended,
-        whole_or_none(crashed.get("count")) or 0,
+        _count_of(crashed.get("count")),
         crash,
         moment_told(crash.get("timestamp")),
         moment_told(crash.get("observed_at")) or moment_told(crash.get("timestamp")),
@@ -89,6 +89,10 @@ def process_condition(row: Mapping[str, Any]) -> Condition | None:
         moment_told(_mapping_of(told.get(EventType.UNHEALTHY)).get("last")),
         moment_told(row.get("since")),
     )
+
+
+def _count_of(value: Any) -> int:
+    return value if type(value) is int and 0 <= value < 2**63 else 0
 
 
 def _mapping_of(value: Any) -> Mapping[str, Any]:

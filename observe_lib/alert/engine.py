@@ -363,6 +363,8 @@ class Engine:
 
 def _crash_facts(condition: Condition) -> dict[str, Any]:
     """Return what a summary tells of a process."""
-    crash = {name: condition.crash[name] for name in ("exit_code", "reason") if name in condition.crash}
+    crash = {
+        name: condition.crash[name] for name in ("exit_code", "reason", "why") if name in condition.crash
+    }
     last = {"crashed_at": format_time(condition.crashed_at)} if condition.crashed_at else {}
     return {"crashes": condition.crashes, **crash, **last}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..rows import Place
+from ..rows import Place, telling_line
 from ..times import format_duration, format_time, parse_time
 from .trouble import SEVERITIES, Notice, Rules, Trouble
 
@@ -112,7 +112,8 @@ def line_of(payload: Mapping[str, Any]) -> str:
 
 def _alert(trouble: Trouble, notice: Notice, log: Sequence[str], link: str) -> dict[str, Any]:
     summary = _summary(trouble, notice)
-    last = next((line.strip() for line in reversed(log) if line.strip()), "")
+    why = trouble.facts.get("why") if notice.status == "firing" else ""
+    last = why if isinstance(why, str) and why else telling_line(log)
     labels = {
         "alertname": trouble.kind,
         "stack": trouble.place.stack,
@@ -121,7 +122,7 @@ def _alert(trouble: Trouble, notice: Notice, log: Sequence[str], link: str) -> d
         "severity": SEVERITIES[trouble.kind],
     }
     annotations = {
-        "summary": f"{summary}: {last}" if last and trouble.kind != "unhealthy" else summary,
+        "summary": f"{summary}: {last}" if last and trouble.kind in ("crashed", "flapping") else summary,
         "description": "\n".join([summary, *log]),
     }
     over = trouble.over_at if notice.status == "resolved" else None

@@ -6,19 +6,19 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from ..broker.bucket import PASSING_ERRORS, Bucket, WrongLastError
 from ..broker.lease import Lease, identity
-from ..broker.loop import Bridge
-from ..broker.session import Session
 from ..broker.stream import STREAM
 from ..errors import NatsError, ObserveError, StackHeldError
 from ..events import Event, EventType, subject_of
 from ..log import Say, log
 from ..reader.alerters import ALERT_KEYS, ALERT_LEASE, pack_state, unpack_state
+from ..reader.connection import Connection, Pace
 from ..settings import VERSION, NatsSettings
-from ..times import format_time
+from ..times import format_time, now_utc
 from .row_feed import RowFeed
 from .trouble import Trouble
 
@@ -35,8 +35,8 @@ class Store:
 
     def __init__(self, settings: NatsSettings, name: str, say: Say) -> None:
         self._name, self._say, self._owner = name, say, uuid.uuid4().hex
-        self._bridge = Bridge()
-        self._session = Session(settings, f"observe alert {name}", say=say, on_up=self._on_up)
+        connection = Connection(settings, f"observe alert {name}", CALL_S, Pace(), say=say, on_up=self._on_up)
+        self._bridge, self._session = connection.bridge, connection.session
         self._bucket = Bucket(self._session)
         self._key = f"{ALERT_KEYS}{name}"
         self._identity = {**identity(), "version": VERSION}
@@ -50,7 +50,9 @@ class Store:
             hint="give this one another --name",
             on_trouble=lambda error: log.info("alerter's lease: %r", error),
         )
-        self.rows = RowFeed(self._session)
+        self._up_at: datetime | None = None
+        self._was_up = False
+        self.rows = RowFeed(connection, self._bucket, lambda: self._up_at)
         self._revision: int | None = None
         self._said_standby = False
         self.failure: ObserveError | None = None
@@ -124,7 +126,7 @@ class Store:
     async def _run(self) -> None:
         try:
             await self._session.open()
-            await asyncio.gather(self._hold(), self.rows.follow())
+            await asyncio.gather(self._hold(), self.rows.follow_silences())
         except ObserveError as error:
             self.failure = error
         except Exception:  # the loop thread's top: better loud than silently deaf
@@ -143,6 +145,8 @@ class Store:
             await asyncio.sleep(STAND_BY_S)
 
     def _on_up(self) -> None:
+        self._up_at = now_utc() if self._was_up else None
+        self._was_up = True
         self._lease.connected()
 
     async def _farewell(self) -> None:

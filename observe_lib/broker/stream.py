@@ -24,6 +24,8 @@ from ..times import UTC, format_duration
 MESSAGE_ID = api.Header.MSG_ID.value
 STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
+#: the stream that the bucket is
+KV_STREAM = f"KV_{BUCKET}"
 SUBJECTS = ["core.process.>"]
 #: how long an event is kept, where no flag and no stream says otherwise
 MAX_AGE_S = 86400.0
@@ -194,6 +196,21 @@ async def ask_stream(
     """
     body = b"" if config is None else json.dumps(config).encode()
     return await js._api_request(f"{js._prefix}.STREAM.{verb}.{stream}", body, timeout=js._timeout)
+
+
+async def stored_subjects(js: JetStreamContext, stream: str, pattern: str) -> list[str]:
+    """Return the subjects below a pattern that the stream holds something of; none where it is not there."""
+    found = dict[str, int]()
+    while True:
+        asked = {"subjects_filter": pattern, "offset": len(found)}
+        try:
+            info = await ask_stream(js, "INFO", asked, stream)
+        except NotFoundError:
+            return list(found)
+        page = info["state"].get("subjects") or {}
+        found.update(page)
+        if not page or len(found) >= info.get("total", 0):
+            return list(found)
 
 
 def refused(where: str, error: APIError, what: str, server: Mapping[str, Any]) -> NatsError:

@@ -1,4 +1,4 @@
-"""Show what every process of every stack is now, one row each.
+"""Show what every process of every stack is now, one row each, trouble first.
 The main thread asks once and prints; nothing is kept open.
 """
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from ..errors import EXIT_OK, ObserveError
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags
-from ..reader.states import States
-from ..rows import DAY, ProcessRow
+from ..reader.states import stale_stacks_of
+from ..rows import CONDITIONS, ProcessRow, Stale
 from ..settings import choice, nats_settings
 from ..text.output import json_line, print_note, style_of, write_lines
-from ..text.rows import age_words, row_json, stale_lines
+from ..text.rows import age_words, stale_lines, status_cell, waiting_lines
 from ..text.tables import plain_table, selected
-from ..times import parse_time, seconds_between
+from ..times import seconds_between
 
 ORDER = 3
 ARGUMENTS = " [NAME ...]"
@@ -30,20 +30,21 @@ HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRA
 #: on a narrow screen these columns give way, in this order
 NARROWED = ("RESTARTS", "PID", "CRASHES/24H", "LAST EVENT", "HEALTH", "STACK", "UP")
 #: what rows can be sorted by: names from a to z, numbers and ages the most interesting first
-SORTS: dict[str, Callable[[ProcessRow, datetime], Any]] = {
-    "name": lambda row, now: row.place,
-    "status": lambda row, now: row.status,
-    "up": lambda row, now: -seconds_between(row.since, now) if row.since else 0.0,
-    "restarts": lambda row, now: -row.restarts,
-    "crashes": lambda row, now: -row.crashes_since(now - DAY),
-    "last": lambda row, now: -parse_time(row.last.timestamp).timestamp() if row.last else 0.0,
+SORTS: dict[str, Callable[[ProcessRow, Stale | None, datetime], Any]] = {
+    "trouble": lambda row, stale, now: CONDITIONS.index(row.condition(now, stale)),
+    "name": lambda row, stale, now: row.place,
+    "status": lambda row, stale, now: row.status,
+    "up": lambda row, stale, now: -seconds_between(row.since, now) if row.since else 0.0,
+    "restarts": lambda row, stale, now: -row.restarts,
+    "crashes": lambda row, stale, now: -row.crashes_24h(now),
+    "last": lambda row, stale, now: -row.last_at.timestamp() if row.last_at else 0.0,
 }
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ps`."""
     add_selection_flags(parser)
-    parser.add_argument("--sort", metavar="BY", default="name", help=f"{', '.join(SORTS)} [name]")
+    parser.add_argument("--sort", metavar="BY", default="trouble", help=f"{', '.join(SORTS)} [trouble]")
     add_output_flags(parser)
     add_nats_flags(parser)
 
@@ -57,29 +58,34 @@ def run(args: argparse.Namespace) -> int:
     from ..reader.consumer import Consumer
 
     with Consumer(settings) as consumer:
-        states = consumer.states(patterns)
+        states = consumer.stored_states(patterns, stack)
     now = style.now()
-    rows = sorted(states.select(patterns, stack), key=lambda row: (SORTS[sort](row, now), row.place))
+    stale, key = stale_stacks_of(states, now), SORTS[sort]
+    rows = states.select(patterns, stack)
+    rows.sort(key=lambda row: key(row, stale.get(row.place.stack), now))
     if not rows:
         if what := [*map(repr, patterns), *([f"stack {stack}"] if stack else [])]:
             hint = "python observe.py ps shows all there are"
             raise ObserveError(f"no process matches {', '.join(what)}", hint)
         print_note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
     elif style.as_json:
-        write_lines(json_line(row_json(row, states.stale(row, now), now)) for row in rows)
+        write_lines(json_line(row.to_dict(now, stale.get(row.place.stack))) for row in rows)
     else:
-        cells = [dict(zip(HEADERS, cells_of(row, states, now), strict=True)) for row in rows]
-        write_lines(plain_table(cells, style.columns(), NARROWED))
-        for line in [] if args.quiet else stale_lines(states, rows, style, now):
+        cells = (cells_of(row, stale.get(row.place.stack), now) for row in rows)
+        table = [dict(zip(HEADERS, one, strict=True)) for one in cells]
+        write_lines(plain_table(table, style.columns(), NARROWED))
+        below = [*stale_lines(states, rows, style, now), *waiting_lines(states, rows)]
+        for line in [] if args.quiet else below:
             print_note(line)
     return EXIT_OK
 
 
-def cells_of(row: ProcessRow, states: States, now: datetime) -> Sequence[str]:
+def cells_of(row: ProcessRow, stale: Stale | None, now: datetime) -> Sequence[str]:
     """Return the cells of a row; of one that may no longer hold only what is past."""
-    last = f"{row.last.type} {age_words(parse_time(row.last.timestamp), now)} ago" if row.last else "-"
-    past = (str(row.restarts), str(row.crashes_since(now - DAY)), last)
-    if states.stale(row, now):
-        return row.place.stack, str(row.place), "stale", "-", "-", "-", *past
+    last = f"{row.last_type} {age_words(row.last_at, now)} ago" if row.last_at else "-"
+    past = (str(row.restarts), str(row.crashes_24h(now)), last)
+    name, status = str(row.place), status_cell(row, stale, now) or "-"
+    if stale:
+        return row.place.stack, name, status, "-", "-", "-", *past
     pid, up = str(row.pid or "-"), age_words(row.since, now)
-    return row.place.stack, str(row.place), row.status or "-", row.health, pid, up, *past
+    return row.place.stack, name, status, row.health, pid, up, *past

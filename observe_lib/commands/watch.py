@@ -4,25 +4,27 @@ The main thread prints; the subscription's thread only hands over, and waits whe
 
 import argparse
 import os
-import queue
 import select
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..errors import EXIT_OK, UsageError
-from ..events import OBSERVE, Event, EventType, Key, Severity, process_matches
+from ..errors import EXIT_OK, NatsError, UsageError
+from ..events import Event, EventType, Key, Severity, process_matches
 from ..flags import add_nats_flags, add_output_flags
 from ..settings import choice, choices, moment_of, nats_settings, whole_number
-from ..text.output import Style, json_line, mute, print_note, printable, style_of, write_lines
+from ..text.output import Style, json_line, mute, print_note, printable, stored_line, style_of, write_lines
 from ..text.tables import EventTable, selected
 from ..times import UTC, format_time, now_utc
 
 if TYPE_CHECKING:
     from ..reader.event_consumer import EventConsumer
+    from ..reader.replay import Replay
     from ..reader.retained import Retained
+    from ..reader.subscription import Subscription, Told, Wanted
 
 ORDER = 2
 ARGUMENTS = " [NAME ...]"
@@ -31,16 +33,17 @@ EXAMPLES = (
     "watch --process default/caddy --type crashed --json",
 )
 
-#: events between the subscription's thread and the screen; when it is full, NATS waits
-INBOX_SIZE = 1000
 #: how often an idle watch looks whether anybody still reads what it prints
 IDLE_LOOK_S = 1.0
-#: the observer's own last events that a replay shows: those that tell why nothing else comes
-NOT_GOOD = frozenset((EventType.UNHEALTHY, EventType.STOPPED))
+#: so much is asked for at once
+BATCH = 1000
+#: what was printed waits no longer than this for more
+FLUSH_S = 0.05
+#: so many lines are printed at once, at most
+WAITING_LINES = 500
+#: of a long replay the first rows say how wide the columns are
+TABLE_ROWS = 200
 LIVE_LINE = "--- live (above: last event of each kind per process) ---"
-
-#: events, None where the replay is over, a text that says why there is nothing to read
-_Item = Event | str | None
 
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
@@ -103,11 +106,6 @@ class Selection:
         return {"process": self.processes, **{name: getattr(self, name) for name in names}}
 
     @property
-    def names_observer(self) -> bool:
-        """Whether the observer's own events were asked for by name."""
-        return any(name.startswith(f"{OBSERVE}/") for name in self.processes)
-
-    @property
     def narrow(self) -> bool:
         """Whether a process can have events of which none is wanted."""
         return bool(self.types or self.exclude_types or self.stack or self.severity != Severity.DEBUG)
@@ -155,15 +153,16 @@ def _number_of(flags: dict[str, Any], name: str, high: int) -> int | None:
 
 
 class Screen:
-    """Prints the events it is given: those before `live()` as one table, the later ones row by row."""
+    """Prints the events it is given: the first ones of a replay as a table, the others row by row."""
 
     def __init__(self, out: TextIO, style: Style, wanted: Selection, note: Callable[[str], None]) -> None:
         self.wanted, self.note = wanted, note
         self._out, self._style = out, style
         self._table = EventTable(style)
         self._replay: list[Event] = []
+        self._waiting: list[str] = []
         self._unmatched = dict.fromkeys(wanted.processes)
-        self._is_live = wanted.ranged
+        self._by_row = style.as_json or wanted.ranged
         self._printed = 0
         self._first_at = self._last_at = ""
         self._stack_of: dict[Key, str | None] = {}
@@ -174,30 +173,46 @@ class Screen:
         """Whether as many events as wanted were printed."""
         return self.wanted.count is not None and self._printed >= self.wanted.count
 
-    def add(self, event: Event) -> None:
-        """Take one event, in stream order."""
-        for pattern in [one for one in self._unmatched if process_matches(one, *event.key)]:
-            del self._unmatched[pattern]
+    def add(self, event: Event, payload: bytes = b"") -> None:
+        """Take one event, in stream order, and how it is stored; `flush()` comes later."""
+        if self._unmatched:
+            spaces = event.namespaces or (event.namespace,)
+            for one in list(self._unmatched):
+                if any(process_matches(one, space, event.process) for space in spaces):
+                    del self._unmatched[one]
         if not self.wanted.shows(event) or self.is_full:
             return
-        if self._is_live:
-            self._write(self._lines(event, [] if self._style.as_json else self._table.live(event)))
-        else:
-            self._replay.append(event)
+        if self._by_row:
+            self._write(self._lines(event, payload, [] if self._style.as_json else self._table.live(event)))
+            return
+        self._replay.append(event)
+        if len(self._replay) >= TABLE_ROWS:
+            self._print_table()
 
     def live(self) -> None:
-        """Print the replay; what comes from now on is printed as it comes."""
-        wanted, as_json = self.wanted, self._style.as_json
-        events = self._newer_stacks(_without_observer(self._replay, wanted.names_observer))[: wanted.count]
-        self._replay, self._is_live = [], True
-        table = [] if as_json or not events else self._table.replay(events)
-        header, rows = table[:2], table[2:] or [""] * len(events)
-        lines = [line for event, row in zip(events, rows, strict=True) for line in self._lines(event, [row])]
-        if wanted.follow and not as_json and not self.is_full:
-            lines.append(LIVE_LINE if events else self._live_line())
-        self._write([*header, *lines])
+        """Print what is left of the replay; what comes from now on is printed as it comes."""
+        wanted = self.wanted
+        self._print_table()
+        if wanted.follow and not self._style.as_json and not self.is_full:
+            self._write([LIVE_LINE if self._printed and not wanted.ranged else self._live_line()])
+        self.flush()
         if not (self.is_full or wanted.new or wanted.last is not None):
             self._note_unmatched()
+
+    def flush(self) -> None:
+        """Print what is waiting for that."""
+        write_lines(self._waiting, self._out)
+        self._waiting = []
+
+    def _print_table(self) -> None:
+        if not self._by_row:
+            self._by_row = True
+            left = None if self.wanted.count is None else self.wanted.count - self._printed
+            events, self._replay = self._replay[:left], []
+            table = self._table.replay(events) if events else []
+            self._write(table[:2])  # the header
+            for event, row in zip(events, table[2:], strict=True):
+                self._write(self._lines(event, b"", [row]))
 
     def _live_line(self) -> str:
         """Return what divides live events from a replay that shows none."""
@@ -207,7 +222,7 @@ class Screen:
         what = "nothing that matches" if wanted.processes or wanted.narrow else "nothing"
         return f"--- live ({what} is stored yet) ---"
 
-    def _lines(self, event: Event, row: list[str]) -> list[str]:
+    def _lines(self, event: Event, payload: bytes, row: list[str]) -> list[str]:
         """Return what is printed of an event, and remember how many there were, of what time, of whom."""
         self._printed += 1
         self._first_at = min(self._first_at or event.seen_at, event.seen_at)
@@ -217,7 +232,7 @@ class Screen:
             self._said_both = True
             self.note(f"{stack or '-'} and {event.stack or '-'} both have {event.key}: see the column STACK")
         if self._style.as_json:
-            return [json_line(event.to_dict())]
+            return [stored_line(payload) or json_line(event.to_dict())]
         tail = (event.log_tail or []) if self.wanted.logs else []
         return [*row, *(printable(f"          | {line}") for line in tail)]
 
@@ -232,16 +247,6 @@ class Screen:
             return text
         return f"{text}; what was before {self._style.clock(format_time(first))} is not retained any more"
 
-    def _newer_stacks(self, events: list[Event]) -> list[Event]:
-        """Leave out what an older stack said of a name that a newer one has too, and say so once."""
-        newest = {event.key: event.stack for event in events}
-        older = next((e for e in events if not e.of_observer and e.stack != newest[e.key]), None)
-        if older is None:
-            return events
-        both = f"{older.stack or '-'} and {newest[older.key] or '-'} both have {older.key}"
-        self.note(f"{both}: of such a name only the newer one's events are replayed")
-        return [event for event in events if event.of_observer or event.stack == newest[event.key]]
-
     def _note_unmatched(self) -> None:
         some = self.wanted.narrow or self.wanted.ranged
         what = "no event that you want of" if some else "no process matches"
@@ -250,16 +255,9 @@ class Screen:
             self.note(f"{what} {name!r} {there}")
 
     def _write(self, lines: Iterable[str]) -> None:
-        write_lines(lines, self._out)
-
-
-def _without_observer(events: list[Event], asked_for: bool) -> list[Event]:
-    """Leave out the observer's own events but a process-compose's last one, if that is not a good one."""
-    if asked_for:
-        return events
-    last: dict[tuple[str | None, Key], Event] = {(e.stack, e.key): e for e in events if e.of_observer}
-    news = [e for e in last.values() if e.process == "process-compose" and e.type in NOT_GOOD]
-    return [event for event in events if not event.of_observer or any(event is one for one in news)]
+        self._waiting += lines
+        if len(self._waiting) > WAITING_LINES:
+            self.flush()
 
 
 def run(args: argparse.Namespace) -> int:
@@ -267,10 +265,11 @@ def run(args: argparse.Namespace) -> int:
     flags = vars(args)
     wanted, settings = selection_of(flags), nats_settings(flags, os.environ)
     style, note = style_of(flags, sys.stdout, os.environ), mute if args.quiet else print_note
+    from ..reader.connection import Pace
     from ..reader.event_consumer import EventConsumer
 
     screen = Screen(sys.stdout, style, wanted, note)
-    with EventConsumer(settings) as consumer:
+    with EventConsumer(settings, pace=Pace(batch=BATCH)) as consumer:
         start_seq = _print_last(consumer, screen)
         if start_seq is not None:
             _print_from(consumer, screen, start_seq)
@@ -290,41 +289,62 @@ def _print_last(consumer: "EventConsumer", screen: Screen) -> int | None:
     events, place = consumer.recent(wanted.last, keep=wanted.shows, **wanted.filters)
     for event in events:
         screen.add(event)
+    screen.flush()
     return place + 1 if wanted.follow and not screen.is_full else None
 
 
 def _print_from(consumer: "EventConsumer", screen: Screen, start_seq: int) -> None:
     """Print what comes, until it is enough; for `start_seq` see `_print_last`."""
-    wanted, inbox = screen.wanted, queue.Queue[_Item](INBOX_SIZE)
-    filters = wanted.filters | ({"since": None} if start_seq > 1 else {})
-    marks: dict[str, Any] = {"on_live": lambda: inbox.put(None), "on_wait": inbox.put}
-    subscription = consumer.subscribe(inbox.put, new=wanted.new, start_seq=start_seq, **filters, **marks)
+    from ..reader.feed import Mark
+
+    wanted, filters = screen.wanted, screen.wanted.filters
+    filters |= {"since": None} if start_seq > 1 else {}
+    subscription = consumer.follow(wanted.new, start_seq, **filters)
+    items = read_items(subscription, screen)
     try:
-        _print_all(inbox, screen)
+        if not (wanted.new or wanted.ranged):
+            items = _replay_of(consumer, subscription.wanted, screen).merged(items)
+        for item, message in items:
+            if isinstance(item, Event):
+                screen.add(item, message.data if message else b"")
+            elif item is Mark.LIVE:
+                screen.live()
+            elif isinstance(item, str):
+                waiting = "; waiting" if wanted.follow else ""
+                screen.note(f"{item}{waiting} (start one: python observe.py adapter)")
+            if not (wanted.follow or isinstance(item, Event)):
+                return
     finally:
         subscription.stop()
-        while not inbox.empty():  # where it is full, the subscription's thread waits for room
-            inbox.get_nowait()
+        screen.flush()
 
 
-def _print_all(inbox: queue.Queue[_Item], screen: Screen) -> None:
-    wanted = screen.wanted
-    while not screen.is_full and (wanted.until is None or not wanted.follow or now_utc() < wanted.until):
-        try:
-            item = inbox.get(timeout=IDLE_LOOK_S)
-        except queue.Empty:
+def _replay_of(consumer: "EventConsumer", wanted: "Wanted", screen: Screen) -> "Replay":
+    from ..reader.replay import Replay
+
+    try:
+        return consumer.replay(wanted)
+    except NatsError as error:
+        screen.note(f"of a name that several stacks have, only the newest events are shown: {error}")
+        return Replay((), wanted)
+
+
+def read_items(subscription: "Subscription", screen: Screen) -> Iterator["Told"]:
+    """Yield what comes until the screen has enough; it is flushed when nothing waits, and every 50 ms."""
+    wanted, flushed, wait_s = screen.wanted, time.monotonic(), 0.0
+    while wanted.until is None or not wanted.follow or now_utc() < wanted.until:
+        came = False
+        for told in subscription.read(wait_s):
+            came = True
+            yield told
+            if screen.is_full:
+                return
+        if not came or time.monotonic() - flushed > FLUSH_S:
+            screen.flush()
+            flushed = time.monotonic()
+        if not came and wait_s:
             _look_for_reader(sys.stdout)
-            continue
-        if isinstance(item, Event):
-            screen.add(item)
-            continue
-        if item is None:
-            screen.live()
-        else:
-            waiting = "; waiting" if wanted.follow else ""
-            screen.note(f"{item}{waiting} (start one: python observe.py adapter)")
-        if not wanted.follow:
-            return
+        wait_s = 0.0 if came else IDLE_LOOK_S
 
 
 def _look_for_reader(out: TextIO) -> None:

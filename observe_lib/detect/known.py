@@ -105,7 +105,7 @@ def to_record(known: Known) -> dict[str, Any]:
     """Return what is kept of a Known, as JSON."""
     run = known.run
     record: dict[str, Any] = {
-        "state": dict(known.state.raw),
+        "state": known.state.raw,
         "namespaces": list(known.state.namespaces),
         "terminating": known.terminating,
         "health": known.health,

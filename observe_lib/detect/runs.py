@@ -76,7 +76,8 @@ def _count_restarts(before: Known | None, state: ProcessState, same: bool) -> in
     """Return the restarts; a Restarting state, which may still show the old count, counts its own."""
     if state.status != "Restarting":
         return state.restarts
-    if before is None or before.run is None or is_fresh(before, state):
+    fell = before is not None and not same and state.restarts < before.restarts  # old versions tell no start
+    if before is None or before.run is None or is_fresh(before, state) or fell:
         return max(state.restarts, 1)
     at_begin = before.run.restarts_at_begin if same else before.restarts
     return max(state.restarts, at_begin + 1)

@@ -13,7 +13,14 @@ from ..broker.embedded import find_nats_server
 from ..broker.loop import Bridge
 from ..errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError
 from ..flags import add_compose_flags, add_nats_flags, add_output_flags
-from ..settings import USUAL_COMPOSE_PORT, ComposeSettings, NatsSettings, compose_settings, nats_settings
+from ..settings import (
+    USUAL_COMPOSE_PORT,
+    ComposeSettings,
+    NatsSettings,
+    compose_settings,
+    nats_settings,
+    state_directory,
+)
 from ..text.output import json_line, painted, printable, style_of
 from ..times import now_utc, seconds_between
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
@@ -40,6 +47,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     add_output_flags(parser)
     add_compose_flags(parser)
+    parser.add_argument(
+        "--state-dir", metavar="DIR", help="the adapters' files [OBSERVE_STATE_DIR, ~/.local/state/observe]"
+    )
     add_nats_flags(parser)
 
 
@@ -49,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     compose, nats = compose_settings(flags, os.environ), nats_settings(flags, os.environ)
     style = style_of(flags, sys.stdout, os.environ)
     source = "--nats-url" if args.nats_url else "NATS_URL" if nats.url_given else "default"
-    findings = examine(compose, nats, source)
+    from .outbox import outbox_findings
+
+    findings = [*examine(compose, nats, source), *outbox_findings(state_directory(flags, os.environ))]
     for finding in findings:
         if style.as_json:
             print(json_line(finding.to_dict()))

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import nats.errors
@@ -16,12 +17,14 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_dead
-from ..broker.stream import BUCKET, STREAM, ask_stream, refused
+from ..broker.stream import BUCKET, STREAM, ask_stream, read_stored, refused
 from ..errors import NatsError
+from ..events import decode_token
 from ..reader.alerters import read_alerters
-from ..reader.bucket import StackLease, read_leases
+from ..reader.states_reader import KEYS, KV_STREAM, LEASE_END
+from ..rows import StackRow
 from ..settings import NatsSettings
-from ..times import format_duration, now_utc, parse_time, seconds_between
+from ..times import UTC, format_duration, now_utc, parse_time, seconds_between
 from .alerters import alerter_finding
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
 
@@ -31,13 +34,12 @@ ANSWER_S = 2.0
 LONG_QUEUE = 1000
 
 _OTHER_STREAM = 10060  # "expected stream does not match": it was let in, and nothing was stored
-_KV = f"KV_{BUCKET}"
 #: what one may do with which of the two, what to grant if not, and the subject that is tried, "" for reading
 _RIGHTS = (
     (STREAM, "publish events", "publish on core.process.>", "core.process._observe.doctor.check"),
-    (_KV, "publish records", f"publish on $KV.{BUCKET}.>", f"$KV.{BUCKET}._observe.doctor"),
+    (KV_STREAM, "publish rows", f"publish on $KV.{BUCKET}.>", f"$KV.{BUCKET}._observe.doctor"),
     (STREAM, "read events", f"publish on $JS.API.CONSUMER.*.{STREAM}.>", ""),
-    (_KV, "read states", f"publish on $JS.API.CONSUMER.*.{_KV}.>", ""),
+    (KV_STREAM, "read states", f"publish on $JS.API.CONSUMER.*.{KV_STREAM}.>", ""),
 )
 
 
@@ -79,7 +81,7 @@ class _Examination:
         rest = "stream, bucket, permissions, adapters"
         try:
             stream = await self._info(STREAM)
-            bucket = await self._info(_KV)
+            bucket = await self._info(KV_STREAM)
         except NatsError as error:
             why = str(error).removeprefix(self._settings.url).lstrip(": ")
             failed = Finding(FAIL, "nats", f"{where}: {why}", error.hint, facts)
@@ -88,7 +90,7 @@ class _Examination:
             Finding(OK, "nats", f"{where}, JetStream", facts=facts),
             _stream_finding(stream),
             _bucket_finding(bucket),
-            await self._permissions({name for name, info in ((STREAM, stream), (_KV, bucket)) if info}),
+            await self._permissions({name for name, info in ((STREAM, stream), (KV_STREAM, bucket)) if info}),
             *(await self._adapters() if bucket else [_NO_ADAPTER]),
             *(await self._alerters() if bucket else []),
         ]
@@ -113,7 +115,7 @@ class _Examination:
         return info
 
     async def _permissions(self, there: set[str]) -> Finding:
-        """See what this user may do: an adapter publishes events and records, a reader makes consumers."""
+        """See what this user may do: an adapter publishes events and rows, a reader makes consumers."""
         may, lacks = list[str](), list[str]()
         for store, right, grant, subject in _RIGHTS:
             if store in there:
@@ -158,11 +160,21 @@ class _Examination:
 
     async def _adapters(self) -> list[Finding]:
         try:
-            leases = await read_leases(self._js)
+            found = await read_stored(self._js, KV_STREAM, f"{KEYS}*{LEASE_END}")
         except (APIError, nats.errors.Error, asyncio.TimeoutError) as error:
             why = self._denied[-1] if self._denied else str(error) or type(error).__name__
             return [Finding(FAIL, "adapters", f"their heartbeats cannot be read: {why}", "see permissions")]
-        return [_adapter_finding(lease) for lease in leases] or [_NO_ADAPTER]
+        findings = []
+        for message in found:
+            name = decode_token(message.subject.removeprefix(KEYS).removesuffix(LEASE_END))
+            beat_at = message.metadata.timestamp.astimezone(UTC) - timedelta(seconds=self._ahead_s)
+            with suppress(ValueError):  # deleted, or not readable
+                findings.append(_adapter_finding(StackRow.read(name, message.data, beat_at)))
+        return findings or [_NO_ADAPTER]
+
+    @property
+    def _ahead_s(self) -> float:
+        return dict(self._skews).get("nats", 0.0)
 
     async def _alerters(self) -> list[Finding]:
         """Judge the alerters there are; nobody has to have one."""
@@ -194,9 +206,9 @@ def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
 def _bucket_finding(info: Mapping[str, Any] | None) -> Finding:
     if info is None:
         return _absent("bucket", BUCKET)
-    records = info["state"]["messages"]
-    troubles = {"records expire: quiet processes are announced anew": bool(info["config"].get("max_age"))}
-    return _judged("bucket", BUCKET, info, f"{records} records", troubles, (("records", records),))
+    rows = info["state"]["messages"]
+    troubles = {"rows expire: quiet processes are not shown any more": bool(info["config"].get("max_age"))}
+    return _judged("bucket", BUCKET, info, f"{rows} rows", troubles, (("rows", rows),))
 
 
 def _absent(check: str, name: str) -> Finding:
@@ -222,14 +234,14 @@ def _judged(
     return Finding(WARN, check, f"{told}: {'; '.join(found)}", hint, facts)
 
 
-def _adapter_finding(lease: StackLease) -> Finding:
+def _adapter_finding(stack: StackRow) -> Finding:
     """Judge one adapter by its last heartbeat."""
-    found = lease.found
-    age_s = max(0.0, seconds_between(lease.beat_at, now_utc()))
-    queued = found.get("queued") or 0
-    facts = (("stack", lease.stack), ("heartbeat_age_s", round(age_s, 1)), ("queued", queued))
-    who = f"{lease.stack}: pid {found.get('pid', '?')} on {found.get('host', '?')}"
-    start = f"start it, or drop it: python observe.py forget {lease.stack}"
+    found = stack.lease
+    age_s = max(0.0, seconds_between(stack.beat_at, now_utc())) if stack.beat_at else 0.0
+    waiting = stack.waiting
+    facts = (("stack", stack.name), ("heartbeat_age_s", round(age_s, 1)), ("waiting", waiting))
+    who = f"{stack.name}: pid {found.get('pid', '?')} on {found.get('host', '?')}"
+    start = f"start it, or drop it: python observe.py forget {stack.name}"
     if found.get("stopped"):
         return Finding(WARN, "adapter", f"{who}, stopped {format_duration(age_s)} ago", start, facts)
     if is_dead(found, identity()):
@@ -237,8 +249,8 @@ def _adapter_finding(lease: StackLease) -> Finding:
     if age_s > 2 * LEASE_S:
         return Finding(WARN, "adapter", f"{who}, no word for {format_duration(age_s)}", start, facts)
     how = "push" if found.get("push") else f"poll {found.get('interval_s', '?')}s only"
-    told = f"{who}, heartbeat {format_duration(age_s)} ago, {how}, {queued} events waiting"
-    if queued > LONG_QUEUE:
+    told = f"{who}, heartbeat {format_duration(age_s)} ago, {how}, {waiting} events waiting"
+    if waiting > LONG_QUEUE:
         return Finding(WARN, "adapter", told, "it cannot follow: is NATS slow, or its disk?", facts)
     unseen_s = _unseen_s(found)
     if unseen_s > 10 + 3 * float(found.get("interval_s") or 0):

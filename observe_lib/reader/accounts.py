@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from ..events import Event, EventType
 from ..rows import Place
+from ..times import stamp_of
 from .gaps import Gaps, told_moment
-from .timeline import UP, Shade, Timeline, at_of, stamp_of
+from .timeline import UP, Shade, Timeline, at_of
 
 #: a process flaps where it crashed or got unhealthy this often within that time
 FLAPS = 3

@@ -14,7 +14,6 @@ from nats.js.errors import NotFoundError
 
 from ..broker.stream import BUCKET, read_stored
 from ..events import OBSERVE, dump_json
-from ..rows import whole_or_none
 from ..times import UTC
 
 #: the keys of alerters begin so, and go on with the name; that of the lease ends so
@@ -38,7 +37,7 @@ class AlerterRecord:
         receivers = self.state.get("receivers")
         all_of = receivers.values() if isinstance(receivers, dict) else ()
         found = [one.get(what) for one in all_of if isinstance(one, dict)]
-        counts = [len(one) if isinstance(one, list) else whole_or_none(one) or 0 for one in found]
+        counts = [len(one) if isinstance(one, list) else one if type(one) is int else 0 for one in found]
         return max(counts, default=0)
 
 

@@ -11,11 +11,10 @@ from ..errors import UsageError
 from ..events import OBSERVE, Event, filter_subjects, process_matches, read_json
 from ..rows import Place
 from ..settings import moment_of
-from ..times import UTC, now_utc, seconds_between
+from ..times import UTC, now_utc, seconds_between, stamp_of
 from .accounts import Account, Strip
 from .gaps import Gap, Gaps, find_gaps
 from .states import States, stale_stacks_of
-from .timeline import stamp_of
 
 if TYPE_CHECKING:
     from .consumer import Consumer
@@ -148,7 +147,7 @@ class Audit:
 
     def _take_bucket(self, states: States) -> None:
         for row in states.rows.values():
-            if row.place not in self._accounts and not row.gone:
+            if row.place not in self._accounts:
                 account = self._accounts[row.place] = self._open_account(row.place)
                 if account is not None:
                     account.assume(row)

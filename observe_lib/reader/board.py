@@ -2,17 +2,18 @@
 Pure, shared by `top` and `web`; a `Board` never changes, so any thread may read one.
 """
 
+import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from ..events import Event
-from ..rows import DAY, Place, ProcessRow, success_codes
+from ..events import Event, EventType
+from ..rows import CONDITIONS, Place, ProcessRow, Stale
 from ..times import parse_time
 from .gaps import Gaps, find_gaps
-from .states import Stale, States, stale_stacks_of
+from .states import States, stale_stacks_of
 from .timeline import Shade, Timeline
 
 #: so many of the latest events are kept
@@ -23,15 +24,9 @@ HISTORY_MINUTES = 60
 OBSERVED = 200
 #: events are counted in slots of so many seconds
 SLOT_S = 10
-#: what `condition_of` can say, the most urgent first
-CONDITIONS = ("crashed", "unhealthy", "stale", "down", "up", "done", "idle", "gone")
 #: what a cell of a history can say, the one that wins first; "" is: nothing is known, or it was not there
 CELLS = ("crashed", "unhealthy", "blind", "down", "up", "")
 
-#: statuses of what is not meant to run just now
-_IDLE = frozenset(("Disabled", "Pending", "Scheduled", "Skipped", "Foreground", "Watching"))
-_BAD_REASONS = frozenset(("exit", "killed", "probe", "launch_failed"))
-_HANGUPS = frozenset((129, 130, 143))
 #: in the minute of a crash a cell says so, later on it is down
 _SHADE_WORDS = {Shade.UP: "up", Shade.UNHEALTHY: "unhealthy", Shade.DOWN: "down", Shade.OUTAGE: "down"}
 
@@ -48,6 +43,11 @@ class Hour(Timeline):
             self.worst[number] = _worse(self.worst.get(number, ""), shade)
         for number in [one for one in self.worst if one < last - HISTORY_MINUTES]:
             del self.worst[number]
+
+    def end(self, event: Event, at: float) -> None:
+        super().end(event, at)
+        if event.type == EventType.CRASHED:
+            self.worst[_minute_number(at)] = "crashed"
 
     def after(self, events: Iterable[Event]) -> "Hour":
         """Return another one that knows these events too, in stream order."""
@@ -83,7 +83,7 @@ class Board:
 class Figures(NamedTuple):
     """The header of a live screen."""
 
-    processes: int  #: all but those that are gone
+    processes: int
     counts: Mapping[str, int]  #: how many of them are in each of `CONDITIONS` (all of these are there)
     stacks: int
     adapters: int  #: adapters alive
@@ -122,26 +122,12 @@ def latest_events(board: Board, states: States, number: int = LATEST) -> list[Ev
     found = list(board.latest[-number:])
     if len(found) < number:
         had = {(event.stack, event.key, event.seen_at) for event in found}
-        rows = (row.last for row in states.rows.values())
+        dated = ((row.last_at, row.place, row) for row in states.rows.values() if row.last_at)
+        rows = [row.last for _, _, row in heapq.nlargest(number, dated)]
         older = [event for event in rows if event and (event.stack, event.key, event.seen_at) not in had]
         older.sort(key=lambda event: event.seen_at)
         found = older[max(0, len(older) + len(found) - number) :] + found
     return found[::-1]
-
-
-def condition_of(row: ProcessRow, stale: Stale | None = None) -> str:
-    """Return the one word of `CONDITIONS` that says how a process is; `stale` is that of its stack."""
-    if row.gone:
-        return "gone"
-    if stale is not None:
-        return "stale"
-    if row.alive:
-        return "unhealthy" if row.health == "Not Ready" else "up"
-    if row.ended_well and row.status == "Completed":
-        return "done"
-    if _ended_badly(row):
-        return "crashed"
-    return "idle" if row.status in _IDLE else "down"
 
 
 def figures_of(states: States, board: Board, now: datetime) -> Figures:
@@ -149,18 +135,15 @@ def figures_of(states: States, board: Board, now: datetime) -> Figures:
     stale_stacks = stale_stacks_of(states, now)
     counts, crashes = dict.fromkeys(CONDITIONS, 0), 0
     for row in states.rows.values():
-        counts[condition_of(row, stale_stacks.get(row.place.stack))] += 1
-        crashes += row.crashes_since(now - DAY) if row.crashes else 0
+        counts[row.condition(now, stale_stacks.get(row.place.stack))] += 1
+        crashes += row.crashes_24h(now) if row.crash_hours else 0
     unheard = [name for name, why in stale_stacks.items() if why.about == "adapter"]
     return Figures(
-        processes=len(states.rows) - counts["gone"],
+        processes=len(states.rows),
         counts=counts,
         stacks=len(states.stacks),
-        adapters=sum(
-            bool(stack.lease or stack.adapter) and name not in unheard
-            for name, stack in states.stacks.items()
-        ),
-        away=sorted(stale_stacks),
+        adapters=sum(bool(stack.lease) and name not in unheard for name, stack in states.stacks.items()),
+        away=sorted(name for name, why in stale_stacks.items() if why.word == "stale"),
         events_per_minute=board.events_per_minute(now),
         crashes=crashes,
     )
@@ -182,10 +165,9 @@ def history_of(
     gaps = find_gaps(observed, 60.0 * first, until, {stack: stale} if stale else {}).get(stack, Gaps())
     for gap in gaps.listed:
         for at in range(_minute_number(gap.start) - first, _minute_number(gap.end) - first):
-            words[at] = words[at] and "blind"
-    for minute, _ in row.crashes:
-        if first <= (number := _minute_number(minute)) <= last:
-            words[number - first] = "crashed"
+            words[at] = words[at] if words[at] in ("", "crashed") else "blind"
+    if row.crashed_at and first <= (number := _minute_number(row.crashed_at)) <= last:
+        words[number - first] = "crashed"
     if row.alive and row.since:
         for at in range(max(0, _minute_number(row.since) - first), len(words)):
             words[at] = words[at] or "up"
@@ -194,7 +176,7 @@ def history_of(
 
 def _words_of(row: ProcessRow, first: int, last: int) -> list[str]:
     """Return one word per minute where the hour brought nothing: what the row says."""
-    now = "unhealthy" if row.health == "Not Ready" else "up" if row.alive else "" if row.gone else "down"
+    now = "unhealthy" if row.health == "Not Ready" else "up" if row.alive else "down"
     turned_at = row.since if row.alive else row.ended_at
     turned = _minute_number(turned_at) if turned_at else last + (not row.alive)
     before = "up" if turned_at and not row.alive else ""
@@ -203,17 +185,6 @@ def _words_of(row: ProcessRow, first: int, last: int) -> list[str]:
 
 def _worse(word: str, shade: Shade) -> str:
     return min(word, _SHADE_WORDS[shade], key=CELLS.index)
-
-
-def _ended_badly(row: ProcessRow) -> bool:
-    if row.reason:
-        return row.reason in _BAD_REASONS
-    if row.status == "Error":
-        return True
-    code = row.exit_code
-    if code is None or row.status not in ("Completed", "Restarting"):
-        return False
-    return code not in _HANGUPS and code != 0 and code not in success_codes(row.state)
 
 
 def _minute_number(moment: datetime | float) -> int:

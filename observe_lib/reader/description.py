@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..events import Event, EventType
-from ..rows import ProcessRow
-from .states import Stale
+from ..rows import ProcessRow, Stale
 
 if TYPE_CHECKING:
     from .consumer import Consumer
@@ -32,13 +31,13 @@ def descriptions_of(
     consumer: "Consumer", patterns: Sequence[str], stack: str | None, now: datetime
 ) -> list[Description]:
     """Return all that is known of each process that these patterns name."""
-    states, found = consumer.states(patterns), []
+    states, found = consumer.stored_states(patterns, stack), list[Description]()
     for row in states.select(patterns, stack):
         name, owner = str(row.place), row.place.stack
         events, _ = consumer.recent(EVENTS, name, stack=owner, keep=lambda event: not event.companion)
         crash = row.last_crash
-        if crash is None and row.crashed_at is not None:  # longer ago than the states look back
+        if crash is not None:  # its log is in the stream, as long as that has it
             crashes, _ = consumer.recent(1, name, [EventType.CRASHED], stack=owner)
-            crash = next(iter(crashes), None)
+            crash = max([crash, *crashes], key=lambda one: (one.seq or 0, bool(one.log_tail)))
         found.append(Description(row, states.stale(row, now), events, crash))
     return found

@@ -9,14 +9,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..broker.loop import SLICE_S, ignore
-from ..errors import ObserveError, UsageError
+from ..broker.stream import BUCKET, KV_STREAM, stored_subjects
+from ..errors import NatsError, ObserveError, UsageError
 from ..events import Event, EventType
 from ..settings import NatsSettings, nats_settings
 from .connection import Connection, Pace
+from .durable import DurableFeed
 from .feed import Feed
+from .replay import Replay, names_elsewhere, shared_names
 from .retained import Retained, retained
 from .subscription import Handler, Subscription, Wanted, When, wanted_of
 
@@ -209,6 +213,23 @@ class EventConsumer:
             span *= 8
         return [], 0
 
+    def follow(self, new: bool = False, start_seq: int = 0, **filters: Any) -> Subscription:
+        """Return a subscription, see `subscribe`, that whoever called reads in its own thread."""
+        return self._open(wanted_of(**filters), new=new, start_seq=start_seq)
+
+    def replay(self, wanted: Wanted) -> Replay:
+        """Return what a replay shows of the names that several stacks have, and of the observer.
+
+        NatsError: it cannot be told which names these are, so each is taken to be one stack's.
+        """
+        keys = self._connected().ask(lambda js: stored_subjects(js, KV_STREAM, f"$KV.{BUCKET}.>"))
+        found = Replay(shared_names(keys, wanted), wanted)
+        if subjects := found.subjects():
+            feed = Feed(self._connected(), subjects, start_seq=1)
+            past = Subscription(feed.open(), wanted)
+            found.take(past.stored())
+        return found
+
     @property
     def connected(self) -> bool:
         """Whether the server is there just now; a lost one is tried again for ever."""
@@ -236,15 +257,18 @@ class EventConsumer:
             if durable and any(one.feed.durable == durable and one.wanted != wanted for one in others):
                 what = f"the durable {durable} is open under other filters"
                 raise UsageError(what, "take another name, or the same filters")
-            feed = Feed(
-                self._connected(keep),
-                wanted.subjects(),
-                new=new,
-                durable=durable or "",
-                start_seq=start_seq,
-                since=wanted.since,
-            )
+            feed = self._feed(wanted, new, durable, start_seq, keep)
             subscription = Subscription(feed, wanted, *callbacks)
             self._subscriptions = [*others, subscription]
         feed.open()
         return subscription
+
+    def _feed(self, wanted: Wanted, new: bool, durable: str | None, start_seq: int, keep: bool) -> Feed:
+        connection, others = self._connected(keep), list[str]()
+        with suppress(NatsError):  # who may not read the bucket misses what is named by a second namespace
+            if any("/" in one for one in wanted.processes):
+                others = connection.ask(lambda js: names_elsewhere(js, wanted.processes))
+        subjects = wanted.subjects(others)
+        if durable:
+            return DurableFeed(connection, subjects, durable, new)
+        return Feed(connection, subjects, new=new, start_seq=start_seq, since=wanted.since)

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..events import Event, EventType
+from ..rows import Stale
 from ..times import UTC, format_time, parse_time
-from .states import Stale
 
 #: the two parts that can fail, and why nothing is known from before their first word
 NOT_THERE = {"adapter": "no adapter", "process-compose": "no process-compose"}

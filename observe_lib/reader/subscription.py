@@ -3,7 +3,7 @@ Each subscription has a thread of its own, "observe-handler-N"; it never touches
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +12,12 @@ from ..broker.loop import ignore
 from ..events import OBSERVE, Event, Seen, filter_subjects, process_matches
 from ..log import log
 from ..settings import moment_of, names
-from ..times import now_utc, parse_time
+from ..times import now_utc, stamp_of
 from .feed import Feed, Mark, Message
 
 Handler = Callable[[Event], object]
+#: what one reads: an event with its message, or what a feed says
+Told = tuple[Event | Mark | str, Message | None]
 #: a moment, or what `parse_when` makes one of
 When = datetime | str | None
 #: durable: of so many messages it is known how they came out; a server that dies may send them again
@@ -34,27 +36,33 @@ class Wanted:
     since: datetime | None = None
     until: datetime | None = None
 
-    def subjects(self) -> list[str]:
-        """Return the subjects that hold all of it, and perhaps more."""
-        return filter_subjects(self.processes, self.types)
+    def subjects(self, others: Iterable[str] = ()) -> list[str]:
+        """Return the subjects that hold all of it, and perhaps more; `others` are `ns/name` wanted too."""
+        return filter_subjects([*self.processes, *others] if self.processes else (), self.types)
+
+    @property
+    def names_observer(self) -> bool:
+        """Whether the observer's own events are asked for by name."""
+        return any(one.startswith(f"{OBSERVE}/") for one in self.processes)
 
     def accepts(self, event: Event) -> bool:
         """Whether it is this event; who names types wants none of the observer, unless naming that too."""
-        if (
-            event.of_observer
-            and self.types
-            and not any(one.startswith(f"{OBSERVE}/") for one in self.processes)
-        ):
+        if self.types and event.of_observer and not self.names_observer:
             return False
-        named = [process_matches(one, event.namespace, event.process) for one in self.processes]
         return (
-            (not named or any(named))
+            (not self.processes or self.names(event.process, event.namespaces or (event.namespace,)))
             and (not self.types or event.type in self.types)
             and event.type not in self.exclude_types
             and (self.stack is None or event.stack == self.stack)
             and (self.companions or not event.companion)
-            and (self.since is None or parse_time(event.seen_at) >= self.since)
-            and (self.until is None or parse_time(event.seen_at) < self.until)
+            and (self.since is None or stamp_of(event.seen_at) >= self.since.timestamp())
+            and (self.until is None or stamp_of(event.seen_at) < self.until.timestamp())
+        )
+
+    def names(self, process: str, namespaces: Iterable[str]) -> bool:
+        """Whether this process is asked for, under any of its namespaces."""
+        return not self.processes or any(
+            process_matches(one, space, process) for space in namespaces for one in self.processes
         )
 
 
@@ -86,10 +94,28 @@ class Subscription:
 
         With `until_seq` none that is stored after that place.
         """
-        with closing(self.feed.items() if follow else self.feed.stored(until_seq)) as items:
+        if not follow:
+            yield from (event for event, _ in self.stored(until_seq))
+            return
+        with closing(self.feed.items()) as items:
             for item in items:
                 if isinstance(item, Message) and (event := self._decode(item)):
                     yield event
+
+    def read(self, timeout_s: float) -> Iterator[Told]:
+        """Yield what came together, in the calling thread; nothing if nothing came in that time."""
+        for item in self.feed.batch(timeout_s):
+            if not isinstance(item, Message):
+                yield item, None
+            elif (event := self._decode(item)) is not None:
+                yield event, item
+
+    def stored(self, until_seq: int | None = None) -> Iterator[tuple[Event, Message]]:
+        """As `events` without `follow`, each with its message."""
+        with closing(self.feed.stored(until_seq)) as messages:
+            for message in messages:
+                if (event := self._decode(message)) is not None:
+                    yield event, message
 
     def _work(self) -> None:
         for item in self.feed.items():

@@ -5,12 +5,11 @@ Pure; times are seconds since 1970. Whoever shows it is told each span that is o
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from typing import Any
 
 from ..events import Event, EventType
 from ..rows import BEGINS, ENDS, ProcessRow
-from ..times import parse_stamp
+from ..times import stamp_of
 
 #: what a process is: a run of it lives, none does, or there is no such process (or nobody knows)
 UP, DOWN, ABSENT = "up", "down", ""
@@ -82,7 +81,7 @@ class Timeline:
 
     def assume(self, row: ProcessRow) -> None:
         """Take what the bucket says of a process that no event told of."""
-        last = stamp_of(row.folded.at) if row.folded.at else self.since
+        last = row.last_at.timestamp() if row.last_at else self.since
         self.open(UP if row.alive else DOWN, last)
         self.unhealthy = row.alive and row.health == "Not Ready"
         if row.crashed_at and not row.alive and (not row.ended_at or row.crashed_at >= row.ended_at):
@@ -176,12 +175,6 @@ def before_of(event: Event, at: float) -> tuple[str, bool, float | None]:
     if event.type in _HEALTH:
         return UP, event.type == EventType.HEALTHY and bool(event.extra.get("was_seconds")), None
     return UP if raw_lives(event.state or {}) else DOWN, False, None
-
-
-@lru_cache(256)  # the same few are asked for again and again
-def stamp_of(moment: str) -> float:
-    """Return an event's moment in seconds since 1970."""
-    return parse_stamp(moment).timestamp()
 
 
 def at_of(event: Event) -> float:

@@ -1,17 +1,17 @@
 """Waiting for processes: whether one is what is asked for, can still become so, or never will. Pure.
-A `Waiting` is fed with states and events by whoever waits; it neither waits nor reads a clock.
+A `Waiting` is shown the states by whoever waits; it neither waits nor reads a clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from ..errors import EXIT_IMPOSSIBLE, EXIT_TIMED_OUT, ObserveError
-from ..events import Event, EventType, process_matches
-from ..rows import Place, ProcessRow
-from ..times import format_duration
-from .states import Stale, States, stale_stacks_of
+from ..events import Event, EventType
+from ..rows import Place, ProcessRow, Stale
+from ..times import format_duration, seconds_between
+from .states import States, stale_stacks_of
 
 #: what one can wait for
 GOALS = ("ready", "running", "healthy", "stopped", "completed")
@@ -19,15 +19,21 @@ GOALS = ("ready", "running", "healthy", "stopped", "completed")
 RESTART_GRACE_S = 4.0
 #: a process-compose that was gone when the waiting began may be starting just now: it is asked every 5 s
 SOURCE_GRACE_S = 6.0
+#: a row that is gone may come again under another name, or in a bucket made anew
+REMOVED_GRACE_S = 2.0
 
-_FINAL = frozenset(("Completed", "Error", "Skipped", "Disabled", "Removed"))
+_FINAL = frozenset(("Completed", "Error", "Skipped", "Disabled"))
 _AT_REST = _FINAL | {"Scheduled", "Watching"}
 _ASKED = frozenset(("requested", "replaced", "terminated"))
 _SHOW = "see its last words: python observe.py show"
 #: what is said of a stack whose process-compose ended
 SOURCE_GONE = "its process-compose is gone"
 #: what a word says where it is no verb
-_SENTENCES = {"removed": "was removed", "launch failed": "could not be launched"}
+_SENTENCES = {
+    "removed": "was removed",
+    "renamed": "was renamed",
+    "launch failed": "could not be launched",
+}
 
 
 class GoalMissedError(ObserveError):
@@ -65,7 +71,7 @@ class _Verdict(NamedTuple):
 def meets(row: ProcessRow, goal: str, stale: Stale | None = None) -> bool:
     """Whether a process is what is asked for; what lives is believed only while its stack is heard of."""
     if goal == "completed":
-        return row.ended_well or (row.gone and row.reason == "completed")
+        return row.ended_well
     if goal == "stopped":
         gone = stale is not None and _is_source_gone(stale)
         return gone or (not row.alive and row.status in _AT_REST)
@@ -97,34 +103,37 @@ class Waiting:
     began: float
     fail_on: Sequence[str] = ()
     stack: str | None = None
+    is_renamed: Callable[[Place], bool] = lambda place: False  # asked of one whose row is no more
     outcomes: dict[Place, Outcome] = field(default_factory=dict)
-    _met: set[Place] = field(default_factory=set)
-    _heard: list[Event] = field(default_factory=list)
+    _met: dict[Place, ProcessRow] = field(default_factory=dict)  # as they were last
+    _counts: dict[tuple[Place, str], int] = field(default_factory=dict)  # of `fail_on`, at the first look
     _doubts: dict[Place, float] = field(default_factory=dict)
-    _gone_at_first: frozenset[str] | None = None
-
-    def hear(self, event: Event) -> None:
-        """Take an event that came while waiting, in any thread."""
-        if event.type in self.fail_on and not event.of_observer and not event.initial:
-            self._heard.append(event)
+    _first_look: datetime | None = None
+    _gone_at_first: frozenset[str] = frozenset()
 
     def look(self, states: States, now: datetime, clock: float) -> list[Outcome]:
         """Return what came out since the last look, a failure last; `clock` is as `began`."""
-        if self._gone_at_first is None:
-            stale = stale_stacks_of(states, now).items()
-            self._gone_at_first = frozenset(name for name, why in stale if why.reason == "stopped")
-        fresh = []
-        for row in self._rows(states, now):
-            if row.place in self.outcomes:
+        is_first, self._first_look = self._first_look is None, self._first_look or now
+        stale_stacks, fresh = stale_stacks_of(states, now), list[Outcome]()
+        if is_first:
+            over = (name for name, why in stale_stacks.items() if why.reason == "stopped")
+            self._gone_at_first = frozenset(over)
+        before, rows = dict(self._met), self._rows(states, now)
+        verdicts = {
+            row.place: self._failed(row, is_first) or self._judge(row, stale_stacks.get(row.place.stack), now)
+            for row in rows
+        }
+        gone = before.keys() - states.rows.keys()
+        verdicts |= {place: self._judge_missing(before[place], states) for place in gone}
+        for place, verdict in verdicts.items():
+            if place in self.outcomes:
                 continue
-            verdict = self._judge(row, states.stale(row, now))
             if verdict is None:
-                self._doubts.pop(row.place, None)
-            elif clock >= self._doubts.setdefault(row.place, clock) + verdict.grace_s:
-                after_s = clock - self.began
-                shared = self._is_shared(row.place)
-                found = Outcome(row.place, verdict.reached, verdict.word, after_s, verdict.event, shared)
-                self.outcomes[row.place] = found
+                self._doubts.pop(place, None)
+            elif clock >= self._doubts.setdefault(place, clock) + verdict.grace_s:
+                after_s, shared = clock - self.began, self._is_shared(place)
+                found = Outcome(place, verdict.reached, verdict.word, after_s, verdict.event, shared)
+                self.outcomes[place] = found
                 fresh.append(found)
         return sorted(fresh, key=lambda outcome: not outcome.reached)
 
@@ -156,7 +165,7 @@ class Waiting:
         goals, within = " or ".join(self.goals), format_duration(timeout_s).replace(".0s", "s")
         pattern = next(one for one in self.patterns if not self._is_reached(one))
         for row in self._rows(states, now):
-            if row.place in self.outcomes or not process_matches(pattern, *row.place[1:]):
+            if row.place in self.outcomes or not row.matches(pattern):
                 continue
             stale = states.stale(row, now)
             why = _stale_words(stale) if stale else f"{row.status}, {row.health}".removesuffix(", -")
@@ -167,17 +176,12 @@ class Waiting:
 
     def _rows(self, states: States, now: datetime) -> list[ProcessRow]:
         """Return the rows that count: of a stack that is not heard of only what no other stack has too."""
-        found = [
-            row
-            for row in states.select(self.patterns, self.stack, gone=True)
-            # one that was gone already is as good as a name that does not exist yet
-            if not row.gone or row.place in self._met or "stopped" in self.goals
-        ]
+        found = states.select(self.patterns, self.stack)
         stale = [row for row in found if (why := states.stale(row, now)) and why.about == "adapter"]
         if 0 < len(stale) < len(found):
             fresh = {row.place[1:] for row in found if row not in stale}
             found = [row for row in found if row not in stale or row.place[1:] not in fresh]
-        self._met.update(row.place for row in found)
+        self._met.update((row.place, row) for row in found)
         return found
 
     def _is_shared(self, place: Place) -> bool:
@@ -190,27 +194,52 @@ class Waiting:
         return str(place), f"{_SHOW} {place}"
 
     def _is_reached(self, pattern: str) -> bool:
-        named = [place for place in self._met if process_matches(pattern, place.namespace, place.process)]
+        named = [place for place, row in self._met.items() if row.matches(pattern)]
         return bool(named) and all(place in self.outcomes and self.outcomes[place].reached for place in named)
 
-    def _judge(self, row: ProcessRow, stale: Stale | None) -> _Verdict | None:
+    def _judge(self, row: ProcessRow, stale: Stale | None, now: datetime) -> _Verdict | None:
         """Return how it came out for a process, None while it may still become what is asked for."""
-        failed = next((event for event in self._heard if Place.of(event) == row.place), None)
-        if failed is not None:
-            return _Verdict(False, failed.type, failed)
         goal = next((one for one in self.goals if meets(row, one, stale)), None)
         if goal is not None:
             return _Verdict(True, goal)
         if stale and _is_source_gone(stale):
-            grace_s = SOURCE_GRACE_S if row.place.stack in (self._gone_at_first or ()) else 0.0
-            return _Verdict(False, "gone", None, grace_s)
+            return _Verdict(False, "gone", None, SOURCE_GRACE_S * (row.place.stack in self._gone_at_first))
         why = [excludes(row, one) for one in self.goals]
         if stale or not all(why):
             return None
         if "no probe" in why:
             return _Verdict(False, "no probe")
-        grace_s = RESTART_GRACE_S if row.reason in _ASKED else 0.0
-        return _Verdict(False, _end_word(row), row.last, grace_s)
+        lately = row.ended_at is not None and seconds_between(row.ended_at, now) < RESTART_GRACE_S
+        event = row.last_crash if row.last_type == EventType.CRASHED else row.last
+        return _Verdict(False, _end_word(row), event, RESTART_GRACE_S * (lately and row.reason in _ASKED))
+
+    def _failed(self, row: ProcessRow, is_first: bool) -> _Verdict | None:
+        """Return the verdict of an event that is given up at, as the row counts it; None without one."""
+        for event_type in self.fail_on:
+            count, last_at = row.count_of(event_type)
+            known = self._counts.get((row.place, event_type))
+            if known is None:  # of a row that came later, what happened since the waiting began counts
+                is_news = not is_first and self._first_look and last_at and last_at >= self._first_look
+                known = 0 if is_news else count
+            self._counts[row.place, event_type] = known
+            if count and count != known:
+                return _Verdict(False, event_type, _told_as(row, event_type))
+        return None
+
+    def _judge_missing(self, row: ProcessRow, states: States) -> _Verdict | None:
+        """Return how it came out for a process whose row is no more; None where its stack is not known."""
+        if row.place.stack not in states.stacks:
+            return None
+        if row.alive and self.is_renamed(row.place):
+            return _Verdict(False, "renamed")
+        if "stopped" in self.goals:
+            return _Verdict(True, "stopped", None, REMOVED_GRACE_S)
+        return _Verdict(False, "removed", row.last, REMOVED_GRACE_S)
+
+
+def _told_as(row: ProcessRow, event_type: str) -> Event | None:
+    event = row.last_crash if event_type == EventType.CRASHED else row.last
+    return event if event is not None and event.type == event_type else None
 
 
 def _is_source_gone(stale: Stale) -> bool:
@@ -219,14 +248,11 @@ def _is_source_gone(stale: Stale) -> bool:
 
 def _end_word(row: ProcessRow) -> str:
     """Return in one word how a process came to rest."""
-    if row.gone:
-        return "removed"
     if row.reason == "launch_failed" or row.status == "Error":
         return "launch failed"
     if row.status != "Completed":
         return row.status.lower()
-    last = row.last.type if row.last else ""
-    return last if last in (EventType.CRASHED, EventType.STOPPED) else "ended"
+    return row.last_type if row.last_type in (EventType.CRASHED, EventType.STOPPED) else "ended"
 
 
 def _stale_words(stale: Stale) -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from ..reader.description import Description
-from ..rows import DAY
 from ..times import format_time
 from .output import Style, printable
-from .rows import age_words, row_json, stale_words, status_words
+from .rows import age_words, stale_words, status_words
 from .tables import EventTable
 from .words import detail
 
@@ -29,8 +28,8 @@ def description_lines(description: Description, style: Style) -> Iterator[str]:
 def _facts(description: Description, style: Style) -> Iterator[tuple[str, str]]:
     row, now = description.row, style.now()
     if description.stale is not None:
-        was = status_words(row)
-        yield "status", f"stale, {was} when last heard of: {stale_words(description.stale, style, now)}"
+        was, why = status_words(row), stale_words(description.stale, style, now)
+        yield "status", f"{description.stale.word}, {was} when last heard of: {why}"
     else:
         yield "status", status_words(row)
     if row.alive and row.since is not None:
@@ -43,13 +42,14 @@ def _facts(description: Description, style: Style) -> Iterator[tuple[str, str]]:
         yield "run", f"ended {age_words(row.ended_at, now)} ago, at {at}{code}{why}"
     probe = "with a probe" if row.has_probe else "without a probe"
     yield "health", f"{row.health}, {probe}"
-    crashes = row.crashes_since(now - DAY)
+    crashes = row.crashes_24h(now)
     yield "restarts", f"{row.restarts}, and {crashes} crash{'es' * (crashes != 1)} in 24h"
 
 
 def description_json(description: Description, style: Style) -> dict[str, object]:
     """Return one process as a JSON object."""
     row = description.row
-    found = row_json(row, description.stale, style.now())
-    found |= {"state": row.state, "events": [event.to_dict() for event in description.events]}
+    found = row.to_dict(style.now(), description.stale)
+    states = (event.state for event in reversed(description.events) if event.state)
+    found |= {"state": next(states, {}), "events": [event.to_dict() for event in description.events]}
     return found | ({"last_crash": description.crash.to_dict()} if description.crash else {})

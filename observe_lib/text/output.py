@@ -29,6 +29,7 @@ COLOURS = {
     "stopped": "cyan",
     "status_changed": "dim",
 }
+_NOT_IN_LINE = (b"\n", b"\r", b"\t", b"\x7f")
 #: colours as the numbers of SGR sequences
 SGR = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
 
@@ -46,6 +47,17 @@ def json_line(found: Mapping[str, Any]) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text).replace("\x7f", "\\u007f")
+
+
+def stored_line(payload: bytes) -> str:
+    """Return JSON that was read from these bytes as the line that it is; "" if it may not be printed so.
+
+    JSON holds control characters of ASCII between its parts alone, but for the last one.
+    """
+    if payload.isascii():
+        return "" if any(one in payload for one in _NOT_IN_LINE) else payload.decode()
+    text = payload.decode("utf-8", "replace")
+    return text if text.isprintable() else ""
 
 
 @lru_cache(4096)

@@ -1,17 +1,19 @@
-"""What is said of a process and its stack: words for the cells of `ps` and other screens, JSON for programs.
+"""What is said of a process and its stack: words for the cells of `ps` and other screens.
 Pure text; nothing here prints.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from ..reader.states import Stale, States
-from ..rows import DAY, ProcessRow
+from ..reader.states import States
+from ..rows import ProcessRow, Stale
 from ..times import format_duration, format_time, seconds_between
 from .output import Style, printable
 
 #: so many processes are named in one line, more are only counted
 NAMED = 3
+#: fewer events than this are on their way, not waiting
+WAITING_SAID = 100
 
 #: by what a `Stale` is about, and its kind
 _STALE_WORDS = {
@@ -51,6 +53,14 @@ def stale_lines(states: States, rows: Iterable[ProcessRow], style: Style, now: d
     ]
 
 
+def waiting_lines(states: States, rows: Iterable[ProcessRow]) -> list[str]:
+    """Return one line per stack of these rows whose events wait for NATS: how many."""
+    stacks = {row.place.stack: None for row in rows}
+    waiting = [(name, states.stacks[name].waiting) for name in stacks if name in states.stacks]
+    said = ((name, number) for name, number in waiting if number >= WAITING_SAID)
+    return [printable(f"{name}: {number:,} events wait for NATS") for name, number in said]
+
+
 def _were(rows: Sequence[ProcessRow]) -> str:
     if len(rows) > NAMED:
         alive = sum(row.alive for row in rows)
@@ -63,25 +73,10 @@ def status_words(row: ProcessRow) -> str:
     return row.status if row.health == "-" else f"{row.status}, {row.health}"
 
 
-def row_json(row: ProcessRow, stale: Stale | None, now: datetime) -> dict[str, object]:
-    """Return a row as the JSON object of `ps --json`: what does not apply is absent."""
-    last, since = row.last, row.since
-    found: dict[str, object] = {
-        **row.place._asdict(),
-        "status": row.status,
-        "health": None if row.health == "-" else row.health,
-        "alive": row.alive,
-        "pid": row.pid,
-        "since": format_time(since) if since else None,
-        "up_seconds": max(0.0, round(seconds_between(since, now), 3)) if since else None,
-        "ended_at": format_time(row.ended_at) if row.ended_at and not row.alive else None,
-        "exit_code": row.exit_code,
-        "reason": row.reason or None,
-        "restarts": row.restarts,
-        "crashes_24h": row.crashes_since(now - DAY),
-        "last_event": {"type": last.type, "timestamp": last.timestamp} if last else None,
-    }
+def status_cell(row: ProcessRow, stale: Stale | None, now: datetime) -> str:
+    """Return the one or two words that say how a process is; what ended with its exit code."""
     if stale is not None:
-        found |= {"stale": True, "stale_reason": f"{stale.about} {stale.reason}"}
-        found["stale_since"] = format_time(stale.since) if stale.since else None
-    return {name: value for name, value in found.items() if value is not None}
+        return stale.word
+    if row.is_flapping(now):
+        return "flapping"
+    return row.status if row.exit_code is None else f"{row.status} {row.exit_code}"

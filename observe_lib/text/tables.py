@@ -55,8 +55,7 @@ def laid_out(cells: Iterable[Cell], gap: int = 2) -> list[Span]:
 def table_line(widths: Iterable[int], texts: Iterable[str]) -> str:
     """Return the texts beside each other, each at least as wide as its column: nothing is cut."""
     pairs = zip(texts, widths, strict=True)
-    cells = (Cell([Span(text)], max(width, text_width(text))) for text, width in pairs)
-    return "".join(span.text for span in laid_out(cells)).rstrip()
+    return "  ".join([text + " " * (width - text_width(text)) for text, width in pairs]).rstrip()
 
 
 def spans_width(spans: Iterable[Span]) -> int:

@@ -2,18 +2,16 @@
 For people only: programs read the event's fields. Control characters are the screen's business.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from ..events import Event, EventType
+from ..rows import telling_line
 from ..times import format_duration
 
 #: prints an RFC 3339 time as the screen shows it
 Clock = Callable[[str], str]
-
-_COLOUR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def detail(event: Event, clock: Clock) -> str:
@@ -157,9 +155,9 @@ def _extra_time(event: Event, name: str, clock: Clock) -> str:
 
 
 def _last_log_line(event: Event) -> str:
-    """Return the last line that a crashed process logged; a probe's kill is told in words already."""
+    """Return the log line that tells why a process crashed; a probe's kill is told in words already."""
     if event.type != EventType.CRASHED or event.reason == "probe":
         return ""
-    lines = (_COLOUR_SEQUENCE.sub("", line).strip() for line in reversed(event.log_tail or []))
-    last = next((line for line in lines if line), "")
-    return f": {last}" if last else ""
+    why = event.extra.get("why")  # as a row has it, which has no log
+    line = telling_line(event.log_tail or ()) or (why if isinstance(why, str) else "")
+    return f": {line}" if line else ""

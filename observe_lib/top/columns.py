@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from ..reader.board import condition_of, history_of
-from ..rows import DAY, ProcessRow
+from ..reader.board import history_of
+from ..rows import ProcessRow
 from ..text.output import Style, printable, text_width
-from ..text.rows import age_words
+from ..text.rows import age_words, status_cell
 from ..text.tables import Cell, Line, Span, laid_out, spans_width
 from ..text.words import detail
-from ..times import format_time, parse_time
+from ..times import format_time
 from .view import View
 
 #: a process's name is not given less than this, while there is another column that can go
@@ -30,10 +30,10 @@ HISTORY_CELLS = (60, 30, 20, 12)
 GLYPHS = {"crashed": "█", "unhealthy": "▄", "blind": "?", "down": "·", "up": "▁", "": " "}
 PLAIN_GLYPHS = {"crashed": "X", "unhealthy": "!", "blind": "?", "down": ".", "up": "_", "": " "}
 #: per word of `CONDITIONS` and `CELLS`: its paint
-PAINTS = {"crashed": "red", "unhealthy": "yellow", "stale": "dim", "up": "green", "done": "cyan"}
-PAINTS |= dict.fromkeys(("down", "idle", "gone", "blind"), "dim")
+PAINTS = {"crashed": "red", "flapping": "red", "unhealthy": "yellow", "up": "green", "done": "cyan"}
+PAINTS |= dict.fromkeys(("stale", "down", "idle", "ended", "blind"), "dim")
 #: per word of `CONDITIONS`: what stands before the name, so that colour is not needed
-MARKS = {"crashed": "×", "unhealthy": "!", "stale": "?"}
+MARKS = {"crashed": "×", "flapping": "×", "unhealthy": "!", "stale": "?"}
 
 
 class Column(NamedTuple):
@@ -97,7 +97,7 @@ def row_line(
     view: View, row: ProcessRow, style: Style, widths: Mapping[str, int], screen: int, selected: bool
 ) -> Line:
     """Return a row, padded to the screen's width so that the cursor is a bar."""
-    condition = condition_of(row, view.listing.stale_stacks.get(row.place.stack))
+    condition = row.condition(view.judged_at, view.listing.stale_stacks.get(row.place.stack))
     mark = MARKS.get(condition, " ")
     mark = "x" if view.ascii and mark == "×" else mark
     prefix = Span(f"{'>' if selected else ' '}{mark} ", PAINTS.get(condition, ""))
@@ -109,10 +109,8 @@ def row_line(
 def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str, Sequence[Span]]:
     """Return the cells of a row; of one that may no longer hold only what is past."""
     stale = view.listing.stale_stacks.get(row.place.stack)
-    condition, crashes = condition_of(row, stale), row.crashes_since(view.now - DAY)
-    status, health = ("stale", "-") if stale else (row.status or "-", row.health)
-    if condition == "crashed" and row.status == "Completed" and row.exit_code is not None:
-        status = f"exit {row.exit_code}"
+    condition, crashes = row.condition(view.judged_at, stale), row.crashes_24h(view.now)
+    status, health = status_cell(row, stale, view.judged_at) or "-", "-" if stale else row.health
     since = None if stale else row.since
     return {
         "stack": [Span(printable(row.place.stack))],
@@ -130,10 +128,10 @@ def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str,
 
 
 def _last_event(row: ProcessRow, view: View, style: Style) -> list[Span]:
-    if row.last is None:
+    if row.last_at is None:
         return [Span("-", "dim")]
-    words = f"{row.last.type} {age_words(parse_time(row.last.timestamp), view.now)} ago"
-    more = detail(row.last, style.clock)
+    words = f"{row.last_type} {age_words(row.last_at, view.now)} ago"
+    more = detail(last, style.clock) if (last := row.last) else ""
     return [Span(printable(words)), *([Span(printable(f": {more}"), "dim")] if more else [])]
 
 

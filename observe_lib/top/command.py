@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, tzinfo
@@ -14,7 +15,7 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, ObserveError
-from ..events import Event
+from ..events import OBSERVE, Event
 from ..flags import add_nats_flags, add_selection_flags
 from ..reader.board import Board, note_events
 from ..reader.description import Description, descriptions_of
@@ -40,6 +41,8 @@ EXAMPLES = (
 
 #: the screen is drawn no more often than this, and looks as often whether there is anything new
 FRAME_S = 0.1
+#: what is new is taken over after so many times what it took to show it: most of a core is for others
+SHOW_REST = 4
 #: how long the connection's last words stay in the footer
 WORDS_S = 5.0
 
@@ -72,7 +75,7 @@ def run_top(args: argparse.Namespace, stop: Stop) -> int:
     colour = wants_colour(flags["color"], True, os.environ)
     view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
     with Consumer(settings) as consumer:
-        live = Live(consumer)
+        live = Live(consumer, view.patterns, view.stack)
         with LastWords() as words, Terminal(colour, view.ascii) as terminal:
             show_view(view, live, terminal, words, zone, stop)
     return EXIT_OK
@@ -92,33 +95,46 @@ def show_view(
         view = replace(live.current(view), note=words.now())
         if view != drawn or size != drawn_size or "redraw" in keys:
             stop.wait(max(0.0, drawn_at + FRAME_S - time.monotonic()))
+            begun = time.monotonic()
             view = drawn = fit(view, *size)
             terminal.draw(render(view, *size, zone))
             drawn_size, drawn_at = size, time.monotonic()
+            live.rest(SHOW_REST * (drawn_at - begun))
 
 
 class Live:
     """What the consumer's threads heard, for the main thread to look at. NatsError if nothing may be read."""
 
-    def __init__(self, consumer: "Consumer") -> None:
+    def __init__(self, consumer: "Consumer", patterns: Sequence[str], stack: str | None) -> None:
         self._consumer = consumer
         self._board, self._heard = Board(), deque[Event]()
         self._details: Details | None = None
-        consumer.states()
-        self._read = Flag()
+        self._states = consumer.follow_states(patterns, stack)
+        self._read, self._rests_until = Flag(), 0.0
         read = self._read.set
         consumer.subscribe(
-            self._heard.append, since="1h", companions=False, on_live=read, on_wait=lambda why: read()
+            self._heard.append,
+            process=[*patterns, f"{OBSERVE}/*"] if patterns else (),
+            stack=stack,
+            since="1h",
+            companions=False,
+            on_live=read,
+            on_wait=lambda why: read(),
         )
+
+    def rest(self, seconds: float) -> None:
+        """Take nothing new over for so long."""
+        self._rests_until = time.monotonic() + seconds
 
     def current(self, view: View) -> View:
         """Return the view as of now; an equal one where nothing changed, not even the second."""
         connected, now = self._consumer.connected, _second()
-        view = replace(view, description=self._description(view, connected), reading=not self._read.is_set())
-        if events := [self._heard.popleft() for _ in range(len(self._heard))]:
-            self._board = note_events(self._board, events)
-        if not view.paused:
-            view = replace(view, now=now, board=self._board, states=self._consumer.states())
+        reading = not (self._read.is_set() and self._states.is_whole)
+        view = replace(view, description=self._description(view, connected), reading=reading)
+        if not view.paused and time.monotonic() >= self._rests_until:
+            if events := [self._heard.popleft() for _ in range(len(self._heard))]:
+                self._board = note_events(self._board, events)
+            view = replace(view, now=now, board=self._board, states=self._states.states)
         return linked(view, connected, now)
 
     def _description(self, view: View, connected: bool) -> Description | None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import tzinfo
 from typing import NamedTuple
 
-from ..events import Event
-from ..reader.board import Figures, condition_of
+from ..events import Event, EventType
+from ..reader.board import Figures
 from ..reader.description import EVENTS, Description
-from ..rows import Place, ProcessRow
+from ..rows import Place, ProcessRow, Stale
 from ..text.description import description_lines
 from ..text.output import COLOURS, Style, cut_text, printable, text_width
 from ..text.rows import age_words, stale_words
@@ -27,7 +27,7 @@ EVENTS_MAX = 20
 #: in the details the facts begin at this column
 FACT = 12
 #: conditions that the header counts, in its order
-COUNTED = ("up", "crashed", "unhealthy", "stale", "down", "done", "idle")
+COUNTED = ("up", "flapping", "crashed", "unhealthy", "starting", "stale", "down", "done", "idle", "ended")
 
 _KEYS = (
     ("up down j k", "one row; also PageUp, PageDown, Home, End, g, G"),
@@ -121,7 +121,7 @@ def _counts(figures: Figures, width: int) -> list[Span]:
             found[name] = Span(f"  {number:,} {name}", PAINTS.get(name, ""))
     if figures.crashes:
         found["24h"] = Span(f"  {_count(figures.crashes, 'crash')}/24h")
-    for name in ("24h", "idle", "done", "down", "up", "stale", "unhealthy"):
+    for name in ("24h", "ended", "idle", "done", "down", "starting", "up", "stale", "unhealthy"):
         if sum(len(span.text) for span in found.values()) > width:
             found.pop(name, None)
     return list(found.values())
@@ -140,7 +140,7 @@ def _banner_words(view: View, style: Style) -> str:
     stale_stacks = view.listing.stale_stacks
     if not stale_stacks:
         return ""
-    stack, stale = min(stale_stacks.items())
+    stack, stale = min(stale_stacks.items(), key=lambda one: (one[1].word != "stale", one[0]))
     more = f" (and {len(stale_stacks) - 1} more)" if len(stale_stacks) > 1 else ""
     return printable(f"{stack}: {stale_words(stale, style, view.now)}{more}")
 
@@ -239,11 +239,11 @@ def _details(view: View, width: int, style: Style) -> Iterator[Line]:
         yield (Span("it is no more"),)
         return
     stale = view.listing.stale_stacks.get(row.place.stack)
-    description = view.description or Description(row, stale, _own_events(view, row), row.last_crash)
+    description = view.description or _description_so_far(view, row, stale)
     description = replace(description, row=row, stale=stale)
     title, *facts = description_lines(replace(description, events=(), crash=None), style)
     crash = list(description_lines(replace(description, events=()), style))[1 + len(facts) :]
-    yield (Span(title, f"bold {PAINTS.get(condition_of(row, stale), '')}".strip()),)
+    yield (Span(title, f"bold {PAINTS.get(row.condition(view.judged_at, stale), '')}".strip()),)
     yield history_line(view, row, width)
     for line in facts:
         first, *more = _wrapped(line, width)
@@ -255,11 +255,13 @@ def _details(view: View, width: int, style: Style) -> Iterator[Line]:
         yield from ((Span(one),) for one in _wrapped(line, width))
 
 
-def _own_events(view: View, row: ProcessRow) -> list[Event]:
-    """Return what is known of its events before they were read: those among the latest of all."""
+def _description_so_far(view: View, row: ProcessRow, stale: Stale | None) -> Description:
+    """Return what is known of it before its events were read: those among the latest of all."""
     events = view.board.latest
     found = [event for event in events if not event.of_observer and Place.of(event) == row.place]
-    return found[-EVENTS:] or ([row.last] if row.last else [])
+    crash = next((event for event in reversed(found) if event.type == EventType.CRASHED), None)
+    last = [event] if (event := row.last) else []
+    return Description(row, stale, found[-EVENTS:] or last, crash)
 
 
 def _wrapped(line: str, width: int) -> Iterator[str]:

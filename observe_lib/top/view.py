@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..events import Event, EventType, process_matches
-from ..reader.board import CONDITIONS, Board, Figures, condition_of, figures_of, latest_events
+from ..reader.board import Board, Figures, figures_of, latest_events
 from ..reader.description import Description
-from ..reader.states import Stale, States, stale_stacks_of
-from ..rows import DAY, Place, ProcessRow
+from ..reader.states import States, stale_stacks_of
+from ..rows import CONDITIONS, Place, ProcessRow, Stale
 from ..text.output import text_width
 from ..times import seconds_between
 
@@ -102,8 +102,10 @@ def placed(view: View, page: int) -> View:
 def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
     states = _chosen(view)
     stale_stacks = stale_stacks_of(states, view.judged_at)
-    known = states.rows.items()
-    conditions = {place: condition_of(row, stale_stacks.get(place.stack)) for place, row in known}
+    conditions = {
+        place: row.condition(view.judged_at, stale_stacks.get(place.stack))
+        for place, row in states.rows.items()
+    }
     rows = [
         row for row in states.select() if _passes(view, row.place, f"{row.status} {conditions[row.place]}")
     ]
@@ -112,8 +114,8 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         "name": lambda row: row.place,
         "up": lambda row: seconds_between(row.since, view.now) if row.since else -1.0,
         "restarts": lambda row: row.restarts,
-        "crashes": lambda row: row.crashes_since(view.now - DAY) if row.crashes else 0,
-        "last event": lambda row: row.last.seen_at if row.last else "",
+        "crashes": lambda row: row.crashes_24h(view.now),
+        "last event": lambda row: row.last_at.timestamp() if row.last_at else 0.0,
     }
     rows.sort(key=keys[view.order], reverse=view.order not in ("trouble", "name"))
     events = [
@@ -132,7 +134,7 @@ def _chosen(view: View) -> States:
     """Return the states of what the command line names."""
     if not view.patterns and view.stack is None:
         return view.states
-    rows = {row.place: row for row in view.states.select(view.patterns, view.stack, gone=True)}
+    rows = {row.place: row for row in view.states.select(view.patterns, view.stack)}
     return States(rows, {name: row for name, row in view.states.stacks.items() if view.stack in (None, name)})
 
 

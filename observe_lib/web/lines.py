@@ -3,14 +3,14 @@ Pure; the thread of `LiveStates` fills them. Times are seconds since 1970.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..events import Event
 from ..reader.gaps import find_gaps
-from ..reader.states import Stale, States
+from ..reader.states import States
 from ..reader.timeline import Shade, Timeline
-from ..rows import Place, ProcessRow
+from ..rows import Place, ProcessRow, Stale
 
 #: so many changes of one process, and events of the observers, are kept
 POINTS = 500
@@ -53,6 +53,8 @@ class WebLines:
     def __init__(self, since: float) -> None:
         self.since = since
         self._lines: dict[Place, WebLine] = {}
+        self._fresh: dict[Place, None] = {}
+        self._taken: set[Place] = set()
         self._observed: deque[Event] = deque(maxlen=POINTS)
 
     def note(self, event: Event) -> None:
@@ -60,30 +62,34 @@ class WebLines:
         if event.of_observer:
             self._observed.append(event)
         else:
-            self._lines.setdefault(Place.of(event), WebLine(self.since)).note(event)
+            place = Place.of(event)
+            line = self._lines.get(place) or self._lines.setdefault(place, WebLine(self.since))
+            line.note(event)
+            if line.fresh:
+                self._fresh[place] = None
 
-    def assume(self, rows: Iterable[ProcessRow]) -> None:
-        """Take what the rows say, of those processes that no event told of."""
-        for row in rows:
-            if row.place not in self._lines and not row.gone:
-                self._lines[row.place] = line = WebLine(self.since)
-                line.assume(row)
+    def points(self, row: ProcessRow) -> list[Point]:
+        """Return all points of a process; where no event told of it, what the row says."""
+        line = self._lines.get(row.place)
+        if line is None:
+            line = WebLine(self.since)
+            line.assume(row)
+        return list(line.points)
 
-    def points(self, place: Place) -> list[Point]:
-        """Return all points of a process."""
-        return list(self._lines[place].points) if place in self._lines else []
+    def with_fresh(self) -> list[Place]:
+        """Return whose points came since they were taken last: a row may be told before its event."""
+        return list(self._fresh)
 
-    def has_fresh(self, place: Place) -> bool:
-        """Whether points came since they were taken last: the row may have been told before the event."""
-        return place in self._lines and bool(self._lines[place].fresh)
-
-    def take_fresh(self, place: Place) -> list[Point]:
-        """Return the points that came since this was asked last."""
-        if place not in self._lines:
-            return []
-        line = self._lines[place]
-        fresh, line.fresh = line.fresh, []
-        return fresh
+    def take_fresh(self, row: ProcessRow) -> tuple[list[Point], bool]:
+        """Return the points that came since this was asked last; all, and True, the first time."""
+        self._fresh.pop(row.place, None)
+        line, fresh = self._lines.get(row.place), list[Point]()
+        if line is not None:
+            fresh, line.fresh = line.fresh, []
+        if row.place in self._taken:
+            return fresh, False
+        self._taken.add(row.place)
+        return self.points(row), True
 
     def gaps(self, stale: Mapping[str, Stale], until: float) -> dict[str, list[tuple[float, float]]]:
         """Return the times in which nobody looked, per stack that has any."""
@@ -94,3 +100,4 @@ class WebLines:
         """Drop what is no more."""
         for place in self._lines.keys() - states.rows.keys():
             del self._lines[place]
+        self._taken &= states.rows.keys()

@@ -3,18 +3,19 @@ Its thread "observe-web" looks at the states and folds events; it waits for no l
 """
 
 import hashlib
+import heapq
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from ..events import Event, EventType, dump_json
+from ..events import Event, dump_json
 from ..log import log
-from ..reader.board import Board, condition_of, figures_of, note_events
+from ..reader.board import Board, figures_of, note_events
 from ..reader.states import States, stale_stacks_of
-from ..rows import DAY, Place, ProcessRow
-from ..text.rows import row_json
+from ..rows import CONDITIONS, Place, ProcessRow
 from ..text.words import detail
 from ..times import format_time, now_utc
 from .lines import WebLines
@@ -31,10 +32,16 @@ WAITING_BYTES = 8 * 1024 * 1024
 #: how long events are gathered before they are sent, and how often there is a look without any
 GATHER_S = 0.05
 LIVE_LOOK_S = 0.5
+#: and it rests so many times as long as a look took: most of a core is for others
+LOOK_REST = 4
+#: so many rows go out at once, those in trouble first
+ROWS_AT_ONCE = 2000
 #: crashes of a day grow fewer without an event
 RECOUNT_S = 60.0
 #: around each time in an event's words: the page prints them in its own zone
 TIME_MARK = "\u2063"
+#: what the page has no use for
+_NOT_SENT = frozenset(("events", "crash_hours", "last_event", "last_crash"))
 
 
 class Source(Protocol):
@@ -43,14 +50,23 @@ class Source(Protocol):
     @property
     def connected(self) -> bool: ...
 
+
+class StatesSource(Protocol):
+    """What keeps the states: a `StatesReader`."""
+
+    @property
     def states(self) -> States: ...
 
 
 class PageListener:
-    """What waits for one stream. One that takes too little is ended; it comes again and goes on there."""
+    """What waits for one stream. One that takes too little is ended; it comes again and goes on there.
 
-    def __init__(self, first: bytes) -> None:
+    `rest` makes what may come after the first chunk, one at a time, when nothing else waits.
+    """
+
+    def __init__(self, first: bytes, rest: Iterator[bytes] | None = None) -> None:
         self._chunks, self._size = deque([first]), 0
+        self._rest = rest or iter(())
         self._changed = threading.Condition()
         self._ended = False
 
@@ -74,6 +90,8 @@ class PageListener:
 
     def take(self, timeout_s: float) -> bytes | None:
         """Return what waits, b"" if nothing came in time, None at the end."""
+        if not self._chunks and (more := next(self._rest, None)) is not None:
+            return None if self._ended else more
         with self._changed:
             self._changed.wait_for(lambda: self._chunks or self._ended, timeout_s)
             if self._ended:
@@ -87,31 +105,27 @@ class PageListener:
 class LiveStates:
     """The states as a stream of updates; `hear` is to be given every event once, in stream order."""
 
-    def __init__(self, source: Source, since: datetime) -> None:
-        self._source = source
+    def __init__(self, source: Source, states: StatesSource, since: datetime) -> None:
+        self._source, self._states = source, states
         self._lock = threading.Lock()
         self._inbox: deque[Event] = deque()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="observe-web", daemon=True)
         # from here on under the lock
         self._shown, self._board = States(), Board()
-        self._base = source.states()
-        self._crashes: Counter[Place] = Counter()
+        self._unsent: dict[Place, None] = {}  # their rows have changed
         self._lines = WebLines(since.timestamp())
         self._ring: deque[dict[str, Any]] = deque(maxlen=RING)
         self._listeners: set[PageListener] = set()
         self._head: dict[str, Any] = {}
-        self._hello_rows: bytes | None = None
+        self._hello_rows: tuple[bytes, list[Place]] | None = None
         self._recount_at = 0.0
 
     def start(self, history: Iterable[Event] = ()) -> "LiveStates":
         """Take over the latest stored events, and begin; `hear` may have been called already."""
-        now = now_utc()
-        for row in self._base.rows.values():
-            self._crashes[row.place] = row.crashes_since(now - DAY)
         with self._lock:
             self._take_over(list(history))
-            self._look(now, [])
+            self._look(now_utc(), [])
         self._thread.start()
         return self
 
@@ -135,7 +149,9 @@ class LiveStates:
         with self._lock:
             if len(self._listeners) >= STREAMS or self._stop.is_set():
                 return None
-            listener = PageListener(self._hello(last_id))
+            hello = self._hello(last_id)
+            assert self._hello_rows is not None
+            listener = PageListener(hello, self._further_rows(self._hello_rows[1]))
             self._listeners.add(listener)
             return listener
 
@@ -152,24 +168,24 @@ class LiveStates:
     def states_json(self) -> dict[str, Any]:
         """Return all processes and stacks, for programs."""
         with self._lock:
-            states, board, now = self._source.states(), self._board, now_utc()
+            states, board, now = self._states.states, self._board, now_utc()
         stale_stacks = stale_stacks_of(states, now)
-        rows = [row_json(row, stale_stacks.get(row.place.stack), now) for row in states.select()]
+        rows = [row.to_dict(now, stale_stacks.get(row.place.stack)) for row in states.select()]
         return {"now": format_time(now), **_head_of(states, board, now), "processes": rows}
 
     def metrics(self) -> str:
         """Return the OpenMetrics page."""
-        with self._lock:
-            crashes = dict(self._crashes)
-        return metrics_text(self._source.states(), crashes, now_utc())
+        return metrics_text(self._states.states, now_utc())
 
     # --- in its thread ---
 
     def _run(self) -> None:
+        took_s = 0.0
         while not self._stop.is_set():
             self._wake.wait(LIVE_LOOK_S)
-            self._stop.wait(GATHER_S)
+            self._stop.wait(max(GATHER_S, LOOK_REST * took_s))
             self._wake.clear()
+            begun = time.monotonic()
             events = [self._inbox.popleft() for _ in range(len(self._inbox))]
             try:
                 with self._lock:
@@ -177,52 +193,60 @@ class LiveStates:
                     self._look(now_utc(), events)
             except Exception:  # the top of this thread
                 log.exception("web cannot show what is new")
+            took_s = time.monotonic() - begun
 
     def _take_over(self, events: Sequence[Event]) -> None:
         self._board = note_events(self._board, events)
         for event in events:
             self._lines.note(event)
-            if event.type == EventType.CRASHED and not event.of_observer:
-                self._count_crash(event)
             if not event.companion:
                 self._ring.append(page_event(event))
 
-    def _count_crash(self, event: Event) -> None:
-        place = Place.of(event)
-        row = self._base.rows.get(place)
-        if row is None or not row.counted.has(event):
-            self._crashes[place] += event.count
-
     def _look(self, now: datetime, events: Sequence[Event]) -> None:
         """Send what changed since the last look; a stack becomes stale without any event."""
-        states, update = self._source.states(), dict[str, Any]()
-        if states is not self._shown:
-            self._lines.assume(states.rows.values())
-            if gone := [list(place) for place in self._shown.rows.keys() - states.rows.keys()]:
-                update["gone"] = gone
-                self._lines.forget(states)
-        if changed := self._changed_rows(states, now):
-            update["rows"] = [self._row_json(row, now, self._lines.take_fresh(row.place)) for row in changed]
+        states, update = self._states.states, dict[str, Any]()
+        before, self._shown = self._shown, states
+        if states is not before and (gone := before.rows.keys() - states.rows.keys()):
+            update["gone"] = [list(place) for place in gone]
+            self._lines.forget(states)
+        self._note_changed(before, now)
+        if self._unsent:
+            rows = self._in_trouble_first(self._unsent, now, ROWS_AT_ONCE)
+            for row in rows:
+                self._unsent.pop(row.place, None)
+            update["rows"] = [self._row_json(row, now, *self._lines.take_fresh(row)) for row in rows]
+            if self._unsent:
+                self._wake.set()
         if fresh := [page_event(event) for event in events if not event.companion]:
             update["events"] = fresh
         head = self._head_json(states, now)
         if head != self._head:
             self._head = update["head"] = head
-        self._shown = states
         if update:
             self._hello_rows = None
             self._broadcast({"now": now.timestamp(), **update}, fresh[-1]["id"] if fresh else "")
 
-    def _changed_rows(self, states: States, now: datetime) -> list[ProcessRow]:
+    def _note_changed(self, before: States, now: datetime) -> None:
         recount = now.timestamp() >= self._recount_at
         if recount:
             self._recount_at = now.timestamp() + RECOUNT_S
-        before = self._shown.rows
-        return [
-            row
-            for place, row in states.rows.items()
-            if before.get(place) is not row or self._lines.has_fresh(place) or (recount and row.crashes)
-        ]
+        old, rows = before.rows, self._shown.rows
+        if before is not self._shown or recount:
+            changed = [
+                place for place, row in rows.items() if old.get(place) is not row or (recount and row.crashes)
+            ]
+            self._unsent.update(dict.fromkeys(changed))
+        self._unsent.update((place, None) for place in self._lines.with_fresh() if place in rows)
+
+    def _in_trouble_first(self, places: Iterable[Place], now: datetime, number: int) -> list[ProcessRow]:
+        """Return the rows of so many of these processes, or of all (0), in order of their trouble."""
+        rows = [row for place in places if (row := self._shown.rows.get(place))]
+        stale = stale_stacks_of(self._shown, now)
+
+        def rank(row: ProcessRow) -> int:
+            return CONDITIONS.index(row.condition(now, stale.get(row.place.stack)))
+
+        return heapq.nsmallest(number, rows, key=rank) if len(rows) > number > 0 else sorted(rows, key=rank)
 
     def _broadcast(self, update: Mapping[str, Any], last_id: str) -> None:
         chunk = _sse("update", dump_json(update), last_id)
@@ -231,10 +255,9 @@ class LiveStates:
     def _hello(self, last_id: str) -> bytes:
         now = now_utc()
         if self._hello_rows is None:
-            rows = self._shown.rows.values()
-            self._hello_rows = dump_json(
-                [self._row_json(row, now, self._lines.points(row.place)) for row in rows if not row.gone]
-            )
+            rows = self._in_trouble_first(self._shown.rows, now, 0)
+            told = [self._row_json(row, now, self._lines.points(row)) for row in rows[:ROWS_AT_ONCE]]
+            self._hello_rows = dump_json(told), [row.place for row in rows[ROWS_AT_ONCE:]]
         missed = self._missed(last_id)
         rest = {
             "now": now.timestamp(),
@@ -243,8 +266,17 @@ class LiveStates:
             "resumed": missed is not None,
             "events": list(self._ring)[-LATEST_SENT:] if missed is None else missed,
         }
-        data = dump_json(rest)[:-1] + b',"rows":' + self._hello_rows + b"}"
+        data = dump_json(rest)[:-1] + b',"rows":' + self._hello_rows[0] + b"}"
         return b"retry: 1000\n" + _sse("hello", data, self._ring[-1]["id"] if self._ring else "")
+
+    def _further_rows(self, places: Sequence[Place]) -> Iterator[bytes]:
+        """Yield the rows that had no room in a hello, in updates; called by the listener's thread."""
+        for at in range(0, len(places), ROWS_AT_ONCE):
+            with self._lock:
+                now = now_utc()
+                found = [self._shown.rows.get(place) for place in places[at : at + ROWS_AT_ONCE]]
+                rows = [self._row_json(row, now, self._lines.points(row)) for row in found if row]
+            yield _sse("update", dump_json({"now": now.timestamp(), "rows": rows}), "")
 
     def _missed(self, last_id: str) -> list[dict[str, Any]] | None:
         """Return the events after the one of that id; None if it is not known any more."""
@@ -263,9 +295,11 @@ class LiveStates:
         }
         return {"nats": self._source.connected, **_head_of(states, self._board, now), "blind": spans}
 
-    def _row_json(self, row: ProcessRow, now: datetime, points: Sequence[object]) -> dict[str, Any]:
-        found = row_json(row, None, now)
-        return {**found, "condition": condition_of(row), "points": points}
+    def _row_json(
+        self, row: ProcessRow, now: datetime, points: Sequence[object], whole: bool = True
+    ) -> dict[str, Any]:
+        found = {name: value for name, value in row.to_dict(now).items() if name not in _NOT_SENT}
+        return {**found, "condition": row.condition(now), "points": points, "whole": whole}
 
 
 def page_event(event: Event) -> dict[str, Any]:

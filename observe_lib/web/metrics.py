@@ -2,11 +2,10 @@
 Pure; what is not known just now is absent, so that no alert fires on what nobody saw.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 from ..reader.states import States, stale_stacks_of
-from ..rows import Place
 from ..times import seconds_between
 
 #: what the text below is, for an HTTP header
@@ -16,7 +15,7 @@ FAMILIES = (
     ("observe_process_up", "gauge", "Whether a run of the process lives; absent while its stack is silent."),
     ("observe_process_healthy", "gauge", "Whether the living run is Ready; absent where no probe tells."),
     ("observe_process_restarts", "counter", "As process-compose counts them: some restarts begin it anew."),
-    ("observe_process_crashes", "counter", "Crashes in the day before this exporter began, and since."),
+    ("observe_process_crashes", "counter", "As its adapter counts them; a memory that is gone begins anew."),
     ("observe_source_up", "gauge", "Whether process-compose answers an adapter that is heard of."),
     (
         "observe_adapter_heartbeat_age_seconds",
@@ -28,8 +27,8 @@ FAMILIES = (
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def metrics_text(states: States, crashes: Mapping[Place, int], now: datetime) -> str:
-    """Return the page that Prometheus and others read; `crashes` counts those of each process."""
+def metrics_text(states: States, now: datetime) -> str:
+    """Return the page that Prometheus and others read."""
     stale_stacks = stale_stacks_of(states, now)
     rows = [(_labels(**row.place._asdict()), row) for row in states.select()]
     seen = [(labels, row) for labels, row in rows if row.place.stack not in stale_stacks]
@@ -39,7 +38,7 @@ def metrics_text(states: States, crashes: Mapping[Place, int], now: datetime) ->
         [(labels, row.alive) for labels, row in seen],
         [(labels, row.health == "Ready") for labels, row in seen if row.alive and row.health != "-"],
         [(labels, row.restarts) for labels, row in rows],
-        [(labels, crashes.get(row.place, 0)) for labels, row in rows],
+        [(labels, row.crashes) for labels, row in rows],
         [(labels, stack.name not in stale_stacks) for labels, stack in stacks],
         [(labels, max(0.0, round(age_s, 3))) for labels, age_s in ages],
     )

@@ -3,7 +3,9 @@
 // The first part knows neither document nor state, and is tested without a browser.
 "use strict";
 
-const CONDITIONS = ["crashed", "unhealthy", "stale", "down", "up", "done", "idle"];
+const CONDITIONS = [
+  "flapping", "crashed", "unhealthy", "stale", "starting", "up", "idle", "done", "down", "ended",
+];
 const TYPES = ["crashed", "unhealthy", "restarted", "started", "stopped", "healthy", "status_changed"];
 const SHADES = ["up", "unhealthy", "down", "outage"];  // as the points' second numbers; -1 is nothing
 const MEANING = {
@@ -89,12 +91,13 @@ function searchOf(view) {
 
 const silencesOf = stacks =>
   Object.fromEntries(stacks.filter(stack => stack.silence).map(stack => [stack.name, stack.silence]));
-const conditionOf = (row, silent) => silent[row.stack] ? "stale" : row.condition;
+const silentWord = silence => silence.kind === "stopped" ? "ended" : "stale";
+const conditionOf = (row, silent) => silent[row.stack] ? silentWord(silent[row.stack]) : row.condition;
 const rank = (row, silent) => CONDITIONS.indexOf(conditionOf(row, silent));
 
 function statusWords(row) {
-  const failed = row.condition === "crashed" && row.status === "Completed" && row.exit_code !== undefined;
-  return failed ? "exit " + row.exit_code : clean(row.status);
+  if (row.condition === "flapping") return "flapping";
+  return clean(row.status) + (row.exit_code === undefined ? "" : " " + row.exit_code);
 }
 
 function silenceWords(silence, present) {
@@ -107,7 +110,7 @@ function silenceWords(silence, present) {
 
 // what is known of one process, as names and values; a value that is missing takes its line along
 function factsOf(found, silence, present) {
-  const stale = silence ? "stale: " + silenceWords(silence, present) + "; it was " : "";
+  const stale = silence ? silentWord(silence) + ": " + silenceWords(silence, present) + "; it was " : "";
   const state = found.state || {};
   return [
     ["Status", stale + text(found.status)],
@@ -135,7 +138,7 @@ function countConditions(items, silent) {
 }
 
 function titleOf(counts) {
-  const trouble = (counts.crashed || 0) + (counts.unhealthy || 0);
+  const trouble = (counts.flapping || 0) + (counts.crashed || 0) + (counts.unhealthy || 0);
   return (trouble ? "(" + trouble + ") " : "") + "observe";
 }
 
@@ -371,13 +374,12 @@ function takeHead(found) {
 
 function takeRow(row) {
   const key = keyOf(row);
-  if (row.condition === "gone") { items.delete(key); return; }
   if (!items.has(key)) items.set(key, makeItem(key));
   const it = items.get(key);
   it.flash = it.flash || Boolean(it.row && it.row.condition !== row.condition);
   it.dirty = true;
   it.name = nameOf(row);
-  it.points = it.points.concat(row.points).slice(-POINTS_KEPT);
+  it.points = (row.whole ? [] : it.points).concat(row.points).slice(-POINTS_KEPT);
   it.row = row;
   it.since = row.since ? Date.parse(row.since) : 0;
   it.ended = row.ended_at ? Date.parse(row.ended_at) : 0;
@@ -458,7 +460,7 @@ function makeItem(key) {
 }
 
 function drawRow(it) {
-  const row = it.row, stale = condition(it) === "stale";
+  const row = it.row, silence = silent[row.stack], stale = Boolean(silence);
   const [, status, health, , restarts, crashes] = it.cells;
   mark(it.tr, "data-condition", condition(it));
   if (it.button.title !== nameOf(row)) {
@@ -466,7 +468,7 @@ function drawRow(it) {
     it.button.title = nameOf(row);
   }
   put(it.stack, head.stacks.length > 1 ? clean(row.stack) : "");
-  put(status, stale ? "stale" : statusWords(row));
+  put(status, stale ? silentWord(silence) : statusWords(row));
   status.title = (stale ? "it was " : "") + clean(row.status);
   put(health, stale ? "" : clean(row.health) || "–");
   health.className = "health" + (row.health === "Not Ready" ? " warn" : row.health ? "" : " none zero");

@@ -126,7 +126,7 @@ class Bench:
         states = [self._read(raw) for raw in raws]
         after = {Key(state.namespace, state.name): state for state in states}
         self.comparison.compare(after, asked_at, skew_s)
-        self.comparison.note_good(self.clock())
+        self.comparison.records.note_good(self.clock())
 
     def _read(self, raw: dict) -> ProcessState:
         """Return the very object of before where nothing changed, as the poller does."""
@@ -157,5 +157,5 @@ class Bench:
         ]
 
     def row(self, process: str) -> dict:
-        (key, payload), *_ = self.comparison.rows(f"default.{process}")
+        (key, payload), *_ = self.comparison.records.rows(f"default.{process}")
         return json.loads(payload)["row"]

@@ -139,6 +139,9 @@ class Server:
     def connected(self, url, version) -> None:
         self.calls.append(f"connected {url}")
 
+    def takes_no_writes(self) -> None:
+        self.calls.append("takes no writes")
+
     def stop(self) -> None:
         self.calls.append("stop")
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from observe_lib.adapter import comparison as comparison_module
+from observe_lib.adapter import process_records as records_module
 from observe_lib.adapter.outbox import Limits
 from observe_lib.events import Event, EventType, Key
 from observe_lib.times import format_time
@@ -82,10 +83,10 @@ def test_the_next_start_goes_on(tmp_path):
     first = Bench(tmp_path)
     first.reply(running("web"), running("gone", pid=8))
     assert len(first.take()) == 2
-    first.comparison.tell("adapter", EventType.STARTED)
+    first.comparison.records.tell("adapter", EventType.STARTED)
     second = first.again()
     second.clock.seconds = 1000.0
-    assert second.comparison.observed("adapter").type == "started"
+    assert second.comparison.records.observed("adapter").type == "started"
     second.reply(running("web", pid=9, began=990.0))
     events = second.take()
     assert [(one.process, one.type, one.seq) for one in events] == [
@@ -111,9 +112,9 @@ def test_when_the_last_good_reply_was_is_kept_without_any_change(tmp_path):
     first.reply(running("web"))
     for seconds in (3, 6, 13, 15):
         first.clock.seconds = seconds
-        first.comparison.note_good(first.clock())
+        first.comparison.records.note_good(first.clock())
     second = first.again()
-    assert second.comparison.last_good == T0 + timedelta(seconds=13)  # every 10 s
+    assert second.comparison.records.last_good == T0 + timedelta(seconds=13)  # every 10 s
     second.outbox.close()
 
 
@@ -133,11 +134,15 @@ def test_forgetting_begins_anew(tmp_path):
     bench = Bench(tmp_path, logs=Logs())
     bench.reply(running("web"), running("db", pid=8), running("launching", pid=0))
     bench.reply(ended("web", code=3), running("db", pid=8), running("launching", pid=0))
-    assert bench.comparison.look_again_s
-    bench.comparison.tell("adapter", EventType.STARTED)
+    assert bench.comparison.records.look_again_s
+    bench.comparison.records.tell("adapter", EventType.STARTED)
     waited = bench.outbox.waiting()
     assert (bench.comparison.forget(), waited > 0) == (waited, True)
-    assert (bench.outbox.waiting(), bench.comparison.known, bench.comparison.look_again_s) == (0, {}, None)
+    assert (
+        bench.outbox.waiting(),
+        bench.comparison.records.known,
+        bench.comparison.records.look_again_s,
+    ) == (0, {}, None)
     assert not bench.comparison.is_compared
     bench.logs.answer("too late")
     assert bench.outbox.waiting() == 0
@@ -350,7 +355,7 @@ def test_what_is_not_taken_is_compared_again(bench):
     bench.refuses = True
     bench.reply(ended("web", code=2))
     bench.reply(running("web", pid=8, restarts=1))
-    assert (bench.take(), bench.comparison.known[Key("default", "web")].state.pid) == ([], 7)
+    assert (bench.take(), bench.comparison.records.known[Key("default", "web")].state.pid) == ([], 7)
     assert bench.said == ["the outbox cannot be used (full)", "free some room"]  # once
     bench.refuses = False
     bench.reply(running("web", pid=9, restarts=2, exit_code=5))
@@ -409,10 +414,10 @@ def test_messages_that_wait_are_a_thousand(bench):
 
 def test_an_event_of_the_observers_own_that_is_not_taken(bench):
     bench.refuses = True
-    assert not bench.comparison.tell("process-compose", EventType.STARTED)
-    assert bench.comparison.observed("process-compose") is None
+    assert not bench.comparison.records.tell("process-compose", EventType.STARTED)
+    assert bench.comparison.records.observed("process-compose") is None
     bench.refuses = False
-    assert bench.comparison.tell("process-compose", EventType.STARTED)
+    assert bench.comparison.records.tell("process-compose", EventType.STARTED)
     assert [(one.type, one.seq) for one in bench.take()] == [("started", 1)]
 
 
@@ -454,7 +459,7 @@ def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(tmp
     bench.hear(ended("db", pid=5, code=3))
     before = bench.outbox.waiting()
     assert before < 10 + 4
-    assert bench.comparison.tell("process-compose", EventType.UNHEALTHY)
+    assert bench.comparison.records.tell("process-compose", EventType.UNHEALTHY)
     assert bench.outbox.waiting() == before + 1
     assert len(bench.said) == 1
     bench.take()
@@ -470,7 +475,7 @@ def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(tmp
 
 
 def test_a_process_whose_comparison_fails_harms_no_other(bench, monkeypatch, caplog):
-    real = comparison_module.seal
+    real = records_module.seal
 
     def fail(event: Event, *arguments):
         if event.process == "odd" and event.type == "crashed":
@@ -479,12 +484,12 @@ def test_a_process_whose_comparison_fails_harms_no_other(bench, monkeypatch, cap
 
     bench.reply(running("web"), running("odd", pid=8))
     bench.take()
-    monkeypatch.setattr(comparison_module, "seal", fail)
+    monkeypatch.setattr(records_module, "seal", fail)
     for _ in range(3):
         bench.reply(ended("web"), ended("odd", pid=8, code=1))
     assert bench.told() == [("web", "stopped", "completed")]
     assert sum("odd cannot be compared" in record.message for record in caplog.records) == 1
-    monkeypatch.setattr(comparison_module, "seal", real)
+    monkeypatch.setattr(records_module, "seal", real)
     bench.reply(ended("web"), ended("odd", pid=8, code=1))
     assert bench.told() == [("odd", "crashed", "exit")]
 
@@ -502,9 +507,9 @@ def test_another_name_keeps_the_history(bench, old, new):
         (old, "status_changed", 4),
         (new, "status_changed", 1),
     ]
-    record = bench.comparison._records[Key("default", new)]
+    record = bench.comparison.records._records[Key("default", new)]
     assert record.history.events["crashed"][0] == 1
-    assert Key("default", old) not in bench.comparison.known
+    assert Key("default", old) not in bench.comparison.records.known
 
 
 # --- rows ---
@@ -513,7 +518,8 @@ def test_another_name_keeps_the_history(bench, old, new):
 def keys(bench: Bench, process: str) -> list[tuple[str, bool]]:
     """Return each key that is due of a process, and whether there is a row (else it is to be deleted)."""
     return [
-        (key.removeprefix(f"{STACK}."), payload != b"") for key, payload in bench.comparison.rows(process)
+        (key.removeprefix(f"{STACK}."), payload != b"")
+        for key, payload in bench.comparison.records.rows(process)
     ]
 
 
@@ -541,13 +547,13 @@ def test_the_row_of_a_process_that_is_gone_is_deleted(bench):
     for _ in range(8):
         bench.reply(running("db", pid=8))
     assert keys(bench, "default.web") == [("default.web", False)]
-    assert bench.comparison.row_keys() == {f"{STACK}.default.db"}
+    assert bench.comparison.records.row_keys() == {f"{STACK}.default.db"}
 
 
 def test_rows_of_a_process_of_several_namespaces(bench):
     bench.reply(running("web", namespace=["shop", "data"]))
     assert keys(bench, "shop.web") == [("shop.web", True), ("data.web", True)]
-    assert bench.comparison.row_keys() == {f"{STACK}.shop.web", f"{STACK}.data.web"}
+    assert bench.comparison.records.row_keys() == {f"{STACK}.shop.web", f"{STACK}.data.web"}
     bench.reply(running("web", namespace=["shop", "other"]))
     assert keys(bench, "shop.web") == [("shop.web", True), ("other.web", True), ("data.web", False)]
 
@@ -561,29 +567,33 @@ def test_a_row_that_another_process_has_now_is_not_deleted(bench):
 
 
 def test_the_observers_own_have_no_row(bench):
-    bench.comparison.tell("adapter", EventType.STARTED)
-    assert (bench.woken, bench.comparison.processes(), bench.comparison.row_keys()) == ([], [], set())
+    bench.comparison.records.tell("adapter", EventType.STARTED)
+    assert (bench.woken, bench.comparison.records.processes(), bench.comparison.records.row_keys()) == (
+        [],
+        [],
+        set(),
+    )
 
 
 def test_a_row_tells_how_far_it_is_ahead(bench):
     bench.reply(running("web"))
     bench.reply(ended("web"))
-    (_, payload), *_ = bench.comparison.rows("default.web")
-    assert json.loads(payload)["seq"] == bench.comparison._records[Key("default", "web")].seq == 3
+    (_, payload), *_ = bench.comparison.records.rows("default.web")
+    assert json.loads(payload)["seq"] == bench.comparison.records._records[Key("default", "web")].seq == 3
 
 
 # --- the observer's own events ---
 
 
 def test_the_observers_events(bench):
-    assert bench.comparison.tell("adapter", EventType.STARTED, last_alive=moment(-5), nothing=None)
-    assert bench.comparison.tell("adapter", EventType.STOPPED)
+    assert bench.comparison.records.tell("adapter", EventType.STARTED, last_alive=moment(-5), nothing=None)
+    assert bench.comparison.records.tell("adapter", EventType.STOPPED)
     first, second = bench.take()
     assert (first.namespace, first.seq, second.seq, first.state) == ("_observe", 1, 2, None)
     assert first.extra == {"last_alive": moment(-5)} and second.extra == {}
     assert first.subject == "core.process._observe.adapter.started"
     assert first.stack == STACK
-    assert bench.comparison.observed("adapter").type == "stopped"
+    assert bench.comparison.records.observed("adapter").type == "stopped"
 
 
 # --- what was being stopped when process-compose went ---
@@ -608,7 +618,7 @@ def test_what_was_being_stopped_ends_with_the_next_project_at_the_latest(bench):
 
 
 def test_a_message_too_large_is_sealed_smaller(bench):
-    bench.comparison.max_payload = 900
+    bench.comparison.records.max_payload = 900
     bench.reply(running("web", description="x" * 2000))
     (taken,) = bench.outbox.take([], 10, 10**6)
     assert len(taken.payload) <= 900 and "description" not in Event.from_json(taken.payload).state
@@ -618,3 +628,16 @@ def test_the_file_is_the_owners_alone(tmp_path):
     bench = Bench(tmp_path)
     assert os.stat(bench.outbox.path).st_mode & 0o777 == 0o600
     bench.outbox.close()
+
+
+def test_a_reply_asked_for_before_a_message_that_waits_for_its_log(tmp_path):
+    bench = Bench(tmp_path, logs=Logs())
+    bench.reply(running("web", is_ready="Ready", has_ready_probe=True))
+    bench.take()
+    bench.clock.seconds += 2
+    asked_at = bench.clock()
+    bench.hear(running("web", is_ready="Not Ready", has_ready_probe=True))
+    reply = {Key("default", "web"): bench._read(running("web", is_ready="Ready", has_ready_probe=True))}
+    bench.comparison.compare(reply, asked_at, 0.0)
+    bench.logs.answer("sick")
+    assert [e.type for e in bench.take()] == ["unhealthy"]

@@ -56,6 +56,7 @@ class Script(Clock):
 class Listener:
     def __init__(self) -> None:
         self.seen: list = []
+        self.told_of_source = 0
 
     def answered(self, reply, blind_s) -> None:
         self.seen.append(("answered", blind_s))
@@ -65,6 +66,9 @@ class Listener:
 
     def compared(self, changes) -> None:
         self.seen.append(("compared", len(changes)))
+
+    def source_told(self) -> None:
+        self.told_of_source += 1
 
 
 class Polled(Bench):
@@ -263,6 +267,7 @@ def test_source_events(bench):
     assert bench.polls(REFUSED, REFUSED) == [("process-compose", "stopped")]
     assert bench.polls(REFUSED) == []
     assert bench.polls([ended("web")]) == [("process-compose", "started")]
+    assert bench.listener.told_of_source == 5  # for the lease, each time
 
 
 def test_an_outage_says_why_since_when_and_how_long(bench):
@@ -480,4 +485,4 @@ def test_unchanged_states_cost_nothing(bench, monkeypatch):
 
 def test_two_namespaces_are_two_keys(bench):
     bench.polls([running("web", namespace="a")])
-    assert Key("a", "web") in bench.comparison.known
+    assert Key("a", "web") in bench.comparison.records.known

@@ -66,8 +66,9 @@ class Running:
             rows=self._rows,
             may_send=lambda: self.may,
             ensure=self._ensure,
+            stuck=lambda: self.stuck.append(True),
         )
-        self.started = False
+        self.started, self.stuck = False, list[bool]()
 
     def _rows(self, process: str) -> list[tuple[str, bytes]]:
         return [(f"{STACK}.{process}", json.dumps(self.rows.get(process, {})).encode())]
@@ -184,7 +185,7 @@ def test_each_process_in_order_one_in_flight(nats_server):
 
         def taking(*arguments):
             events = take(*arguments)
-            processes = Counter(flight.event.process for flight in running.publisher._flying.values())
+            processes = Counter(flight.event.process for flight in running.publisher._flying)
             processes.update(one.process for one in events)
             flying.append(max(processes.values(), default=0))
             return events
@@ -218,7 +219,7 @@ def test_no_more_than_a_window_is_in_flight(nats_server, size, count):
         running.put(*(f"p{number}" for number in range(1500)), size=size)
         wait_until(lambda: len(running.publisher._flying) >= count, "a full window")
         assert len(running.publisher._flying) <= count + 1
-        assert running.publisher._bytes <= WINDOW_BYTES + 2 * size
+        assert running.publisher._flying.bytes <= WINDOW_BYTES + 2 * size
         nats_server.resume()
         running.is_done()
     assert len(stored(nats_server.url)) == 1500
@@ -250,7 +251,7 @@ def test_after_a_reconnection_at_once_under_the_same_id(nats_server):
         nats_server.pause()  # what is sent now is lost with the connection
         running.put(*(f"p{number}" for number in range(30)))
         wait_until(lambda: len(running.publisher._flying) == 30, "in flight")
-        ids = {flight.event.message_id for flight in running.publisher._flying.values()}
+        ids = {flight.event.message_id for flight in running.publisher._flying}
         kill_frozen(nats_server)
         nats_server.start()
         running.is_done()
@@ -265,7 +266,8 @@ def test_unanswered_it_is_sent_again_after_a_while(nats_server, monkeypatch):
         running.is_done()
         nats_server.pause()
         running.put("web")
-        wait_until(lambda: [f for f in running.publisher._flying.values() if f.sends > 1], "sent again")
+        wait_until(lambda: [f for f in running.publisher._flying if f.sends > 1], "sent again")
+        wait_until(lambda: running.stuck, "a server that takes no writes is told of")
         assert running.said.count("no answer in time, sending again") == 1
         nats_server.resume()
         running.is_done()

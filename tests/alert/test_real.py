@@ -38,7 +38,10 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture
-def scene(nats_server: RealNats, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(
+    nats_server: RealNats, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
+    monkeypatch.setenv("OBSERVE_STATE_DIR", str(tmp_path / "state"))
     project = request.param(tmp_path) if callable(request.param) else request.param
     with RealCompose(project, tmp_path) as compose, listening() as hook:
         adapter = RunningAdapter(nats_server.url, compose.port, "host-a", tmp_path).start()

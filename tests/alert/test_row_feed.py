@@ -3,7 +3,8 @@
 import pytest
 
 from observe_lib.alert.condition import process_condition
-from observe_lib.alert.row_feed import LeaseHeard, stack_of
+from observe_lib.alert.row_feed import stack_of
+from observe_lib.rows import StackRow
 from tests.alert.rows import Process, moment, stamp
 
 
@@ -18,21 +19,24 @@ from tests.alert.rows import Process, moment, stamp
         ({"source": "stopped"}, 1, "process-compose", True),
         ({"source": "healthy"}, 1, "", False),
         ({"source": "started"}, 1, "", False),
-        ({"source": 7, "source_since": [], "source_error": {}, "at": 3}, 1, "", False),
     ],
 )
 def test_whether_a_stack_is_heard_of(lease, seconds, about, ended):
-    found = stack_of("host-a", LeaseHeard(lease, moment(0)), moment(seconds))
+    found = stack_of(StackRow("host-a", moment(0), lease), moment(seconds), None)
     assert (found.about, found.ended) == (about, ended)
 
 
 def test_since_when_it_is_not_heard_of():
-    heard = LeaseHeard(
-        {"source": "unhealthy", "source_since": stamp(-9), "source_error": "refused"}, moment(0)
-    )
-    assert stack_of("a", heard, moment(1)).since == moment(-9)
-    assert stack_of("a", heard, moment(1)).error == "refused"
-    assert stack_of("a", LeaseHeard({"at": stamp(-3)}, moment(0)), moment(60)).since == moment(-3)
+    lease = {"source": "unhealthy", "source_since": stamp(-9), "source_error": "refused"}
+    found = stack_of(StackRow("a", moment(0), lease), moment(1), None)
+    assert (found.since, found.error) == (moment(-9), "refused")
+    assert stack_of(StackRow("a", moment(0)), moment(60), None).since == moment(0)
+
+
+@pytest.mark.parametrize(("up_at", "about"), [(None, "adapter"), (95, ""), (79, "adapter")])
+def test_after_an_outage_adapters_have_time_to_be_heard_of(up_at, about):
+    found = stack_of(StackRow("a", moment(0)), moment(100), None if up_at is None else moment(up_at))
+    assert found.about == about
 
 
 def ended(*, reason: str) -> Process:

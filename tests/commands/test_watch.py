@@ -1,26 +1,24 @@
 import io
 import json
 import os
-import threading
-import time
-import types
 from datetime import datetime
 
 import pytest
 
 from observe_lib.cli import _parser
 from observe_lib.commands.watch import (
-    INBOX_SIZE,
     LIVE_LINE,
+    TABLE_ROWS,
+    WAITING_LINES,
     Screen,
     Selection,
     _look_for_reader,
-    _print_from,
+    read_items,
     selection_of,
 )
 from observe_lib.errors import UsageError
 from observe_lib.events import Event, observer_subject
-from observe_lib.text.output import Style
+from observe_lib.text.output import Style, json_line
 from observe_lib.times import UTC
 from observe_lib.verbs import load_verb
 
@@ -59,6 +57,7 @@ class Run:
         self.screen.live()
         for event in live:
             self.screen.add(event)
+        self.screen.flush()
 
     @property
     def lines(self):
@@ -100,23 +99,6 @@ def test_json_is_each_event_as_stored_and_nothing_else():
     assert run.lines[0].endswith('"later":"\\u001b☃"}')
 
 
-@pytest.mark.parametrize(
-    ("replay", "selection", "shown"),
-    [
-        (["started"], {}, []),
-        (["stopped", "started"], {}, []),
-        (["unhealthy", "healthy"], {}, []),
-        (["started", "unhealthy"], {}, ["unhealthy"]),
-        (["unhealthy", "started", "stopped"], {}, ["stopped"]),
-        (["started", "healthy"], {"processes": ("_observe/*",)}, ["started", "healthy"]),
-    ],
-)
-def test_of_the_observer_only_bad_news_is_replayed(replay, selection, shown):
-    run = Run([make("started"), *map(observe, replay), observe("stopped", "adapter")], **selection)
-    assert [event for process, event in run.shown if process == "_observe/process-compose"] == shown
-    assert ("_observe/adapter", "stopped") in run.shown or not selection
-
-
 def test_live_shows_the_observer_too():
     assert Run([], [observe("healthy")]).shown == [("_observe/process-compose", "healthy")]
 
@@ -125,19 +107,35 @@ def test_an_unknown_type_shows():
     assert Run([make("throttled")], [make("throttled")]).shown == [("api", "throttled")] * 2
 
 
-def test_of_two_stacks_sharing_a_name_the_newer_is_replayed():
-    run = Run(
-        [
-            make("crashed"),
-            make("stopped"),
-            make("started", stack="host-b"),
-            make("started", "a/b", stack="host-b"),
-        ]
-    )
-    assert run.shown == [("api", "started"), ("a/b", "started")]
-    assert run.notes == [
-        "host-a and host-b both have shop/api: of such a name only the newer one's events are replayed"
-    ]
+def test_stored_bytes_are_passed_on_where_they_are_one_line_that_may_be_printed():
+    plain = b' {"type": "crashed", "count": 1, "process": "\xc3\xa9\\u001b"}'
+    others = {
+        "two lines": b'{"type":\n"crashed"}',
+        "a tab": b'{"type":\t"crashed"}',
+        "a return": b'{"type":"crashed"}\r',
+        "C1": b'{"type":"crashed","x":"\xc2\x9b"}',
+        "delete": b'{"type":"crashed","x":"\x7f"}',
+        "turns text round": '{"type":"crashed","x":"\u202e"}'.encode(),
+        "a byte order mark": b'\xef\xbb\xbf{"type":"crashed"}',
+        "unknown bytes": b"",
+    }
+    run = Run(as_json=True)
+    for payload in (plain, *others.values()):
+        run.screen.add(make("crashed"), payload)
+    run.screen.flush()
+    assert run.lines == [plain.decode(), *[json_line(make("crashed").to_dict())] * len(others)]
+
+
+def test_a_long_replay_comes_row_by_row_below_its_first_rows():
+    out = io.StringIO()
+    screen = Screen(out, Style(zone=UTC, now=lambda: NOW), Selection(), print)
+    for number in range(TABLE_ROWS + WAITING_LINES):
+        screen.add(make("started", f"shop/{number}"))
+    assert out.getvalue().count("started") > TABLE_ROWS
+    screen.live()
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2 + TABLE_ROWS + WAITING_LINES + 1
+    assert lines[-1] == LIVE_LINE
 
 
 def test_severity_is_a_lower_bound_and_an_unknown_one_is_loud():
@@ -171,18 +169,31 @@ def test_count_ends_it(count, rows, live_line):
     assert run.screen.is_full
 
 
-def test_every_live_row_is_flushed():
-    class Out(io.StringIO):
-        flushed = ""
+class Source:
+    """A subscription that has these batches, then nothing."""
 
-        def flush(self):
-            self.flushed = self.getvalue()
+    def __init__(self, *batches):
+        self.batches = list(batches)
 
+    def read(self, timeout_s):
+        return [(event, None) for event in self.batches.pop(0)] if self.batches else []
+
+
+class Out(io.StringIO):
+    flushed = ""
+
+    def flush(self):
+        self.flushed = self.getvalue()
+
+
+def test_what_came_is_flushed_as_soon_as_nothing_waits():
     out = Out()
-    screen = Screen(out, Style(zone=UTC), Selection(), print)
+    screen = Screen(out, Style(zone=UTC, now=lambda: NOW), Selection(), print)
     screen.live()
-    screen.add(make("started"))
-    assert "started" in out.flushed
+    items = read_items(Source([make("started")], [], [make("stopped")]), screen)
+    screen.add(next(items)[0])
+    screen.add(next(items)[0])
+    assert "  started" in out.flushed and "  stopped" not in out.flushed
 
 
 def test_an_idle_watch_notices_that_nobody_reads():
@@ -194,33 +205,13 @@ def test_an_idle_watch_notices_that_nobody_reads():
             _look_for_reader(out)
 
 
-def test_a_slow_screen_holds_the_subscription_back_and_lets_it_go_at_its_end():
-    handed, stopped = [], threading.Event()
-
-    class SlowOut(io.StringIO):
-        def write(self, text):
-            while len(handed) < INBOX_SIZE:
-                time.sleep(0.01)
-            return super().write(text)
-
-    class Source:
-        def subscribe(self, handler, on_live, **_):
-            def hand_over():
-                on_live()
-                while not stopped.is_set():
-                    handler(make("started"))
-                    handed.append(1)
-
-            self.thread = threading.Thread(target=hand_over)
-            self.thread.start()
-            return types.SimpleNamespace(stop=stopped.set)
-
-    source, out = Source(), SlowOut()
-    _print_from(source, Screen(out, Style(zone=UTC, now=lambda: NOW), Selection(count=1), print), 0)
-    source.thread.join(5)
-    assert not source.thread.is_alive()
-    assert out.getvalue().count("started") == 1
-    assert INBOX_SIZE <= len(handed) <= INBOX_SIZE + 3
+def test_it_reads_no_further_when_the_screen_is_full():
+    source = Source([make("started")] * 3, [make("started")])
+    screen = Screen(Out(), Style(zone=UTC, now=lambda: NOW), Selection(count=2), print)
+    screen.live()
+    for item, _ in read_items(source, screen):
+        screen.add(item)
+    assert screen.is_full and len(source.batches) == 1
 
 
 def select(*words):

@@ -1336,3 +1336,12 @@ def test_a_scheduled_launch_that_fails_is_told_each_time():
     assert lines(cast.look(S("Scheduled", end=0.5))) == []
     assert lines(cast.look(S("Scheduled", end=3.5))) == ["crashed launch_failed"]
     assert lines(cast.look(S("Scheduled", code=1, end=6.5))) == []  # skipped
+
+
+def test_a_count_that_fell_is_counted_anew_where_no_start_tells():
+    """Before 1.110 no start time is sent: a Restarting under another pid with a lower count was reset."""
+    cast, timeless = Cast(), {"process_start_time": None}
+    cast.look(S("Running", 7, 2, code=1, **timeless))
+    cast.look(S("Completed", 7, 2, code=1, **timeless))
+    assert lines(cast.look(S("Restarting", 8, 1, code=1, **timeless))) == ["started ~", "crashed exit 1"]
+    assert lines(cast.look(S("Running", 9, 1, code=1, **timeless))) == ["restarted"]

@@ -13,8 +13,9 @@ import nats
 import pytest
 
 from observe_lib.broker import lease as lease_module
-from observe_lib.broker.bucket import Bucket, DeniedError, WrongLastError
+from observe_lib.broker.bucket import Bucket, WrongLastError
 from observe_lib.broker.lease import Lease, identity
+from observe_lib.broker.session import DeniedError
 from observe_lib.broker.stream import StreamOptions, ensure_bucket
 from observe_lib.errors import StackHeldError
 from tests.nats_server import RealNats

@@ -20,6 +20,7 @@ import pytest
 from observe_lib import Consumer
 from observe_lib.broker.connect import connect
 from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions, ensure
+from observe_lib.events import EventType
 from observe_lib.settings import NatsSettings
 from tests.documents import file_in_docs
 from tests.forms import SCRIPT
@@ -237,14 +238,31 @@ def test_an_adapter_needs_all_that_is_granted_and_no_more(guarded, tmp_path):
             storm.change("policy-0")
             told = {f"core.process.default.policy-0.{kind}" for kind in ("crashed", "stopped")}
             wait_until(lambda: seen & told, seen)
+            polls = storm.stand_in.requests["/processes"]
+            guarded.pause()
+            storm.change("policy-0")
+            wait_until(lambda: storm.stand_in.requests["/processes"] > polls + 3, "seen, and not yet stored")
             adapter.kill()
-        time.sleep(0.5)  # past half the duplicate window: the next one looks before it sends
+            guarded.resume()
+        publish_as_another_stack(guarded.url, "policy-0")  # so that the last message is not its own
         with Adapter(storm, url, tmp_path, *flags, "2h") as adapter:
             adapter.ready()
             wait_until(lambda: any("STREAM.UPDATE" in one for one in seen), seen)
             assert adapter.stop() == 0
     assert compare(seen, granted(text, "ADAPTER")) == ([], [])
     assert violations(guarded) == ""
+
+
+def publish_as_another_stack(url: str, process: str) -> None:
+    async def work() -> None:
+        client = await nats.connect(with_user(url, "tap", "tap"), allow_reconnect=False)
+        for number, kind in enumerate(EventType, 1):
+            headers = {"Nats-Msg-Id": f"other.default.{process}.{number}.1700000000000"}
+            subject = f"core.process.default.{process}.{kind.value}"
+            await client.jetstream().publish(subject, b"{}", headers=headers)
+        await client.close()
+
+    asyncio.run(work())
 
 
 def observe(url: str, *words: str) -> "subprocess.CompletedProcess[str]":

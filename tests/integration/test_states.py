@@ -4,24 +4,30 @@ No process-compose: what the adapter would write is written by hand, so that eve
 """
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from observe_lib import Consumer, Event, NatsError, UsageError
+from observe_lib.adapter.outbox import Outbox
+from observe_lib.adapter.seal import Sealed
+from observe_lib.broker.lease import identity
 from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions, ensure_bucket
-from observe_lib.events import dump_json, encode_token
 from observe_lib.reader.wait import TimedOutError
 from observe_lib.rows import Place
 from observe_lib.times import format_time, now_utc
+from tests.fleet import bucket_of, lease_json, lease_subject
 from tests.integration.test_consumer import Writer
 from tests.nats_server import RealNats
-from tests.reader.test_states import known_of, record_of
 from tests.running import run_observe
 
 WEB = Place("host-a", "default", "web")
@@ -35,33 +41,39 @@ def told(
     kind: str, seq: int, minutes: float, process: str = "web", stack: str = "host-a", **fields: Any
 ) -> Event:
     """What happened so many minutes ago."""
-    at = ago(minutes)
-    state = {"name": process, "namespace": "default", "status": "Running", "pid": 7, "is_ready": "-"}
+    at, status = ago(minutes), fields.pop("status", "Running")
+    state = {"name": process, "namespace": "default", "status": status, "pid": 7, "is_ready": "-"}
+    state["is_running"] = status == "Running"
     return Event(
         kind, process, "default", at, stack=stack, seq=seq, observed_at=at, **{"state": state, **fields}
     )
 
 
 class Bucket(Writer):
-    """Writes records and events as the adapter does."""
+    """Writes rows, leases and events as the adapter does."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.ensure()
         self.bridge.run(ensure_bucket(self.js, StreamOptions()), 5)
+        self.histories: dict[Place, list[Event]] = {}
 
-    def record(self, *events: Event, publish: bool = True, gone: bool = False) -> None:
-        """Write a record, then what it holds into the stream."""
-        last = events[-1]
-        key = f"{encode_token(last.stack or '')}.{last.namespace}.{encode_token(last.process)}"
-        record = record_of(known_of(ended=last.type in ("stopped", "crashed")), *events, gone=gone)
-        self.raw(f"$KV.{BUCKET}.{key}", dump_json(record))
+    def row(self, *events: Event, publish: bool = True) -> None:
+        """Write the rows that these events make of their processes, then the events into the stream."""
+        for event in events:
+            self.histories.setdefault(Place.of(event), []).append(event)
+        for place in {Place.of(event): None for event in events}:
+            for subject, payload in bucket_of(*self.histories[place]).items():
+                self.raw(subject, payload)
         if publish:
             self.put(*events)
 
+    def drop(self, key: str) -> None:
+        """Delete a key."""
+        self.retry(lambda: self.js.publish(f"$KV.{BUCKET}.{key}", b"", headers={"KV-Operation": "DEL"}))
+
     def lease(self, stack: str, **fields: Any) -> None:
-        found = {"schema": 1, "owner": "x", "host": stack, "pid": 1, "boot_id": "elsewhere", **fields}
-        self.raw(f"$KV.{BUCKET}.{stack}._observe.lease", dump_json(found))
+        self.raw(lease_subject(stack), lease_json(stack, **fields))
 
     def close(self) -> None:
         self.bridge.run(self.nc.close(), 5)
@@ -82,24 +94,109 @@ def within(condition: Callable[[], Any], seconds: float = 15.0) -> None:
         time.sleep(0.02)
 
 
-def test_states_come_from_the_bucket_and_go_on_with_the_stream(nats_server: RealNats, bucket: Bucket) -> None:
-    bucket.lease("host-a")
+def test_states_come_from_the_bucket_and_go_on_with_it(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.lease("host-a", waiting=7)
     for seq, minutes in enumerate((2000, 100, 50, 50, 20), start=1):
-        bucket.put(told("crashed", seq, minutes, exit_code=1))
-    bucket.record(told("started", 6, 10))
-    bucket.record(told("started", 1, 10, stack="host-b"))
+        bucket.row(told("crashed", seq, minutes, exit_code=1))
+    bucket.row(told("started", 6, 10))
+    bucket.row(told("started", 1, 10, stack="host-b"))
     with Consumer(nats_server.url) as consumer:
         states = consumer.states()
         row = states.rows[WEB]
         assert row.alive and row.since is not None and len(states.rows) == 2
-        assert row.crashes_since(now_utc() - timedelta(hours=24)) == 5 - 1  # one is older
+        assert row.crashes_24h(now_utc()) == 5 - 1 and row.crashes == 5  # one is older
         assert row.last_crash is not None and row.last_crash.seq == 5
-        assert not states.stacks["host-b"].lease and states.stacks["host-a"].lease["host"] == "host-a"
-        bucket.put(told("crashed", 7, 0, exit_code=1), told("restarted", 8, 0, restarts=1))
+        assert not states.stacks["host-b"].lease and states.stacks["host-a"].waiting == 7
+        bucket.row(told("crashed", 7, 0, exit_code=1), told("restarted", 8, 0, restarts=1))
         within(lambda: consumer.states().rows[WEB].restarts == 1)
         row = consumer.states().rows[WEB]
-        assert row.alive and row.crashes_since(now_utc() - timedelta(hours=24)) == 5
+        assert row.alive and row.crashes_24h(now_utc()) == 5
         assert states.rows[WEB].restarts == 0, "what was returned before does not change"
+
+
+def test_what_is_deleted_is_seen_at_once_and_a_stack_with_it(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.lease("host-a")
+    bucket.row(told("started", 1, 10))
+    bucket.row(told("started", 1, 10, process="api", stack="host-b"))
+    with Consumer(nats_server.url) as consumer:
+        assert set(consumer.states().stacks) == {"host-a", "host-b"}
+        bucket.drop("host-a.default.web")
+        within(lambda: WEB not in consumer.states().rows)
+        bucket.drop("host-b.default.api")
+        within(lambda: set(consumer.states().stacks) == {"host-a"})
+        bucket.lease("host-b", stopped=True)
+        within(lambda: "host-b" in consumer.states().stacks)
+        assert consumer.forget("host-b") == 1
+        within(lambda: set(consumer.states().stacks) == {"host-a"})
+
+
+def test_a_process_of_several_namespaces_is_found_in_each_and_shown_once(
+    nats_server: RealNats, bucket: Bucket
+) -> None:
+    feed = told("started", 1, 10, process="feed", namespaces=["shop", "data"])
+    place = Place("host-a", "shop", "feed")
+    (payload,) = bucket_of(replace(feed, namespace="shop", subject="")).values()
+    for space in ("shop", "data"):
+        bucket.raw(f"$KV.{BUCKET}.host-a.{space}.feed", payload)
+    with Consumer(nats_server.url) as consumer:
+        for names in ("data/*", "data/feed", "shop/f*", "feed", ()):
+            assert list(consumer.stored_states(names).rows) == [place], names
+            assert list(consumer.states(names).rows) == [place], names
+        ran = run_observe(nats_server.url, "ps", "data/*", "shop/*", "--json")
+        assert [json.loads(line)["namespaces"] for line in ran.out.splitlines()] == [["shop", "data"]]
+        bucket.drop("host-a.data.feed")
+        bucket.row(told("started", 1, 10))
+        within(lambda: WEB in consumer.states().rows)
+        assert place in consumer.states().rows
+        bucket.drop("host-a.shop.feed")
+        within(lambda: place not in consumer.states().rows)
+
+
+SELECTIONS: dict[str, tuple[tuple[str, ...], str | None, int]] = {
+    "everything": ((), None, 6),
+    "a stack": ((), "host-b", 2),
+    "a name": (("web",), None, 2),
+    "a name of a stack": (("default/web",), "host-b", 1),
+    "a glob": (("w*",), None, 2),
+    "a glob of a stack": (("*",), "host-a", 4),
+    "several": (("w?b", "default/odd name*"), "host-a", 2),
+    "a wide and a narrow one": (("default/*", "web"), None, 6),
+    "a pattern in either part": (("default/*", "*/web"), None, 6),
+    "a name that would be a lease": (("lease",), None, 1),
+    "a namespace and its end": (("default/le*", "*/lease"), None, 1),
+    "nothing": (("nope", "no*"), None, 0),
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_what_is_asked_for_is_read_and_no_more(name: str, nats_server: RealNats, bucket: Bucket) -> None:
+    patterns, stack, number = SELECTIONS[name]
+    for process in ("web", "odd name*", "lease"):
+        bucket.row(told("started", 1, 10, process=process))
+    bucket.row(told("started", 1, 10, stack="host-b"))
+    bucket.row(told("started", 1, 10, process="x" * 300), told("started", 1, 9, process="z", stack="host-b"))
+    for owner in ("host-a", "host-b"):
+        bucket.lease(owner)
+    with Consumer(nats_server.url) as consumer:
+        for states in (consumer.stored_states(patterns, stack), consumer.states(patterns, stack)):
+            assert len(states.select(patterns, stack)) == number
+            assert set(states.stacks) == {"host-a", "host-b"} if stack is None else {stack}
+            assert states.stacks[stack or "host-a"].lease
+
+
+def test_what_is_neither_row_nor_lease_is_counted_and_harms_no_other(
+    nats_server: RealNats, bucket: Bucket
+) -> None:
+    bucket.row(told("started", 1, 10))
+    for key in ("host-a.default.bad", "host-a._observe.lease", "host-a.default.old"):
+        bucket.raw(f"$KV.{BUCKET}.{key}", b'{"schema": 1, "state": {}, "pid": "x"}')
+    for key in ("_observe.alert.pager", "host-a._observe.doctor", "one.two", "a.b.c.d"):
+        bucket.raw(f"$KV.{BUCKET}.{key}", b"whatever")
+    with Consumer(nats_server.url) as consumer:
+        states = consumer.states()
+        assert list(states.rows) == [WEB] and states.unread == 3
+        bucket.row(told("started", 1, 10, process="bad"))
+        within(lambda: consumer.states().unread == 2)
 
 
 def test_an_empty_server_is_no_error_and_what_comes_later_is_seen(nats_server: RealNats) -> None:
@@ -108,25 +205,38 @@ def test_an_empty_server_is_no_error_and_what_comes_later_is_seen(nats_server: R
         with pytest.raises(TimedOutError):
             consumer.wait_for("web", timeout_s=0.2)
         writer = Bucket(nats_server.url)
-        writer.record(told("started", 1, 0))
+        writer.row(told("started", 1, 0))
         within(lambda: WEB in consumer.states().rows)
         assert consumer.wait_for("web", timeout_s=10)[0].reached
         writer.close()
 
 
 def test_a_server_that_is_killed_and_back_again(nats_server: RealNats, bucket: Bucket) -> None:
-    bucket.record(told("started", 1, 10))
+    bucket.row(told("started", 1, 10))
     with Consumer(nats_server.url) as consumer:
         assert consumer.states().rows[WEB].alive
         nats_server.kill()
         assert consumer.states().rows[WEB].alive
         nats_server.start()
-        bucket.put(told("stopped", 2, 0))
+        bucket.row(told("stopped", 2, 0, exit_code=0, reason="completed"))
         within(lambda: not consumer.states().rows[WEB].alive)
 
 
+def test_a_bucket_that_was_wiped_holds_nothing_of_before(nats_server: RealNats, bucket: Bucket) -> None:
+    bucket.row(told("started", 1, 10))
+    with Consumer(nats_server.url) as consumer:
+        assert WEB in consumer.states().rows
+        nats_server.kill()
+        nats_server.wipe()
+        nats_server.start()
+        later = Bucket(nats_server.url)
+        later.row(told("started", 1, 0, process="other"))
+        within(lambda: [str(place) for place in consumer.states().rows] == ["default/other"])
+        later.close()
+
+
 def test_a_heartbeat_is_seen_without_any_event(nats_server: RealNats, bucket: Bucket) -> None:
-    bucket.record(told("started", 1, 10))
+    bucket.row(told("started", 1, 10))
     bucket.lease("host-a", stopped=True)
     with Consumer(nats_server.url) as consumer:
         assert consumer.states().stale(consumer.states().rows[WEB], now_utc()) is not None
@@ -134,19 +244,32 @@ def test_a_heartbeat_is_seen_without_any_event(nats_server: RealNats, bucket: Bu
         within(lambda: consumer.states().stale(consumer.states().rows[WEB], now_utc()) is None)
 
 
+def test_an_adapter_of_this_machine_that_dies_is_seen_without_a_word(
+    nats_server: RealNats, bucket: Bucket
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    bucket.lease("host-a", **identity(process.pid))
+    with Consumer(nats_server.url) as consumer:
+        assert consumer.states().stacks["host-a"].stale(now_utc()) is None
+        process.kill()
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+        within(lambda: consumer.states().stacks["host-a"].dead)
+
+
 def test_ten_thousand_processes(nats_server: RealNats, bucket: Bucket) -> None:
     async def write() -> None:
-        futures = []
         for number in range(10_000):
-            record = record_of(known_of(), told("started", 1, 10, process=f"p{number}"))
-            subject = f"$KV.{BUCKET}.host-a.default.p{number}"
-            futures.append(await bucket.js.publish_async(subject, dump_json(record)))
+            (message,) = bucket_of(told("started", 1, 10, process=f"p{number}")).items()
+            await bucket.js.publish_async(*message)
         await bucket.js.publish_async_completed()
 
     bucket.bridge.run(write(), 60)
     with Consumer(nats_server.url) as consumer:
         assert len(consumer.states().rows) == 10_000
-        bucket.put(told("crashed", 2, 0, process="p9999"))
+        assert len(consumer.stored_states("p?9*").rows) == 9 * 111 and len(consumer.states("p77").rows) == 1
+        bucket.row(told("crashed", 2, 0, process="p9999", status="Completed", exit_code=1))
         within(lambda: not consumer.states().rows[Place("host-a", "default", "p9999")].alive)
 
 
@@ -309,25 +432,31 @@ def test_watch_refuses_what_makes_no_sense(words: list[str]) -> None:
 # --- verbs ---
 
 
-def test_ps_sorts_filters_and_says_why_rows_are_stale(nats_server: RealNats, bucket: Bucket) -> None:
-    bucket.lease("host-a")
+def test_ps_shows_trouble_first_filters_and_says_why_rows_are_stale(
+    nats_server: RealNats, bucket: Bucket
+) -> None:
+    bucket.lease("host-a", waiting=1234)
     bucket.lease("host-b", stopped=True)
-    bucket.put(told("crashed", 1, 30, process="b"))
-    bucket.record(told("started", 1, 10, process="a"))
-    bucket.record(told("restarted", 2, 5, process="b"))
-    bucket.record(told("started", 1, 10, stack="host-b"))
+    bucket.row(told("crashed", 1, 30, process="b", reason="exit"), told("restarted", 2, 25, process="b"))
+    bucket.row(told("started", 1, 10, process="a"))
+    bucket.row(*(told("crashed", seq, 4, process="c", reason="exit") for seq in (1, 2, 3)))
+    bucket.row(told("restarted", 4, 3, process="c"))
+    bucket.row(told("crashed", 1, 9, process="d", status="Completed", exit_code=3, reason="exit"))
+    bucket.row(told("started", 1, 10, stack="host-b"))
     table = run_observe(nats_server.url, "ps")
-    assert [line.split()[:3] for line in table.out.splitlines()] == [
+    assert [re.split(" {2,}", line)[:3] for line in table.out.splitlines()] == [
         ["STACK", "PROCESS", "STATUS"],
+        ["host-a", "default/c", "flapping"],
+        ["host-a", "default/d", "Completed 3"],
         ["host-a", "default/a", "Running"],
         ["host-a", "default/b", "Running"],
-        ["host-b", "default/web", "stale"],
+        ["host-b", "default/web", "ended"],
     ]
-    assert (
-        table.err.startswith("host-b: its adapter was stopped")
-        and "default/web was Running then" in table.err
-    )
-    by_crashes = run_observe(nats_server.url, "ps", "--sort", "crashes", "--json", "?")
+    below = table.err.splitlines()
+    assert below[0].startswith("host-b: its adapter was stopped")
+    assert "default/web was Running then" in below[0]
+    assert below[1] == "host-a: 1,234 events wait for NATS"
+    by_crashes = run_observe(nats_server.url, "ps", "--sort", "crashes", "--json", "[a-b]")
     assert [json.loads(line)["process"] for line in by_crashes.out.splitlines()] == ["b", "a"]
     assert run_observe(nats_server.url, "ps", "nope").code == 1
     assert run_observe(nats_server.url, "ps", "--sort", "beauty").code == 2
@@ -343,7 +472,7 @@ def test_show_finds_a_crash_of_longer_ago_than_the_states_look_back(
 ) -> None:
     crash = told("crashed", 1, 60 * 30, exit_code=3, log_tail=["evil \x1b[2J"])
     bucket.put(crash)
-    bucket.record(crash, told("started", 2, 10), publish=False)
+    bucket.row(crash, told("started", 2, 10), publish=False)
     ran = run_observe(nats_server.url, "show", "web")
     assert ran.code == 0 and "  | evil \\x1b[2J" in ran.out and "0 crashes in 24h" in ran.out
     assert run_observe(nats_server.url, "show", "nope").code == 1
@@ -354,7 +483,7 @@ def test_forget_drops_the_states_of_one_dead_stack_and_no_event(
     nats_server: RealNats, bucket: Bucket
 ) -> None:
     for stack in ("host-a", "host-a-2"):
-        bucket.record(told("started", 1, 10, stack=stack))
+        bucket.row(told("started", 1, 10, stack=stack))
         bucket.lease(stack)
     assert "is alive" in run_observe(nats_server.url, "forget", "host-a", "--yes").err
     bucket.lease("host-a", stopped=True)
@@ -364,6 +493,26 @@ def test_forget_drops_the_states_of_one_dead_stack_and_no_event(
         assert list(consumer.states().stacks) == ["host-a-2"]
         assert len(list(consumer.events(since="1h", follow=False))) == 2
     assert run_observe(nats_server.url, "forget", "host-a", "--yes").code == 1
+
+
+def test_forget_takes_the_outbox_of_this_host_along(
+    nats_server: RealNats, bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.row(told("started", 1, 10))
+    bucket.lease("host-a", stopped=True)
+    directory = tmp_path / "state"
+    outbox = Outbox.open(directory, "host-a", takeover=False, say=lambda *_: None)
+    outbox.commit([], [Sealed("default.web", "core.process.default.web.started", "i.1.1", b"{}")], None)
+    words = ("forget", "host-a", "--state-dir", str(directory))
+    held = run_observe(nats_server.url, *words, "--yes")
+    assert held.code == 1 and f"pid {os.getpid()} has " in held.err and len(held.err.splitlines()) == 2
+    outbox.close()
+    asked = run_observe(nats_server.url, *words)
+    assert asked.code == 2 and "(1 process, 1 event never sent)" in asked.err
+    done = run_observe(nats_server.url, *words, "--yes")
+    assert done.code == 0 and "1 event never sent" in done.out
+    assert list(directory.iterdir()) == []
+    assert run_observe(nats_server.url, *words, "--yes").code == 1
 
 
 def test_a_server_without_jetstream_is_two_lines(tmp_path: Any) -> None:
@@ -376,7 +525,7 @@ def test_a_server_without_jetstream_is_two_lines(tmp_path: Any) -> None:
 
 def test_the_clock_that_ages_are_told_by_is_the_servers(nats_server: RealNats, bucket: Bucket) -> None:
     bucket.lease("host-a", at="2001-01-01T00:00:00.000Z")
-    bucket.record(told("started", 1, 10))
+    bucket.row(told("started", 1, 10))
     with Consumer(nats_server.url) as consumer:
         beat_at = consumer.states().stacks["host-a"].beat_at
         assert isinstance(beat_at, datetime) and abs((now_utc() - beat_at).total_seconds()) < 10

@@ -8,19 +8,17 @@ import pytest
 from observe_lib.events import Event
 from observe_lib.reader.board import (
     CELLS,
-    CONDITIONS,
     LATEST,
     Board,
-    condition_of,
     figures_of,
     history_of,
     latest_events,
     note_events,
 )
-from observe_lib.reader.states import Stale, States, fold_all, note_lease
-from observe_lib.rows import Place, ProcessRow
+from observe_lib.reader.states import States
+from observe_lib.rows import Place, ProcessRow, Stale
 from observe_lib.times import UTC
-from tests.fleet import answers, told
+from tests.fleet import answers, row_after, states_of, told
 
 NOW = datetime(2026, 3, 1, 10, 59, 30, tzinfo=UTC)
 WEB = Place("host-a", "default", "web")
@@ -68,7 +66,7 @@ HISTORIES = {
 @pytest.mark.parametrize("name", HISTORIES)
 def test_the_last_hour_in_twelve_cells(name):
     events, expected = HISTORIES[name]
-    states = fold_all(States(), events)
+    states = states_of(*events)
     recent = [event for event in events if event.seen_at >= ago(60).isoformat()]
     board = note_events(Board(), recent)
     row = states.rows.get(WEB) or ProcessRow(WEB)
@@ -83,13 +81,13 @@ def drawn(board: Board, row: ProcessRow, cells: int = 12, **more) -> str:
 
 
 def test_a_silent_stack_is_blind_from_its_last_word_on():
-    row = fold_all(States(), [STARTED]).rows[WEB]
+    row = row_after(STARTED)
     assert drawn(Board(), row, stale=Stale("adapter", "silent", ago(12))) == "_________???"
 
 
 def test_cells_stay_what_they_are_while_time_goes_on():
     events = [web("crashed", 2, 31), web("restarted", 3, 30.9)]
-    row = fold_all(States(), events).rows[WEB]
+    row = row_after(*events)
     board = note_events(Board(), events)
     for minutes in (0, 1, 2, 3, 4):
         at = NOW.replace(minute=55) + timedelta(minutes=minutes)
@@ -106,40 +104,6 @@ def test_a_crash_loop_takes_no_more_memory_than_an_hour_has_minutes():
     assert len(board.slots) <= 2 * 360
 
 
-def row_of(**fields) -> ProcessRow:
-    return ProcessRow(WEB, **fields)
-
-
-@pytest.mark.parametrize(
-    "row, condition",
-    [
-        (row_of(alive=True, status="Running"), "up"),
-        (row_of(alive=True, status="Running", health="Ready"), "up"),
-        (row_of(alive=True, status="Running", health="Not Ready"), "unhealthy"),
-        (row_of(alive=True, status="Terminating"), "up"),
-        (row_of(status="Completed", exit_code=0), "done"),
-        (row_of(status="Completed", exit_code=0, reason="completed"), "done"),
-        (row_of(status="Completed", exit_code=9, state={"success_exit_codes": [9]}), "done"),
-        (row_of(status="Completed", exit_code=9), "crashed"),
-        (row_of(status="Completed", exit_code=1, reason="requested"), "down"),
-        (row_of(status="Completed", exit_code=143), "down"),
-        (row_of(status="Completed", reason="probe"), "crashed"),
-        (row_of(status="Restarting", reason="exit", exit_code=1), "crashed"),
-        (row_of(status="Error"), "crashed"),
-        (row_of(status="Scheduled", exit_code=0), "idle"),
-        (row_of(status="Disabled"), "idle"),
-        (row_of(status="Skipped", exit_code=1), "idle"),
-        (row_of(status=""), "down"),
-        (row_of(gone=True, status="Removed"), "gone"),
-    ],
-    ids=str,
-)
-def test_the_condition_of_a_process(row, condition):
-    assert condition_of(row) == condition in CONDITIONS
-    silent = condition_of(row, Stale("adapter", "silent", NOW))
-    assert silent == ("gone" if row.gone else "stale")
-
-
 def test_the_header():
     events = [
         web("started", 1, 50),
@@ -148,12 +112,13 @@ def test_the_header():
         told("host-b", "shop/db", "started", 1, ago(9)),
         told("host-b", "shop/old", "status_changed", 1, ago(9), "Removed"),
     ]
-    states = note_lease(fold_all(States(), events), "host-a", {"owner": "x"}, NOW)
-    states = note_lease(states, "host-b", {"owner": "y"}, ago(5))
+    states = states_of(*events, leases={"host-a": {}}, beat_at=NOW)
+    late = states_of(leases={"host-b": {}, "host-c": {"stopped": True}}, beat_at=ago(5))
+    states = States(states.rows, {**states.stacks, **late.stacks})
     figures = figures_of(states, note_events(Board(), events), NOW)
     found = {name: number for name, number in figures.counts.items() if number}
-    assert found == {"crashed": 1, "up": 1, "stale": 1, "gone": 1}
-    assert figures[0] == 3 and (figures.stacks, figures.adapters, figures.away) == (2, 1, ["host-b"])
+    assert found == {"crashed": 1, "up": 1, "stale": 1}
+    assert figures[0] == 3 and (figures.stacks, figures.adapters, figures.away) == (3, 1, ["host-b"])
     assert (figures.events_per_minute, figures.crashes) == (2, 1)
 
 
@@ -165,7 +130,7 @@ def test_companions_are_neither_counted_nor_shown():
 def test_the_latest_events_go_back_beyond_the_board():
     old = [told("host-a", f"default/p{at}", "started", 1, ago(600 + at)) for at in range(4)]
     new = [web("started", 1, 30), web("healthy", 2, 20, health="Ready")]
-    states, board = fold_all(States(), old + new), note_events(Board(), new)
+    states, board = states_of(*old, *new), note_events(Board(), new)
     newest = [event.process for event in latest_events(board, states, 4)]
     assert newest == ["web", "web", "p0", "p1"]
     assert len(latest_events(board, states)) == 6

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from observe_lib.errors import UsageError
-from observe_lib.events import OBSERVE, Event, Seen, observer_subject
+from observe_lib.events import OBSERVE, Event, observer_subject
 from observe_lib.reader.accounts import Account, total_of
 from observe_lib.reader.audit import Audit, Findings, Range, range_of
 from observe_lib.reader.gaps import Gap, Gaps, find_gaps
 from observe_lib.reader.retained import kept_since
-from observe_lib.reader.states import StackRow, Stale, States
+from observe_lib.reader.states import States
 from observe_lib.reader.timeline import Shade
 from observe_lib.report.figures import ProcessStrip, percent_text, report_lines, strip_room
-from observe_lib.rows import Place, ProcessRow
+from observe_lib.rows import Place, ProcessRow, StackRow, Stale
 from observe_lib.text.accounts import account_json, report_json
 from observe_lib.text.output import Style
 from observe_lib.times import UTC, format_time
@@ -146,7 +146,7 @@ HISTORY = (
 QUIET = Place("host-a", "default", "quiet")
 #: quiet had no event: the bucket says that it lives since yesterday
 BUCKET = States(
-    {QUIET: ProcessRow(QUIET, alive=True, since=at(-86400), folded=Seen(3, format_time(at(-86400))))},
+    {QUIET: ProcessRow(QUIET, alive=True, since=at(-86400), last_at=at(-86400))},
     {"host-a": StackRow("host-a"), "host-b": StackRow("host-b")},
 )
 
@@ -354,18 +354,13 @@ def test_what_is_after_the_range_still_tells_what_was_before_it():
             {"down": 3600, "longest": 3600, "failed": True},
         ),
         ({"alive": False, "ended_at": at(-5), "crashed_at": at(-9)}, {"down": 3600}),
-        ({"alive": True, "folded": Seen(4, format_time(at(600)))}, {"up": 3000, "runs": 1}),
+        ({"alive": True, "last_at": at(600)}, {"up": 3000, "runs": 1}),
     ],
 )
 def test_a_process_without_an_event_is_what_the_bucket_says(row, expected):
     place = Place("host-a", "default", "p")
     states = States({place: ProcessRow(place, **row)}, {"host-a": StackRow("host-a")})
     assert figures(account_of(states=states)) == expected
-
-
-def test_a_name_that_is_gone_is_not_taken_from_the_bucket():
-    place = Place("host-a", "default", "p")
-    assert audit_of([]).close(States({place: ProcessRow(place, gone=True)}, {})) == []
 
 
 # --- runs, restarts, outages ---

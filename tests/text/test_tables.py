@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 
 from observe_lib.commands.ps import HEADERS, NARROWED, cells_of
-from observe_lib.reader.states import States
 from observe_lib.rows import Place, ProcessRow
 from observe_lib.text.output import text_width
 from observe_lib.text.tables import Cell, Span, cut_spans, laid_out, plain_table, table_line
@@ -19,7 +18,7 @@ def ps_lines(columns: int | None, *names: str, stack: str = "host-a") -> list[st
         )
         for name in names
     ]
-    cells = [dict(zip(HEADERS, cells_of(row, States(), T0), strict=True)) for row in rows]
+    cells = [dict(zip(HEADERS, cells_of(row, None, T0), strict=True)) for row in rows]
     return plain_table(cells, columns, NARROWED)
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from observe_lib.events import Event
 from observe_lib.reader.board import Board, note_events
-from observe_lib.reader.states import States, fold_all, note_lease
+from observe_lib.reader.states import States
 from observe_lib.rows import Place
 from observe_lib.text.output import text_width
 from observe_lib.text.tables import Line
 from observe_lib.times import UTC
 from observe_lib.top.screen import fit, render
 from observe_lib.top.view import ORDERS, SETTLE_S, View, linked, press
-from tests.fleet import fleet, told
+from tests.fleet import fleet, states_of, told
 
 NOW = datetime(2026, 3, 1, 10, 43, 3, tzinfo=UTC)
 LOG = ["starting", "bind: address already in use"]
@@ -43,9 +43,8 @@ SHOP = [
 
 
 def view_of(events: list[Event], hosts: tuple[str, ...] = ("host-a",), **fields: object) -> View:
-    states = fold_all(States(), events)
-    for host in hosts:
-        states = note_lease(states, host, {"owner": "x"}, NOW - timedelta(seconds=3))
+    leases = dict.fromkeys(hosts, {"owner": "x"})
+    states = states_of(*events, leases=leases, beat_at=NOW - timedelta(seconds=3))
     recent = [event for event in events if event.seen_at >= "2026-03-01T09:43"]
     board = note_events(Board(), recent)
     view = View(NOW, states=states, board=board, url="nats://127.0.0.1:4222")
@@ -89,10 +88,10 @@ SCREENS = {
 observe top  nats://127.0.0.1:4222                  1 stack, 1 adapter  10:43:03
 4 processes  1 up  1 crashed  1 unhealthy  1 done  2 crashes/24h    0 events/min
    PROCESS           STATUS       HEALTH          UP   RST  CR/24H  LAST HOUR
->× default/flaky     exit 3       -                -     0       1  ▁▁▁▁▁▁▁▁▁▁▁█
+>× default/flaky     Completed 3  -                -     0       1  ▁▁▁▁▁▁▁▁▁▁▁█
  ! shop/db           Running      Not Ready    3h20m     0       0  ▁▁▁▁▁▁▁▁▁▁▄▄
    shop/api          Running      -           29m54s     1       1   ▁▁▁▁█▁▁▁▁▁▁
-   shop/migrate      Completed    -                -     0       0   ···········
+   shop/migrate      Completed 0  -                -     0       0   ···········
 ── events ─────────────────────────────────────────────── 1-4 of 4 by trouble ──
 10:41:03  default/flaky  crashed    exit 3: bind: address already in use
 10:37:03  shop/db        unhealthy  Not Ready
@@ -105,10 +104,10 @@ observe top  nats://127.0.0.1:4222                  1 stack, 1 adapter  10:43:03
     (40, 10): """\
 4 processes  1 crashed          10:43:03
    PROCESS          STATUS           UP
->× default/flaky    exit 3            -
+>× default/flaky    Completed 3       -
  ! shop/db          Running       3h20m
    shop/api         Running      29m54s
-   shop/migrate     Completed         -
+   shop/migrate     Completed 0       -
 ── events ─────── 1-4 of 4 by trouble ──
 10:41:03 default/flaky crashed   exit 3…
 10:37:03 shop/db       unhealthy Not Re…

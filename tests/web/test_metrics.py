@@ -11,15 +11,15 @@ from tests.reader.test_states import T0, WEB
 
 SAMPLE = re.compile(r'([a-z_]+)\{((?:[a-z]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\} (-?[0-9.e+]+)')
 
-UP = ProcessRow(WEB, status="Running", alive=True, health="Ready", restarts=3, pid=7)
+UP = ProcessRow(WEB, status="Running", alive=True, health="Ready", restarts=3, crashes=5, pid=7)
 DOWN = ProcessRow(Place("host-a", "default", "job"), status="Completed")
 STACK = StackRow("host-a", beat_at=T0 - timedelta(seconds=4.5), lease={"pid": 1})
 BOTH = States({UP.place: UP, DOWN.place: DOWN}, {"host-a": STACK})
 
 
-def samples(states: States, crashes: dict[Place, int] | None = None) -> dict[tuple[str, str], float]:
+def samples(states: States) -> dict[tuple[str, str], float]:
     """Return value by (name, process or stack); every line has to be one that the format knows."""
-    text = metrics_text(states, crashes or {}, T0)
+    text = metrics_text(states, T0)
     lines = text.split("\n")
     assert lines[-2:] == ["# EOF", ""]
     found = {}
@@ -35,7 +35,7 @@ def samples(states: States, crashes: dict[Place, int] | None = None) -> dict[tup
 
 
 def test_what_is_said_of_processes_and_stacks():
-    assert samples(BOTH, {WEB: 5}) == {
+    assert samples(BOTH) == {
         ("process_up", "web"): 1,
         ("process_up", "job"): 0,
         ("process_healthy", "web"): 1,
@@ -49,9 +49,9 @@ def test_what_is_said_of_processes_and_stacks():
 
 
 def test_no_digit_is_rounded_away():
-    busy = replace(UP, restarts=1_234_567)
+    busy = replace(UP, restarts=1_234_567, crashes=10**15 + 1)
     late = replace(STACK, beat_at=T0 - timedelta(days=40, seconds=0.125))
-    found = samples(States({WEB: busy}, {"host-a": late}), {WEB: 10**15 + 1})
+    found = samples(States({WEB: busy}, {"host-a": late}))
     assert found["process_restarts_total", "web"] == 1_234_567
     assert found["process_crashes_total", "web"] == 10**15 + 1
     assert found["adapter_heartbeat_age_seconds", "host-a"] == 40 * 86400 + 0.125
@@ -67,7 +67,7 @@ def test_of_a_stack_that_is_not_heard_of_only_what_is_past_is_said():
 
 
 def test_process_compose_away():
-    away = replace(STACK, source="unhealthy", source_since=T0)
+    away = replace(STACK, lease={"source": "unhealthy"})
     found = samples(States(BOTH.rows, {"host-a": away}))
     assert found["source_up", "host-a"] == 0
     assert ("process_up", "web") not in found
@@ -80,10 +80,6 @@ def test_unhealthy_is_0_and_no_health_is_absent():
     assert ("process_healthy", "web") not in samples(States({WEB: plain}, {"host-a": STACK}))
 
 
-def test_what_is_gone_is_left_out():
-    assert ("process_up", "web") not in samples(States({WEB: replace(UP, gone=True)}, {"host-a": STACK}))
-
-
 def test_names_cannot_break_out_of_their_quotes():
     evil = Place('a"b\\c\nd', "x} 1\n", '"} 2')
     found = samples(States({evil: replace(UP, place=evil)}, {}))
@@ -91,7 +87,7 @@ def test_names_cannot_break_out_of_their_quotes():
 
 
 def test_types_and_help_come_once_per_family_before_its_samples():
-    text = metrics_text(BOTH, {}, T0)
+    text = metrics_text(BOTH, T0)
     types = re.findall(r"# TYPE ([a-z_]+) (\w+)", text)
     assert len(types) == len({name for name, _ in types}) == 6
     assert ("observe_process_restarts", "counter") in types

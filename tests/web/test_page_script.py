@@ -196,11 +196,12 @@ def test_what_the_address_cannot_hold_is_the_usual(call, search):
     ("row", "expected"),
     [
         ({"condition": "up", "status": "Running"}, "Running"),
-        ({"condition": "crashed", "status": "Completed", "exit_code": 3}, "exit 3"),
-        ({"condition": "crashed", "status": "Completed", "exit_code": 0}, "exit 0"),
+        ({"condition": "crashed", "status": "Completed", "exit_code": 3}, "Completed 3"),
+        ({"condition": "crashed", "status": "Completed", "exit_code": 0}, "Completed 0"),
         ({"condition": "crashed", "status": "Completed"}, "Completed"),
-        ({"condition": "crashed", "status": "Error", "exit_code": 1}, "Error"),
-        ({"condition": "done", "status": "Completed", "exit_code": 0}, "Completed"),
+        ({"condition": "crashed", "status": "Error"}, "Error"),
+        ({"condition": "flapping", "status": "Restarting", "exit_code": 1}, "flapping"),
+        ({"condition": "idle", "status": "Scheduled", "exit_code": 0}, "Scheduled 0"),
         ({"condition": "up", "status": "Run\x07"}, "Run\\u0007"),
     ],
 )
@@ -232,11 +233,12 @@ def test_silence(call, silence, expected):
 
 
 def test_rows_of_a_silent_stack_are_stale(call):
-    silence = {"about": "adapter", "kind": "stopped"}
-    silent = call("silencesOf", [{"name": "a"}, {"name": "b", "silence": silence}, {"name": "c"}])
-    assert silent == {"b": silence}
-    rows = [{"stack": "a", "condition": "up"}, {"stack": "b", "condition": "up"}]
-    assert [call("conditionOf", row, silent) for row in rows] == ["up", "stale"]
+    silence, over = {"about": "adapter", "kind": "silent"}, {"about": "adapter", "kind": "stopped"}
+    stacks = [{"name": "a"}, {"name": "b", "silence": silence}, {"name": "c", "silence": over}]
+    silent = call("silencesOf", stacks)
+    assert silent == {"b": silence, "c": over}
+    rows = [{"stack": name, "condition": "up"} for name in "abc"]
+    assert [call("conditionOf", row, silent) for row in rows] == ["up", "stale", "ended"]
 
 
 @pytest.mark.parametrize(
@@ -262,7 +264,7 @@ def test_rows_of_a_silent_stack_are_stale(call):
         (
             {"status": "Running", "health": "Ready", "state": {"has_ready_probe": True}},
             {"about": "adapter", "kind": "stopped"},
-            {"Status": "stale: its adapter was stopped; it was Running", "Health": "Ready"},
+            {"Status": "ended: its adapter was stopped; it was Running", "Health": "Ready"},
         ),
     ],
 )

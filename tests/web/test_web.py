@@ -19,8 +19,8 @@ import pytest
 
 from observe_lib.errors import NatsError, UsageError
 from observe_lib.events import Event
-from observe_lib.reader.states import States, fold, note_lease
-from observe_lib.rows import DAY, Place
+from observe_lib.reader.states import States
+from observe_lib.rows import DAY, Place, ProcessRow, StackRow
 from observe_lib.settings import NatsSettings
 from observe_lib.times import now_utc
 from observe_lib.web import live as web_live
@@ -30,6 +30,7 @@ from observe_lib.web.lines import WebLines
 from observe_lib.web.live import STREAMS, WAITING_BYTES, LiveStates, PageListener, page_event
 from observe_lib.web.page import page_html
 from observe_lib.web.server import COOKIE, Guard, WebServer
+from tests.fleet import states_of
 from tests.reader.test_states import T0, at, of_observer, told
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -40,12 +41,27 @@ class Script:
     """In the place of a Consumer: what it says is what the test says."""
 
     def __init__(self) -> None:
-        self.known, self.connected = States(), True
+        self.states, self.connected = States(), True
         self.asked: list[tuple[Any, ...]] = []
         self.stored: list[Event] = []
+        self.histories: dict[Place, list[Event]] = {}
 
-    def states(self, process: Any = ()) -> States:
-        return self.known
+    def stored_states(self, process: Any = (), stack: Any = None) -> States:
+        return self.states
+
+    def happen(self, event: Event) -> None:
+        """Write the row that the event makes."""
+        rows, stacks, place = dict(self.states.rows), dict(self.states.stacks), Place.of(event)
+        if not event.of_observer:
+            self.histories.setdefault(place, []).append(event)
+            found = states_of(*self.histories[place]).rows
+            rows = {**rows, **found} if found else {one: row for one, row in rows.items() if one != place}
+        stacks.setdefault(place.stack, StackRow(place.stack))
+        self.states = States(rows, stacks)
+
+    def lease(self, stack: str, age_s: float) -> None:
+        late = states_of(leases={stack: {}}, beat_at=now_utc() - timedelta(seconds=age_s)).stacks
+        self.states = States(self.states.rows, {**self.states.stacks, **late})
 
     def recent(self, number: int, process: Any = (), types: Any = (), **rest: Any) -> tuple[list[Event], int]:
         self.asked.append((number, process, types, rest))
@@ -58,15 +74,15 @@ class Page:
     def __init__(self, history: list[Event] | None = None, **guard: Any) -> None:
         self.script = Script()
         for event in history or []:
-            self.script.known = fold(self.script.known, event)
-        self.live = LiveStates(self.script, now_utc() - DAY).start(history or [])
+            self.script.happen(event)
+        self.live = LiveStates(self.script, self.script, now_utc() - DAY).start(history or [])
         site = site_of(self.live, self.script, NatsSettings())  # type: ignore[arg-type]
         self.server = WebServer("127.0.0.1", 0, site, Guard(**guard)).start()
         self.port = self.server.port
 
     def happen(self, *events: Event) -> None:
         for event in events:
-            self.script.known = fold(self.script.known, event)
+            self.script.happen(event)
             self.live.hear(event)
 
     def get(self, path: str, method: str = "GET", **headers: str) -> SimpleNamespace:
@@ -353,7 +369,7 @@ def test_health_follows_nats(page):
 
 def test_states_as_json(page):
     page.happen(told("started", 1), told("crashed", 2, status="Completed", exit_code=3))
-    page.script.known = note_lease(page.script.known, "host-b", {"pid": 1}, now_utc() - timedelta(minutes=5))
+    page.script.lease("host-b", 300)
     found = json.loads(page.get("/api/states").body)
     (row,) = found["processes"]
     assert (row["stack"], row["process"], row["status"], row["exit_code"]) == (
@@ -421,7 +437,8 @@ def test_an_error_of_nats_is_503_and_any_other_500(page, monkeypatch):
 def test_one_process_is_found_by_its_whole_name(page):
     """Names are no patterns here."""
     for name in ("*", "web", "<script>alert(1)</script>"):
-        page.happen(told("crashed", 1, process=name, exit_code=1, log_tail=["</script>"]))
+        page.script.stored = [told("crashed", 1, process=name, exit_code=1, log_tail=["</script>"])]
+        page.happen(*page.script.stored)
         found = json.loads(page.get("/api/process?stack=host-a&namespace=default&process=" + name).body)
         assert found["process"] == name
         assert found["last_crash"]["log_tail"] == ["</script>"]
@@ -488,11 +505,15 @@ def test_a_point_is_sent_although_its_row_was_sent_before_the_event_was_heard(pa
     page.happen(told("started", 1))
     stream, crash = Stream(page), told("crashed", 2, status="Completed", exit_code=3)
     stream.next()
-    page.script.known = fold(page.script.known, crash)
-    while stream.next().data["rows"][0]["condition"] != "crashed":
-        pass
-    page.live.hear(crash)
-    assert [shade for _, shade in stream.events().data["rows"][0]["points"]] == [3]
+    page.script.happen(crash)
+    row, points = {"condition": ""}, list[Any]()
+    for condition, heard in (("crashed", []), ("crashed", [crash])):
+        for one in heard:
+            page.live.hear(one)
+        while row["condition"] != condition or (heard and points[-1:] != [3]):
+            for row in stream.next().data.get("rows", []):
+                points = [*([] if row["whole"] else points), *(shade for _, shade in row["points"])]
+    assert points == [0, 3]
 
 
 def test_companions_are_not_sent(page):
@@ -505,11 +526,13 @@ def test_companions_are_not_sent(page):
 def test_processes_that_go(page):
     page.happen(told("started", 1))
     stream = Stream(page)
-    page.happen(told("stopped", 2, status="Removed", new_status="Removed", reason="removed"))
-    while "gone" not in [row["condition"] for row in stream.next().data.get("rows", [])]:
+    while not stream.next().data.get("rows"):
         pass
-    page.script.known = States()
-    assert stream.next().data.get("gone") == [["host-a", "default", "web"]]
+    page.happen(told("stopped", 2, status="Removed", new_status="Removed", reason="removed"))
+    while "gone" not in (data := stream.next("update").data):
+        pass
+    assert data["gone"] == [["host-a", "default", "web"]]
+    assert json.loads(page.get("/api/states").body)["processes"] == []
 
 
 def test_a_lost_server_and_a_silent_stack_are_told(page):
@@ -517,7 +540,8 @@ def test_a_lost_server_and_a_silent_stack_are_told(page):
     assert stream.next().data["head"]["nats"] is True
     page.script.connected = False
     assert stream.next().data["head"]["nats"] is False
-    page.script.known = note_lease(States(), "host-b", {"pid": 1}, now_utc() - timedelta(minutes=5))
+    page.script.states = States()
+    page.script.lease("host-b", 300)
     (stack,) = stream.next().data["head"]["stacks"]
     assert stack["silence"]["kind"] == "silent"
 
@@ -588,13 +612,14 @@ def test_streams_end_with_the_server():
 # --- timelines ---
 
 WEB = Place("host-a", "default", "web")
+QUIET = ProcessRow(WEB, alive=True, status="Running", last_at=at(1))
 
 
 def points(*events: Event) -> list[tuple[float, int]]:
     lines = WebLines(at(0).timestamp())
     for event in events:
         lines.note(event)
-    return [(round(moment - T0.timestamp(), 3), shade) for moment, shade in lines.points(WEB)]
+    return [(round(moment - T0.timestamp(), 3), shade) for moment, shade in lines.points(QUIET)]
 
 
 def test_a_timeline_is_what_the_report_counts():
@@ -615,16 +640,19 @@ def test_a_timeline_is_what_the_report_counts():
 def test_only_what_is_new_is_sent():
     lines = WebLines(T0.timestamp())
     lines.note(told("started", 1))
-    assert len(lines.take_fresh(WEB)) == 1
+    assert [place for place in lines.with_fresh()] == [WEB]
+    points, whole = lines.take_fresh(QUIET)
+    assert whole and len(points) == 1 and not lines.with_fresh()
     lines.note(told("crashed", 2, exit_code=1))
-    assert [shade for _, shade in lines.take_fresh(WEB)] == [3]
-    assert lines.take_fresh(WEB) == lines.take_fresh(Place("", "", "")) == []
+    assert lines.take_fresh(QUIET) == ([(at(2).timestamp(), 3)], False)
+    assert lines.take_fresh(QUIET) == ([], False)
 
 
 def test_a_process_that_no_event_told_of_is_what_its_row_says():
-    lines, states = WebLines(at(100).timestamp()), fold(States(), told("started", 1))
-    lines.assume(states.rows.values())
-    assert lines.points(WEB) == [(at(100).timestamp(), 0)]
+    lines = WebLines(at(100).timestamp())
+    assert lines.points(QUIET) == [(at(100).timestamp(), 0)]
+    down = replace(QUIET, alive=False, crashed_at=at(150), last_at=at(150))
+    assert lines.points(down) == [(at(150).timestamp(), 3)]
 
 
 def test_blind_times():

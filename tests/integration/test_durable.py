@@ -1,0 +1,88 @@
+"""A durable reader that ends and begins again: nothing late, nothing out of order; and what it may not do."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from observe_lib import Consumer, NatsError
+from observe_lib.broker.stream import STREAM
+from observe_lib.settings import NatsSettings
+from tests.integration.test_consumer import ROOT, Seen, Writer, event, wait_until
+from tests.nats_server import RealNats
+
+
+@pytest.fixture
+def writer(nats_server: RealNats) -> Iterator[Writer]:
+    found = Writer(nats_server.url)
+    found.ensure()
+    yield found
+    found.close()
+
+
+def test_ended_and_begun_again_it_gets_everything_once_and_in_order(nats_server, writer):
+    """There is always more to read, so that each program has one pulled ahead when it ends."""
+    total, seen = 1000, Seen()
+    writer.put_many([event(f"p{number}", seq=number) for number in range(1, total + 1)])
+    for turn in range(20):
+        with Consumer(nats_server.url) as consumer:
+            consumer.subscribe(seen, durable="pager")
+            seen.until_count(min(len(seen) + 1 + turn, total))
+    assert len(seen) < total, "the last program has something left to read"
+    with Consumer(nats_server.url) as consumer:
+        consumer.subscribe(seen, durable="pager")
+        seen.until_count(total)
+    assert [one.seq for one in seen] == list(range(1, total + 1))
+
+
+def test_what_a_killed_program_had_comes_before_all_that_is_new(nats_server, writer):
+    code = f"""
+        import time
+        from observe_lib import Consumer
+        from observe_lib.reader.connection import Pace
+        with Consumer({nats_server.url!r}, pace=Pace(ack_wait_s=2.0)) as consumer:
+            consumer.subscribe(lambda event: (print(event.seq, flush=True), time.sleep(60)), durable="pager")
+            consumer.wait()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout
+        wait_until(lambda: writer.bridge.run(writer.js.consumers_info(STREAM)))
+        writer.put(event("a", seq=1), event("a", seq=2), event("a", seq=3))
+        assert program.stdout.readline() == "1\n"
+        os.kill(program.pid, signal.SIGKILL)
+    seen = Seen()
+    with Consumer(nats_server.url) as consumer:
+        consumer.subscribe(seen, durable="pager")
+        writer.put(event("a", seq=4))
+        assert [one.seq for one in seen.until_count(4)] == [1, 2, 3, 4]
+
+
+def test_a_reader_that_may_not_acknowledge_is_told_so_at_once(tmp_path: Path):
+    config = tmp_path / "nats.conf"
+    config.write_text(
+        """
+        authorization: {users: [
+            {user: writer, password: p},
+            {user: reader, password: p,
+             permissions: {publish: {allow: ["$JS.API.>"]}, subscribe: {allow: ["_INBOX.>"]}}},
+        ]}
+        """
+    )
+    with RealNats(tmp_path / "nats", None, "-c", str(config)) as server:
+        writer = Writer(server.url.replace("//", "//writer:p@"))
+        writer.ensure()
+        writer.put(event("a", seq=1))
+        with Consumer(NatsSettings(server.url, user="reader", password="p")) as consumer:
+            with pytest.raises(NatsError, match="nothing can be acknowledged") as caught:
+                consumer.subscribe(print, durable="pager")
+            assert caught.value.hint == "grant publish on $JS.ACK.>"
+            seen = Seen()
+            consumer.subscribe(seen)
+            seen.until_count(1)
+        writer.close()

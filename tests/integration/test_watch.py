@@ -1,0 +1,100 @@
+"""`watch` on a real nats-server: what it replays where several stacks, or namespaces, share a name."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from observe_lib.broker.stream import StreamOptions, ensure_bucket
+from observe_lib.events import Event, observer_subject
+from tests.integration.test_consumer import ROOT, Writer
+from tests.nats_server import RealNats
+
+AT = "2025-10-16T16:26:%02d.123Z"
+
+
+def event(
+    kind: str, stack: str, seq: int, process: str = "web", namespace: str = "shop", **more: object
+) -> Event:
+    at = AT % seq
+    return Event(kind, process, namespace, at, stack=stack, seq=seq, observed_at=at, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def writer(nats_server: RealNats) -> Iterator[Writer]:
+    found = Writer(nats_server.url)
+    found.ensure()
+    found.retry(lambda: ensure_bucket(found.js, StreamOptions()))
+    yield found
+    found.close()
+
+
+def row(writer: Writer, stack: str, namespace: str, name: str, first: str = "") -> None:
+    told = {"schema": 2, "row": {"namespace": first or namespace, "process": name}, "seq": 1}
+    writer.raw(f"$KV.PROCESS_STATES.{stack}.{namespace}.{name}", json.dumps(told).encode())
+
+
+def watch(url: str, *words: str) -> tuple[list[str], str]:
+    command = [sys.executable, "observe.py", "watch", "--no-follow", "--json", "--nats-url", url, *words]
+    ended = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=30)
+    assert ended.returncode == 0, ended.stderr
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    return [
+        f"{one['stack']} {one['namespace']}/{one['process']} {one['type']}" for one in events
+    ], ended.stderr
+
+
+@pytest.fixture
+def two_stacks(writer: Writer) -> Writer:
+    for stack in ("one", "two"):
+        row(writer, stack, "shop", "web")
+        writer.put(event("started", stack, 1), event("crashed", stack, 2))
+    row(writer, "one", "shop", "api")
+    writer.put(event("started", "one", 1, "api"), event("started", "one", 3), event("started", "two", 3))
+    for stack, kind in (("one", "unhealthy"), ("two", "started")):
+        own = observer_subject("process-compose", kind)
+        writer.put(event(kind, stack, 1, "process-compose", "_observe", subject=own))
+    return writer
+
+
+ONE = ["one shop/web crashed", "one shop/web started"]
+TWO = ["two shop/web crashed", "two shop/web started"]
+NEWS = "one _observe/process-compose unhealthy"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], [ONE[0], TWO[0], "one shop/api started", ONE[1], TWO[1], NEWS]),
+        (["web"], [ONE[0], TWO[0], ONE[1], TWO[1]]),
+        (["web", "--stack", "one"], ONE),
+        (["web", "--stack", "two", "--type", "crashed"], TWO[:1]),
+        (["shop/*", "--stack", "one"], [ONE[0], "one shop/api started", ONE[1]]),
+        (["api"], ["one shop/api started"]),
+    ],
+)
+def test_a_name_that_two_stacks_have_is_replayed_for_both(nats_server, two_stacks, words, shown):
+    assert watch(nats_server.url, *words)[0] == shown
+
+
+def test_a_process_of_several_namespaces_is_found_under_each(nats_server, writer):
+    for namespace in ("shop", "data"):
+        row(writer, "one", namespace, "etl", "shop")
+    row(writer, "one", "data", "db")
+    spaces = ["shop", "data"]
+    writer.put(event("started", "one", 1, "etl", namespaces=spaces), event("started", "one", 1, "db", "data"))
+    writer.put(event("started", "one", 1, "web"))
+    both = ["one shop/etl started", "one data/db started"]
+    for words, shown in ((["data/*"], both), (["data/etl"], both[:1]), (["data/d*"], both[1:])):
+        assert watch(nats_server.url, *words)[0] == shown
+    assert watch(nats_server.url, "data/*", "--since", "2025-10-16T00:00:00Z")[0] == both
+
+
+def test_without_a_bucket_there_is_what_the_stream_has_last(nats_server):
+    writer = Writer(nats_server.url)
+    writer.ensure()
+    writer.put(event("started", "one", 1), event("started", "two", 2))
+    writer.close()
+    assert watch(nats_server.url)[0] == ["two shop/web started"]
