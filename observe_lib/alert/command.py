@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         from .store import Store
 
         store = Store(settings, name, say)
-        receivers = [_receiver_of(sends, rules, say, stop) for sends in senders]
+        receivers = [_receiver_of(sends, rules, say, stop, store.may_send) for sends in senders]
         where = f" of {settings.url}"
         alerter = Alerter(store, receivers, name, say, log_of=store.crash_log, link=args.link, where=where)
         log.debug("alerter %s: %s", name, rules)
@@ -160,10 +160,12 @@ def _senders_of(flags: Mapping[str, Any], stop: Stop) -> "list[Sends]":
     return found
 
 
-def _receiver_of(sends: "Sends", rules: Rules, say: Any, stop: Stop) -> "tuple[Receiver, Rules]":
+def _receiver_of(
+    sends: "Sends", rules: Rules, say: Any, stop: Stop, may_send: Callable[[], bool]
+) -> "tuple[Receiver, Rules]":
     from .receiver import Receiver, hand_over
 
-    deliver = partial(hand_over, sends, say=say, clock=time.monotonic, wait=stop.wait)
+    deliver = partial(hand_over, sends, say=say, clock=time.monotonic, wait=stop.wait, may_send=may_send)
     counts_each = getattr(sends, "acts_on_one", False)
     return Receiver(sends, deliver), replace(rules, counts_each=counts_each)
 

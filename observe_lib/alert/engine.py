@@ -267,13 +267,14 @@ class Engine:
         group = self._group_of(waiting, now)
         if not group:
             return None
-        room = self._room(now)
-        if room > 0:
-            self._held_told = False
+        room, is_end = self._room(now), group[0].is_end
+        if room > 0 or (is_end and self._rules.counts_each):
+            self._held_told &= room <= 0
             places = [one.place for one in group]
-            status = "resolved" if group[0].is_end else "firing"
+            most = room if self._rules.counts_each and not is_end else len(places)
+            status = "resolved" if is_end else "firing"
             key = group[0].group or f'{{}}:{{alerter="{self._name}", opened="{format_time(now)}"}}'
-            return Notice(status, key, now, tuple(places[:room] if self._rules.counts_each else places))
+            return Notice(status, key, now, tuple(places[:most]))
         if self._held_told:
             return None
         if self._rules.counts_each:
@@ -310,8 +311,10 @@ class Engine:
         if notice is None:
             return
         self.failed += failed
-        if not notice.held:
-            self._sent += [now] * (len(notice.places) if self._rules.counts_each else 1)
+        if self._rules.counts_each:
+            self._sent += [now] * len(notice.places) if notice.status == "firing" else []
+        elif not notice.held:
+            self._sent.append(now)
         for place in notice.places:
             trouble = self.troubles.get(place)
             if trouble is None:

@@ -36,13 +36,14 @@ def hand_over(
     say: Say,
     clock: Callable[[], float],
     wait: Callable[[float], bool],
+    may_send: Callable[[], bool] = lambda: True,
 ) -> bool | None:
-    """Send it until it is taken; False: given up after `GIVE_UP_S`. None: the program ends before that.
+    """Send it until it is taken; False: given up after `GIVE_UP_S`. None: broken off, it is still to be sent.
 
-    `wait(seconds)` returns whether the program ends.
+    `wait(seconds)` returns whether the program ends, `may_send()` whether the lease is still ours.
     """
     end, wait_s, said = clock() + GIVE_UP_S, FIRST_WAIT_S, ""
-    while True:
+    while may_send():
         try:
             sends.send(payload, line)
             return True
@@ -56,6 +57,7 @@ def hand_over(
         if wait(wait_s):
             return None
         wait_s = min(2 * wait_s, LAST_WAIT_S)
+    return None
 
 
 class Receiver:

@@ -62,6 +62,10 @@ class Store:
         """Whether messages may be sent."""
         return self._lease.is_fresh and self._session.is_up
 
+    def may_send(self) -> bool:
+        """Whether no other alerter can have begun to work; for any thread."""
+        return self._lease.is_fresh
+
     def open(self) -> None:
         """Begin to connect, for as long as it takes."""
         self._bridge.start()

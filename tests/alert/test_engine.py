@@ -555,3 +555,15 @@ def test_what_is_over_while_it_is_silenced_or_held_back_is_not_told():
     web.begin(140)
     alerting.until(4000)
     assert alerting.told == [(FIRING, "crashed api"), (FIRING, "held_back ")]
+
+
+def test_where_each_process_counts_only_what_is_done_to_it_counts():
+    api = Process()
+    alerting = Alerting(api, limit=3, counts_each=True, settle_s=10).until(10)
+    for at in range(10, 250, 60):
+        alerting.until(at)
+        api.crash(at)
+        alerting.until(at + 10)
+        api.begin(at + 10)
+    alerting.until(400)
+    assert [status for _, status, _ in alerting.sent] == [FIRING, RESOLVED] * 3, "and the fourth is held back"

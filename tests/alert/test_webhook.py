@@ -124,3 +124,17 @@ def test_an_end_of_the_program_ends_the_waiting():
     receives = Receives(1000)
     receives.ends_at = 10
     assert receives.hand_over() is None and receives.now < 20
+
+
+def test_who_lost_the_lease_sends_nothing_more():
+    receives, ours = Receives(1000), [True, True, False]
+    found = hand_over(
+        receives,
+        {},
+        "",
+        say=lambda *_: None,
+        clock=lambda: receives.now,
+        wait=receives.wait,
+        may_send=lambda: ours.pop(0),
+    )
+    assert found is None and len(receives.tries) == 2
