@@ -91,7 +91,7 @@ def test_examples_are_understood():
     for name, verb in ((name, load_verb(name)) for name in verb_sentences()):
         for example in verb.examples:
             words = [word.strip("'") for word in example.split()[1:]]
-            cli._parser(name, verb).parse_args(words)
+            cli._parser(name, verb).parse_intermixed_args(words)
 
 
 @pytest.mark.skipif(bool(SINGLE_FILE), reason="the one file imports what there is")

@@ -23,10 +23,12 @@ from ..broker.stream_settings import stream_troubles
 from ..calling import how_to_call
 from ..errors import NatsError
 from ..events import decode_token
+from ..reader.alerters import read_alerters
 from ..reader.states_reader import KEYS, LEASE_END
 from ..rows import StackRow
 from ..settings import NatsSettings
 from ..times import UTC, format_duration, now_utc, parse_time, seconds_between
+from .alerters import alerter_finding
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
 from .room import RESTART_HINT, room_finding, write_error
 
@@ -101,6 +103,7 @@ class _Examination:
                 {name for name, info in ((STREAM, stream), (KV_STREAM, bucket)) if _usable(info)}
             ),
             *(await self._adapters() if bucket else [_no_adapter(self._flag)]),
+            *(await self._alerters() if bucket else []),
         ]
         return [*found, clock_finding(self._skews)] if self._skews else found
 
@@ -192,6 +195,12 @@ class _Examination:
     @property
     def _ahead_s(self) -> float:
         return dict(self._skews).get("nats", 0.0)
+
+    async def _alerters(self) -> list[Finding]:
+        """Judge the alerters there are; nobody has to have one."""
+        with suppress(APIError, nats.errors.Error, asyncio.TimeoutError):
+            return [alerter_finding(one, now_utc()) for one in await read_alerters(self._js)]
+        return []
 
 
 def _no_adapter(flag: str = "") -> Finding:
