@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from sys import intern
 from typing import Any, NamedTuple
 
-from .events import Event, EventType, process_matches, process_wanted, read_json
+from .events import Event, EventType, read_json
+from .subjects import process_matches, process_wanted
 from .times import format_time, parse_time, seconds_between
 
 #: the version of what the bucket holds of a process

@@ -6,13 +6,10 @@ from random import Random
 
 import pytest
 
-from observe_lib.events import (
+from observe_lib.events import Event, EventType, Key, Severity
+from observe_lib.subjects import (
     MAX_FILTERS,
     TOKEN_MAX,
-    Event,
-    EventType,
-    Key,
-    Severity,
     decode_token,
     encode_namespace,
     encode_token,

@@ -16,9 +16,9 @@ from ..broker.loop import Bridge, T, ignore
 from ..broker.session import Session
 from ..broker.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
 from ..errors import NatsError, ObserveError, OutboxError
-from ..events import OBSERVE, encode_token
 from ..log import Say, log
 from ..settings import NatsSettings
+from ..subjects import OBSERVE, encode_token
 from ..times import now_utc
 from .comparison import Comparison
 from .outbox import Outbox

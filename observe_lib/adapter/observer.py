@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from ..detect.known import Known
-from ..events import OBSERVE, Event, EventType, observer_subject
+from ..events import Event, EventType
+from ..subjects import OBSERVE, observer_subject
 from ..times import format_time, seconds_between
 
 SOURCE = "process-compose"

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..errors import OutboxError
-from ..events import TOKEN_CUT, TOKEN_MAX, encode_token
+from ..subjects import TOKEN_CUT, TOKEN_MAX, encode_token
 from ..times import now_utc
 from .stack_lock import NoFileError, StackLock, Tell, lock_of
 

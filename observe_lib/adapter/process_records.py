@@ -11,8 +11,9 @@ from typing import Any
 from ..detect.changes import Change
 from ..detect.known import Known
 from ..errors import OutboxError
-from ..events import OBSERVE, Event, EventType, Key, dump_json, encode_token
+from ..events import Event, EventType, Key, dump_json
 from ..log import Say, log
+from ..subjects import OBSERVE, encode_token
 from ..times import now_utc, seconds_between
 from .observer import observer_event
 from .outbox import Outbox, Record

@@ -19,7 +19,8 @@ from ..broker.loop import Bridge, T, ignore
 from ..broker.session import DeniedError, Session
 from ..broker.stream import MESSAGE_ID, STREAM, has_message
 from ..errors import OutboxError
-from ..events import ROOT, message_time
+from ..events import message_time
+from ..subjects import ROOT
 from ..times import earlier
 from .outbox import Outbox, OutboxEvent
 from .refusals import HELD, NO_STREAM, TOO_LARGE, Refusal, read_answer

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..events import OBSERVE, EventType
+from ..events import EventType
 from ..rows import Place
+from ..subjects import OBSERVE
 from ..times import parse_time
 
 #: what process-compose shows of what should not run

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..broker.loop import ignore
-from ..events import process_matches
 from ..reader.silences import Silence, silences_for
 from ..rows import Place
+from ..subjects import process_matches
 from ..times import format_time, parse_time
 from .condition import Condition, StackCondition
 from .trouble import KINDS, Notice, Rules, Trouble, after_s

@@ -13,11 +13,12 @@ from ..broker.bucket import PASSING_ERRORS, Bucket, WrongLastError
 from ..broker.lease import Lease, identity
 from ..broker.stream import STREAM
 from ..errors import NatsError, ObserveError, StackHeldError
-from ..events import Event, EventType, subject_of
+from ..events import Event, EventType
 from ..log import Say, log
 from ..reader.alerters import ALERT_KEYS, ALERT_LEASE, pack_state, unpack_state
 from ..reader.connection import Connection, Pace
 from ..settings import VERSION, NatsSettings
+from ..subjects import subject_of
 from ..times import format_time, now_utc
 from .row_feed import RowFeed
 from .trouble import Trouble

@@ -18,8 +18,8 @@ from nats.js.errors import (
 )
 
 from ..errors import NatsError, NatsRefusedError
-from ..events import MAX_FILTERS
 from ..settings import DEFAULT_NATS_URL
+from ..subjects import MAX_FILTERS
 from ..times import UTC, format_duration
 from .stream_settings import stream_troubles
 

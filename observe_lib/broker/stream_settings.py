@@ -45,15 +45,21 @@ _SETTINGS: tuple[tuple[Callable[[Mapping[str, Any], str], bool], SettingTrouble]
     ),
     (
         lambda config, _: config.get("retention") == "interest",
-        SettingTrouble("retention interest", "what nobody reads is not kept", _EDIT + " --retention limits", False),
+        SettingTrouble(
+            "retention interest", "what nobody reads is not kept", _EDIT + " --retention limits", False
+        ),
     ),
     (
         lambda config, _: config.get("max_msgs_per_subject", -1) > 0,
-        SettingTrouble("max_msgs_per_subject", "older events go early", _EDIT + " --max-msgs-per-subject=-1", False),
+        SettingTrouble(
+            "max_msgs_per_subject", "older events go early", _EDIT + " --max-msgs-per-subject=-1", False
+        ),
     ),
     (
         lambda config, _: config.get("discard") == "new",
-        SettingTrouble("discard new", "it takes nothing more when it is full", _EDIT + " --discard old", False),
+        SettingTrouble(
+            "discard new", "it takes nothing more when it is full", _EDIT + " --discard old", False
+        ),
     ),
 )
 

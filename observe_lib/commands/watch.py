@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..calling import how_to_call
 from ..errors import EXIT_FAILED, EXIT_OK, NatsError, UsageError
-from ..events import Event, EventType, Key, Severity, process_matches
+from ..events import Event, EventType, Key, Severity
 from ..flags import NAMES_HELP, add_nats_flags, add_output_flags, add_store_flag
 from ..settings import choice, choices, moment_of, nats_settings, whole_number
+from ..subjects import process_matches
 from ..text.output import Style, json_line, mute, print_note, printable, stored_line, style_of, write_lines
 from ..text.tables import EventTable, selected
 from ..times import UTC, format_time, now_utc

@@ -22,11 +22,11 @@ from ..broker.stream import BUCKET, KV_STREAM, STREAM, SUBJECTS, ask_stream, rea
 from ..broker.stream_settings import stream_troubles
 from ..calling import how_to_call
 from ..errors import NatsError
-from ..events import decode_token
 from ..reader.alerters import read_alerters
 from ..reader.states_reader import KEYS, LEASE_END
 from ..rows import StackRow
 from ..settings import NatsSettings
+from ..subjects import decode_token
 from ..times import UTC, format_duration, now_utc, parse_time, seconds_between
 from .alerters import alerter_finding
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding

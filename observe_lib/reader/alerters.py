@@ -13,7 +13,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from ..broker.stream import BUCKET, read_stored
-from ..events import OBSERVE, dump_json
+from ..events import dump_json
+from ..subjects import OBSERVE
 from ..times import UTC
 
 #: the keys of alerters begin so, and go on with the name; that of the lease ends so

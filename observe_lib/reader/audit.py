@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
-from ..events import OBSERVE, Event, filter_subjects, process_wanted, read_json
+from ..events import Event, read_json
 from ..rows import Place
 from ..settings import moment_of
+from ..subjects import OBSERVE, filter_subjects, process_wanted
 from ..times import UTC, now_utc, seconds_between, stamp_of
 from .accounts import Account, Strip
 from .gaps import Gap, Gaps, find_gaps

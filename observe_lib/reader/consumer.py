@@ -10,9 +10,10 @@ from datetime import datetime
 from ..broker.bucket import Bucket
 from ..broker.loop import ignore
 from ..errors import ObserveError, UsageError
-from ..events import EventType, encode_token
+from ..events import EventType
 from ..rows import Place
 from ..settings import choices
+from ..subjects import encode_token
 from ..times import now_utc
 from .connection import Pace
 from .event_consumer import EventConsumer

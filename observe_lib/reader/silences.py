@@ -14,9 +14,10 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from ..broker.bucket import PASSING_ERRORS, Bucket, WrongLastError
 from ..broker.stream import BUCKET
 from ..errors import NatsError
-from ..events import OBSERVE, dump_json, process_matches
+from ..events import dump_json
 from ..rows import Place
 from ..settings import NatsSettings
+from ..subjects import OBSERVE, process_matches
 from ..times import format_time, parse_time
 from .connection import Connection, Pace
 

@@ -16,8 +16,8 @@ from nats.js.errors import NotFoundError
 from ..broker.lease import identity, is_dead
 from ..broker.stream import BUCKET, KV_STREAM, ask_stream
 from ..errors import NatsError
-from ..events import MAX_FILTERS, OBSERVE, ROOT, decode_token, encode_token, filter_subjects, process_wanted
 from ..rows import Place, ProcessRow, StackRow
+from ..subjects import MAX_FILTERS, OBSERVE, ROOT, decode_token, encode_token, filter_subjects, process_wanted
 from ..times import now_utc, parse_time
 from .connection import Connection
 from .feed import Feed, Mark

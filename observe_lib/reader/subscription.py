@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..broker.loop import ignore
-from ..events import OBSERVE, Event, Seen, filter_subjects, process_wanted
+from ..events import Event, Seen
 from ..log import log
 from ..settings import moment_of, names
+from ..subjects import OBSERVE, filter_subjects, process_wanted
 from ..times import now_utc, stamp_of
 from .feed import Feed, Mark
 from .message import Message

@@ -15,13 +15,14 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, ObserveError
-from ..events import OBSERVE, Event
+from ..events import Event
 from ..flags import add_nats_flags, add_selection_flags, add_store_flag
 from ..reader.board import Board, note_events
 from ..reader.description import Description, descriptions_of
 from ..rows import Place
 from ..settings import nats_settings
 from ..signals import Stop, stopped_by_signals
+from ..subjects import OBSERVE
 from ..text.output import wants_colour
 from ..text.tables import selected
 from ..times import UTC, now_utc

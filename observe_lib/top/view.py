@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..events import Event, EventType, process_matches, process_wanted
+from ..events import Event, EventType
 from ..reader.board import Board, Figures, figures_of, latest_events
 from ..reader.description import Description
 from ..reader.states import States, stale_stacks_of
 from ..rows import CONDITIONS, Place, ProcessRow, Stale
+from ..subjects import process_matches, process_wanted
 from ..text.output import text_width
 from ..times import seconds_between
 

@@ -14,8 +14,8 @@ from observe_lib.broker.bucket import Bucket
 from observe_lib.broker.loop import Bridge
 from observe_lib.broker.session import Session
 from observe_lib.broker.stream import StreamOptions, ensure
-from observe_lib.events import encode_token
 from observe_lib.settings import NatsSettings
+from observe_lib.subjects import encode_token
 from observe_lib.times import format_time, now_utc
 from tests.alert.rows import Process
 from tests.running import ROOT, environ_for
