@@ -61,7 +61,7 @@ class Gaps:
 
     def hide(self, start: float, end: float) -> bool:
         """Whether what happened between two moments, or at both, may have been while nobody looked."""
-        return any(gap.start <= end and start <= gap.end for gap in self.listed)
+        return bool(self.listed) and any(gap.start <= end and start <= gap.end for gap in self.listed)
 
     def visible(self, start: float, end: float) -> Iterator[tuple[float, float]]:
         """Yield the parts of a span in which the stack was seen."""
