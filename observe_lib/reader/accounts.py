@@ -11,7 +11,7 @@ from ..events import Event, EventType
 from ..rows import Place
 from ..times import stamp_of
 from .gaps import Gaps, told_moment
-from .timeline import UP, Shade, Timeline, at_of
+from .timeline import DOWN, UP, Shade, Timeline, at_of
 
 #: a process flaps where it crashed or got unhealthy this often within that time
 FLAPS = 3
@@ -19,7 +19,7 @@ FLAP_WINDOW_S = 600.0
 #: what an account adds up; of what never ran the first two do not count
 _SUMS = (
     *("up_s", "down_s", "unhealthy_s", "living", "begun", "crashes"),
-    *("policy_restarts", "asked_restarts", "outages", "outage_s", "lost"),
+    *("policy_restarts", "asked_restarts", "outages", "outage_s", "lost", "unseen"),
 )
 #: two looks at one run may differ by so much
 SAME_RUN_S = 2.0
@@ -68,9 +68,12 @@ class Account(Timeline):
     outage_whole: bool = False  #: the present one was seen from its begin
     last_failure: Failure | None = None
     flapped_at: float | None = None  #: when it last did
+    unseen: int = 0  #: crashes while nobody looked: they are in no figure
+    scheduled: bool = False  #: it runs when its time has come
     renamed: bool = False  #: the living run is another name's too
     restarts_at_begin: int | None = None
     end_asked: bool | None = None
+    end_reason: str = ""
     flaps: deque[float] = field(default_factory=lambda: deque(maxlen=FLAPS))
 
     @property
@@ -84,6 +87,16 @@ class Account(Timeline):
         return bool(self.runs or self.crashes or self.outage_at is not None or self.longest_outage_s)
 
     @property
+    def is_job(self) -> bool:
+        """Whether it runs on a schedule, or ran once and is done: its runs tell of it, no uptime does."""
+        return self.scheduled or (self.state == DOWN and self.end_reason == "completed")
+
+    @property
+    def counts_uptime(self) -> bool:
+        """Whether time up and down mean anything."""
+        return self.ran and not self.is_job
+
+    @property
     def shown(self) -> bool:
         """Whether it was there at all."""
         there = self.up_s + self.down_s or self.begun or self.crashes
@@ -93,17 +106,17 @@ class Account(Timeline):
     def uptime_percent(self) -> float | None:
         """The share of the time it was seen in which a run lived; None where none was meant to."""
         seen_s = self.up_s + self.down_s
-        return 100 * self.up_s / seen_s if self.ran and seen_s > 0 else None
+        return 100 * self.up_s / seen_s if self.counts_uptime and seen_s > 0 else None
 
     @property
     def mtbf_s(self) -> float | None:
         """The mean time between failures: time up per crash."""
-        return self.up_s / self.crashes if self.crashes else None
+        return self.up_s / self.crashes if self.crashes and not self.is_job else None
 
     @property
     def mttr_s(self) -> float | None:
         """The mean time to repair: from a crash until a run lives again."""
-        return self.outage_s / self.outages if self.outages else None
+        return self.outage_s / self.outages if self.outages and not self.is_job else None
 
     @property
     def flapping(self) -> str:
@@ -115,6 +128,7 @@ class Account(Timeline):
     def note(self, event: Event) -> bool:
         """Take one event, in stream order, and return whether it counts."""
         counts = super().note(event)
+        self.scheduled = self.scheduled or "Scheduled" in (event.old_status, event.new_status)
         if counts and at_of(event) < self.since:
             self.living = int(self.state == UP)
         return counts
@@ -140,7 +154,7 @@ class Account(Timeline):
     def begin(self, event: Event, at: float) -> None:
         found_again = self.state == UP and stamp_of(event.timestamp) <= self.cursor + SAME_RUN_S
         super().begin(event, at)
-        if event.initial:
+        if event.initial or (self._is_hidden(event, at) and at >= self.since):
             self.living += not found_again
         elif at >= self.since:
             self.begun += event.count
@@ -167,15 +181,23 @@ class Account(Timeline):
 
     def end(self, event: Event, at: float) -> None:
         super().end(event, at)
-        self.end_asked = event.reason in ("requested", "replaced")
+        self.end_asked, self.end_reason = event.reason in ("requested", "replaced"), event.reason or ""
         if event.type == EventType.CRASHED and at >= self.since:
+            if self._is_hidden(event, at):
+                self.unseen += event.count
+                return
             self.crashes += event.count
             self.last_failure = Failure(at, event.reason or "", event.exit_code)
             self._note_flap(event, at)
 
+    def _is_hidden(self, event: Event, at: float) -> bool:
+        """Whether it happened while nobody looked; what is only inferred did so since `not_before`."""
+        first = told_moment(event, "not_before") if event.inferred else None
+        return self.gaps.hide(at if first is None else first, at)
+
     def begin_outage(self, at: float) -> None:
         super().begin_outage(at)
-        self.outage_whole = at >= self.since
+        self.outage_whole = at >= self.since and not self.gaps.hide(at, at)
 
     def end_outage(self, at: float, repaired: bool) -> None:
         self._measure_outage(at, repaired)
@@ -226,7 +248,7 @@ def total_of(accounts: Sequence[Account]) -> Account:
     """Return all accounts as one: what ran is pooled, a run that was renamed counts once."""
     total = Account(0.0)
     for one in accounts:
-        for name in _SUMS if one.ran else _SUMS[2:]:
+        for name in _SUMS if one.counts_uptime else _SUMS[2:]:
             setattr(total, name, getattr(total, name) + getattr(one, name))
         total.living -= one.renamed
         total.longest_outage_s = max(total.longest_outage_s, one.longest_outage_s)

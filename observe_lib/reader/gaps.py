@@ -59,6 +59,10 @@ class Gaps:
         """Return the seconds between two moments in which the stack was seen."""
         return sum(to - since for since, to in self.visible(start, end)) if self.listed else end - start
 
+    def hide(self, start: float, end: float) -> bool:
+        """Whether what happened between two moments, or at both, may have been while nobody looked."""
+        return bool(self.listed) and any(gap.start <= end and start <= gap.end for gap in self.listed)
+
     def visible(self, start: float, end: float) -> Iterator[tuple[float, float]]:
         """Yield the parts of a span in which the stack was seen."""
         for gap in self.listed[max(0, bisect_right(self._starts, start) - 1) :]:

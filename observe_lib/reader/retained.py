@@ -20,6 +20,8 @@ class Retained(NamedTuple):
     last_seq: int = 0
     #: when the first message was stored, where others were dropped before it
     first_at: datetime | None = None
+    #: when the first message that is there was stored
+    oldest: datetime | None = None
     #: from when on everything is there; None: nothing was dropped yet
     since: datetime | None = None
 
@@ -31,8 +33,8 @@ async def retained(js: JetStreamContext) -> Retained:
     except NotFoundError:
         return Retained()
     state, since = info["state"], kept_since(info, now_utc())
-    first_at = parse_time(state["first_ts"]) if since and state["messages"] else None
-    return Retained(True, state["first_seq"], state["last_seq"], first_at, since)
+    oldest = parse_time(state["first_ts"]) if state["messages"] else None
+    return Retained(True, state["first_seq"], state["last_seq"], oldest if since else None, oldest, since)
 
 
 def kept_since(info: dict[str, Any], now: datetime) -> datetime | None:

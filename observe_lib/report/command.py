@@ -23,9 +23,12 @@ EXAMPLES = (
     "report --since 7d 'shop/*'",
     "report --since 09:00 --until 10:30 --timeline",
 )
+#: the range where nothing is retained yet
+DEFAULT_SINCE = "24h"
 DEFINITIONS = f"""\
 what the columns mean (blind time, when nobody looked, is in none of them; it is listed below):
-  UPTIME    share of the time in which a run lived; "-": it neither ran nor failed to
+  UPTIME    share of the time in which a run lived; "-": it neither ran nor failed to,
+            or runs on a schedule or once: RUNS and CRASHES tell of it
   RUNS      runs that lived in that time; CRASHES: bad ends of runs, and launches that failed
   RESTARTS  begun again by the restart policy; ASKED: by a command, a file watch, a reload
   MTBF      mean time between failures: time up per crash
@@ -39,7 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description}\n\n{DEFINITIONS}"
     add_selection_flags(parser)
     add = parser.add_argument_group("report").add_argument
-    add("--since", metavar="WHEN", default="24h", help="15m (ago), today, 10:41, 2025-10-16T10:41:07Z [24h]")
+    add("--since", metavar="WHEN", help="15m (ago), today, 10:41, 2025-10-16T10:41:07Z [all retained]")
     add("--until", metavar="WHEN", help="the same [now]")
     add("--timeline", action="store_true", help="one row per process: up, down, unhealthy, blind")
     add_output_flags(parser)
@@ -51,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; an ObserveError where nothing matches a name that was asked for."""
     flags = vars(args)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
-    asked, (patterns, stack) = range_of(flags, style.now()), selected(flags)
+    (patterns, stack), now = selected(flags), style.now()
+    asked = range_of({**flags, "since": flags["since"] or DEFAULT_SINCE}, now)
     note = mute if args.quiet else print_note
     from ..broker.embedded import past_served
     from ..reader.consumer import BULK, Consumer
@@ -63,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
             note(f"nothing is known on {settings.url} yet (start one: {begin})")
             write_lines([json_line(report_json(Findings(asked, (), ())))] if style.as_json else ())
             return EXIT_OK
+        if flags["since"] is None and kept.oldest and kept.oldest < asked.until:
+            asked = asked._replace(since=kept.oldest, start=kept.oldest)
         span = clipped(asked, kept)
         states = None
         try:

@@ -66,6 +66,8 @@ def _left_out_lines(findings: Findings, style: Style) -> Iterator[str]:
     if more := len(findings.gaps) - len(longest):
         total = format_duration(sum(gap.seconds for _, gap in findings.gaps))
         yield f"blind: {more} shorter ones, {total} in all"
+    if unseen := sum(account.unseen for account in findings.accounts):
+        yield f"unseen: {unseen} crashes while nobody looked are in no figure"
     for account in findings.accounts:
         if account.lost:
             missing = printable(f"{account.lost} events of {account.place}")

@@ -51,6 +51,7 @@ def account_json(account: Account) -> dict[str, Any]:
         }),
         "flapping": account.flapping or None,
         "lost_events": account.lost or None,
+        "unseen_crashes": account.unseen or None,
         "timeline": strip.text(account.gaps) if strip else None,
     })  # fmt: skip
 

@@ -22,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, Header
 from tabulate import tabulate
 
 from tests.benchmarks.past import report, states_of
+from tests.benchmarks.reading import reading
 from tests.nats_server import RealNats
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -305,6 +306,7 @@ def main() -> None:
     rows += known_start(200 if quick else 10_000)
     rows += states_of(200 if quick else 10_000)
     rows += report(4000 if quick else 100_000)
+    rows += reading(4000 if quick else 100_000)
     print(
         tabulate(rows, headers=["WHAT", "OBSERVE", "BARE", "RATIO", "AIM", "BARE IS"], disable_numparse=True)
     )

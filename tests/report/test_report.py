@@ -155,7 +155,7 @@ BY_HAND = {
     # up 600 + 590 + 498 + (1600 - 100 - 60); down 10 + 2 + 100 (of 300, the rest was not seen);
     # runs: the one at 10:00 and three begun; mtbf 3128/2; mttr (10 + 100)/2
     "host-a web": {
-        "up": 3128, "down": 112, "unhealthy": 100, "runs": 4, "crashes": 2, "policy": 2, "asked": 1,
+        "up": 3128, "down": 112, "unhealthy": 100, "runs": 4, "crashes": 2, "policy": 1, "asked": 1,
         "mtbf": 1564, "mttr": 55, "longest": 100,
     },
     # up 100 + 199 + 299; down 1 + 1 + (2900 - 360); mtbf 598/3; mttr (1 + 1)/2: the last is not repaired
@@ -167,8 +167,8 @@ BY_HAND = {
     "host-a job": {"up": 30, "down": 3160, "runs": 1},
     # down from 10:08:20 on: 3100 - 360; mtbf is 0 s up per crash
     "host-a broken": {"down": 2740, "crashes": 1, "longest": 2740, "failed": True},
-    # all of what was seen; three crashes within 300 s
-    "host-a batch": {"up": 3240, "runs": 4, "crashes": 3, "policy": 3, "mtbf": 1080, "flapping": "yes"},
+    # all of what was seen; three crashes while nobody looked, so two of its runs were seen
+    "host-a batch": {"up": 3240, "runs": 2},
     "host-a pool": {"up": 900, "runs": 1},
     "host-a pool-0": {"up": 2340, "runs": 1},  # 2700 - 360
     "host-a old": {"up": 500, "runs": 1},
@@ -195,14 +195,15 @@ def test_every_figure_of_a_scripted_hour():
 def test_the_totals_of_that_hour():
     accounts, _ = hour()
     total = total_of(accounts)
-    # up 3128+598+30+0+3240+900+2340+500+3240+1000; down 112+2542+3160+2740; runs 4+3+1+0+4+1+0+1+1+1: pool's
-    # run counts once; mtbf 14976/9; mttr (10+100+1+1)/4
+    # up 3128+598+0+3240+900+2340+500+3240+1000; down 112+2542+2740; neither of the job; runs
+    # 4+3+1+0+2+1+0+1+1+1: pool's run counts once; mtbf 14946/6; mttr (10+100+1+1)/4
     assert figures(total) == pytest.approx({
-        "up": 14976, "down": 8554, "runs": 16, "crashes": 9, "policy": 7, "asked": 1, "unhealthy": 100,
-        "mtbf": 1664, "mttr": 28, "longest": 2740,
+        "up": 14946, "down": 5394, "runs": 14, "crashes": 6, "policy": 3, "asked": 1, "unhealthy": 100,
+        "mtbf": 2491, "mttr": 28, "longest": 2740,
     })  # fmt: skip
-    assert total.uptime_percent == pytest.approx(100 * 14976 / 23530)
-    assert total.last_failure and total.last_failure.at == SINCE + 2100
+    assert total.uptime_percent == pytest.approx(100 * 14946 / 20340)
+    assert total.last_failure and total.last_failure.at == SINCE + 1700
+    assert total.unseen == 3
 
 
 def test_uptime_and_last_failure_of_that_hour():
@@ -222,26 +223,27 @@ def test_the_table_of_that_hour():
     findings = Findings(Range(T0, T0, at(HOUR)), accounts, blind)
     first, *lines = report_lines(findings, Style(zone=UTC, now=lambda: at(HOUR)))
     assert first == "10:00:00 to 11:00:00 (1h, UTC)"
-    head, *body = (" ".join(line.split()) for line in lines[:-4])
+    head, *body = (" ".join(line.split()) for line in lines[:-5])
     assert head == "STACK PROCESS UPTIME RUNS CRASHES RESTARTS ASKED MTBF MTTR OUTAGE FLAPS LAST FAILURE"
     assert body == [
-        "host-a default/batch 100% 4 3 3 0 18m - - yes 10:35:00 exit 1",
+        "host-a default/batch 100% 2 0 0 0 - - - - -",
         "host-a default/broken 0.00% 0 1 0 0 0.0s - 45m40s+ - 10:08:20 launch failed",
         "host-a default/flaky 19.04% 3 3 2 0 3m19s 1.0s 42m20s+ yes 10:11:40 exit 3",
-        "host-a default/job 0.94% 1 0 0 0 - - - - -",
+        "host-a default/job - 1 0 0 0 - - - - -",
         "host-a default/old 100% 1 0 0 0 - - - - -",
         "host-a default/pool 100% 1 0 0 0 - - - - -",
         "host-a default/pool-0 100% 1 0 0 0 - - - - -",
         "host-a default/quiet 100% 1 0 0 0 - - - - -",
-        "host-a default/web 96.54% 4 2 2 1 26m4s 55.0s 1m40s - 10:28:20 exit 2",
+        "host-a default/web 96.54% 4 2 1 1 26m4s 55.0s 1m40s - 10:28:20 exit 2",
         "host-b default/web 100% 1 0 0 0 - - - - -",
-        "all 63.65% 16 9 7 1 27m44s 28.0s 45m40s 2 10:35:00 exit 1",
+        "all 73.48% 14 6 3 1 41m31s 28.0s 45m40s 1 10:28:20 exit 2",
     ]
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         "",
         "blind: host-a 10:30:00 to 10:35:00 (5m): adapter stopped",
         "blind: host-a 10:50:00 to 10:51:00 (1m): no answer: connection refused",
         "blind: host-b 10:16:40 to 11:00:00 (43m20s): adapter silent",
+        "unseen: 3 crashes while nobody looked are in no figure",
     ]
 
 
@@ -277,11 +279,11 @@ def test_the_json_of_that_hour():
     assert web == {
         "stack": "host-a", "namespace": "default", "process": "web", "uptime_percent": 96.5432,
         "up_seconds": 3128.0, "down_seconds": 112.0, "unhealthy_seconds": 100.0, "runs": 4, "crashes": 2,
-        "restarts": 2, "asked_restarts": 1, "mtbf_seconds": 1564.0, "mttr_seconds": 55.0,
+        "restarts": 1, "asked_restarts": 1, "mtbf_seconds": 1564.0, "mttr_seconds": 55.0,
         "longest_outage_seconds": 100.0,
         "last_failure": {"timestamp": "2026-03-01T10:28:20.000Z", "reason": "exit", "exit_code": 2},
     }  # fmt: skip
-    assert found["total"]["runs"] == 16 and "stack" not in found["total"]
+    assert found["total"]["runs"] == 14 and "stack" not in found["total"]
 
 
 # --- what a process was before its first event in the range ---
@@ -458,6 +460,48 @@ def test_flapping_is_three_bad_turns_within_ten_minutes(events, expected):
         turns.append(told("p", "started", seconds - 0.5, 2 * number + 1))
         turns.append(told("p", event_type, seconds, 2 * number + 2, reason="exit"))
     assert account_of(*turns).flapping == expected
+
+
+def test_a_crash_loop_while_the_adapter_was_away_is_in_no_figure():
+    """100 s of a loop that begins anew every 2 s, of which nobody saw more than what came of it."""
+    gaps = {"host-a": Gaps([Gap(SINCE + 1000, SINCE + 1100, "adapter killed")])}
+    audit = audit_of([
+        told("p", "started", -50, 1),
+        told("p", "crashed", 1098, 2, count=50, inferred=True, exit_code=1, reason="exit", restarts=50,
+             extra={"not_before": format_time(at(999))}),
+        told("p", "restarted", 1099, 3, count=50, restarts=50),
+        told("p", "crashed", 2000, 4, exit_code=1, reason="exit", restarts=51),
+        told("p", "restarted", 2010, 5, restarts=51),
+    ], gaps)  # fmt: skip
+    found = audit.close(States({}, {"host-a": StackRow("host-a")}))[0]
+    assert (found.crashes, found.unseen, found.policy_restarts, found.runs) == (1, 50, 1, 3)
+    assert (found.up_s, found.mtbf_s, found.mttr_s) == (3490, 3490, 10)
+    assert found.uptime_percent == pytest.approx(100 * 3490 / 3500)
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (
+            [told("p", "started", 100, 1), told("p", "stopped", 130, 2, exit_code=0, reason="completed")],
+            (1, 0),
+        ),
+        (
+            [
+                told("p", "started", 100, 1, old_status="Scheduled", new_status="Running"),
+                told("p", "crashed", 130, 2, exit_code=1, reason="exit", new_status="Scheduled"),
+                told("p", "started", 700, 3, old_status="Scheduled", new_status="Running"),
+            ],
+            (2, 1),
+        ),
+    ],
+    ids=["once", "on a schedule"],
+)
+def test_what_runs_once_or_on_a_schedule_has_runs_and_failures_but_no_uptime(events, expected):
+    found = audit_of(events).close(States({}, {"host-a": StackRow("host-a")}))[0]
+    assert (found.runs, found.crashes) == expected
+    assert (found.uptime_percent, found.mtbf_s, found.mttr_s) == (None, None, None)
+    assert total_of([found]).uptime_percent is None
 
 
 def test_crashes_that_were_not_seen_one_by_one_flap_only_if_they_were_close():
