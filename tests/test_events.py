@@ -6,18 +6,17 @@ from random import Random
 
 import pytest
 
-from observe_lib.events import (
+from observe_lib.events import Event, EventType, Key, Severity
+from observe_lib.subjects import (
+    MAX_FILTERS,
     TOKEN_MAX,
-    Event,
-    EventType,
-    Key,
-    Severity,
     decode_token,
     encode_namespace,
     encode_token,
     filter_subjects,
     observer_subject,
     process_matches,
+    process_wanted,
     subject_of,
 )
 
@@ -166,7 +165,41 @@ def test_an_empty_name_is_refused():
     ],
 )
 def test_filter_subjects(processes, types, subjects):
-    assert filter_subjects(processes, types) == subjects
+    found = filter_subjects(processes, types)
+    assert [one for one in found if not re.search(r"-\d+\.\w*\*?$", one)] == subjects
+
+
+def test_a_bare_name_has_subjects_for_its_replicas():
+    found = filter_subjects(["worker"], ["crashed"])
+    assert found[:2] == ["core.process.*.worker.crashed", "core.process.*.worker-0.crashed"]
+    assert found[-1] == "core.process.*.worker-98.crashed" and len(found) == 1 + 9 + 99 <= MAX_FILTERS
+    assert len(filter_subjects(["worker"], ["crashed", "stopped"])) <= MAX_FILTERS  # any type then
+    assert filter_subjects(["shop/worker"]) == ["core.process.shop.worker.*"]
+    assert filter_subjects(["worker-1"]) == ["core.process.*.worker-1.*"]
+
+
+def test_what_is_left_out_is_left_out_by_who_looks_again():
+    assert filter_subjects(["!cron"], ["crashed"]) == ["core.process.*.*.crashed"]
+    assert filter_subjects(["shop/api", "!cron"]) == ["core.process.shop.api.*"]
+
+
+@pytest.mark.parametrize(
+    "patterns, wanted",
+    [
+        ([], True),
+        (["worker"], True),
+        (["api", "worker"], True),
+        (["api"], False),
+        (["!worker"], False),
+        (["!shop/*"], False),
+        (["!api"], True),
+        (["shop/*", "!worker-1"], False),
+        (["shop/*", "!worker-0"], True),
+        (["!api", "!worker"], False),
+    ],
+)
+def test_process_wanted(patterns, wanted):
+    assert process_wanted(patterns, ["shop"], "worker-1") is wanted
 
 
 @pytest.mark.parametrize(
@@ -184,6 +217,12 @@ def test_filter_subjects(processes, types, subjects):
         ("web-[0-9]", "default", "web-1", True),
         ("web[1]", "default", "web[1]", True),  # a name is a pattern of itself
         ("Caddy", "default", "caddy", False),
+        ("worker", "shop", "worker-0", True),
+        ("worker", "shop", "worker-07", True),
+        ("worker", "shop", "worker-x", False),
+        ("worker", "shop", "worker-0-1", False),
+        ("worker-0", "shop", "worker-0-1", False),
+        ("shop/worker", "shop", "worker-0", False),  # with a namespace it is one process
     ],
 )
 def test_process_matches(pattern, namespace, process, matches):

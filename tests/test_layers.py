@@ -19,7 +19,7 @@ PACKAGE = ROOT / "observe_lib"
 MAX_LINES = 400
 
 #: files that every package may import, and that import only each other
-SHARED = ("contexts", "errors", "events", "flags", "log", "rows", "settings", "signals", "times")
+SHARED = ("calling", "contexts", "errors", "events", "flags", "log", "rows", "settings", "signals", "subjects", "times")
 BELOW = ("compose", "detect", "broker", "adapter", "reader", "text")
 #: what each package may import, beside the shared files and itself; all others are verbs: BELOW
 MAY_IMPORT = {
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "text": ("reader",),
     "cli": ("text.output", "text.log_lines", "verbs"),
     "verbs": (),
+    "commands": (*BELOW, "verbs"),
 }
 #: given to the adapter by those who run it, who alone import them
 HANDED_IN = ("compose.push", "compose.logs", "broker.embedded", "adapter.systemd")
@@ -267,7 +268,7 @@ def test_a_verb_says_what_it_does():
 
 def test_the_help_imports_nothing_that_it_does_not_need():
     own = {name for name in loaded_by("observe.py", "--help") if name.startswith("observe_lib")}
-    assert own == {"observe_lib", "observe_lib.cli", "observe_lib.errors", "observe_lib.verbs"}
+    assert own == {"observe_lib", *(f"observe_lib.{one}" for one in ("calling", "cli", "errors", "verbs"))}
 
 
 @pytest.mark.parametrize("verb", [(), *((verb,) for verb in verb_sentences())], ids=" ".join)

@@ -117,6 +117,62 @@ def test_nonsense_about_nats(url):
     assert "hidden" not in str(caught.value) + caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("url", "found", "user", "password", "token"),
+    [
+        ("u:SECRET@host:4222", "nats://host:4222", "u", "SECRET", None),  # as the nats command line takes it
+        ("SECRET@host", "nats://host", None, None, "SECRET"),
+        ("host:4222", "nats://host:4222", None, None, None),
+        ("a:1,u:SECRET@b:2", "nats://a:1,nats://b:2", "u", "SECRET", None),
+    ],
+)
+def test_a_nats_address_may_do_without_its_scheme(url, found, user, password, token):
+    settings = nats_settings({}, {"NATS_URL": url})
+    assert (settings.url, settings.user, settings.password, settings.token) == (found, user, password, token)
+    assert "SECRET" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats:u:SECRET@h",
+        "nats:/u:SECRET@h:4222",
+        "tls:SECRET@h",
+        "http://u:SECRET@h",
+        "nats://u:SEC,RET@h",
+        "nats://u:SE@CRET@h:x",
+        "u:SECRET@h:99999",
+        "nats://u:SECRET@h/SECRET@",
+    ],
+)
+def test_no_message_holds_what_may_be_a_secret_of_a_nats_address(url):
+    with pytest.raises(UsageError) as caught:
+        nats_settings({}, {"NATS_URL": url})
+    text = f"{caught.value} {caught.value.hint} {caught.value.__cause__!r}"
+    assert not any(part in text for part in ("SECRET", "SEC", "RET")), text
+
+
+SEED = "SUAIBDPBAUTWCWBKIO6XHQNINK5FWJW4OHLXC3HQ2KFE4PEJUA44CNHTC4"
+CREDS = f"-----BEGIN NATS USER JWT-----\neyJ0\n-----BEGIN USER NKEY SEED-----\n{SEED}\n"
+
+
+@pytest.mark.parametrize(
+    "secret", [SEED, f" {SEED}\n", CREDS, "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ"]
+)
+@pytest.mark.parametrize("variable", ["NATS_NKEY", "NATS_CREDS", "NATS_CA", "NATS_KEY", "PC_API_TOKEN_PATH"])
+def test_a_variable_that_holds_the_secret_and_not_its_files_name_is_not_shown(variable, secret):
+    with pytest.raises(UsageError, match=f"^{variable} names no file") as caught:
+        nats_settings({}, {variable: secret})
+        compose_settings({}, {variable: secret})
+    assert secret.strip()[:20] not in f"{caught.value} {caught.value.hint} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("path", ["/a/path/to/where/nothing/is", "nowhere", "secrets/of/ours/user.creds"])
+def test_a_path_is_shown(path):
+    with pytest.raises(UsageError, match=path):
+        nats_settings({}, {"NATS_CREDS": path})
+
+
 def test_stack_name():
     assert stack_name({"stack": "a"}, {"OBSERVE_STACK": "b"}, "host") == "a"
     assert stack_name({}, {"OBSERVE_STACK": "b"}, "host") == "b"

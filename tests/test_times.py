@@ -33,7 +33,8 @@ NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
         ("2026-11-23T14:30:00+02:30", NOON),
         ("2026-11-22T22:00:00-14:00", NOON),
         ("2028-02-29T00:00:00Z", datetime(2028, 2, 29, tzinfo=UTC)),
-        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),  # Go's zero time
+        ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("9999-12-30T23:59:59Z", datetime(9999, 12, 30, 23, 59, 59, tzinfo=UTC)),
     ],
 )
 def test_parse_time(text, moment):
@@ -56,7 +57,10 @@ def test_parse_time(text, moment):
         "2026-11-23T12:00:00Z ",
         "2026-11-23T12:00:00Z\n",
         "\u0662026-11-23T12:00:00Z",  # an Arabic 2
+        "0001-01-01T00:00:00Z",  # Go's zero time
         "0001-01-01T00:00:00+01:00",  # before the first year
+        "1970-01-01T00:00:00+01:00",
+        "9999-12-31T00:00:00Z",  # some zone's clock would get past the last year
         "2026-11-23T12:00:00+99:00",
     ],
 )
@@ -94,6 +98,7 @@ def test_a_time_comes_back():
         ("15m", 900.0),
         ("1h30m", 5400.0),
         ("1d", 86400.0),
+        ("1w", 7 * 86400.0),
         ("1m500ms", 60.5),
     ],
 )
@@ -141,6 +146,12 @@ EAST = timezone(timedelta(hours=2))  # where it is 14:00
     [
         ("15m", timedelta(minutes=15)),
         ("1h30m", timedelta(minutes=90)),
+        ("1w", timedelta(days=7)),
+        ("now", timedelta()),
+        ("today", timedelta(hours=14)),
+        ("yesterday", timedelta(hours=38)),
+        (str(int(NOON.timestamp()) - 90), timedelta(seconds=90)),
+        (f"{int(NOON.timestamp()) - 1}.5", timedelta(seconds=0.5)),
         ("2026-11-23T11:00:00Z", timedelta(hours=1)),
         ("2026-11-23T11:00:00+01:00", timedelta(hours=2)),
         ("13:30", timedelta(minutes=30)),
@@ -166,7 +177,13 @@ def test_parse_when(text, ago):
         "",
         " ",
         "0s",
-        "yesterday",
+        "tomorrow",
+        "-1764345600",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01",
+        "9999-12-31 23:00",
+        "99y",
+        "3000w",
         "25:00",
         "12:60",
         "2026-02-30",

@@ -53,7 +53,7 @@ def observe(directory: Path, *words: str) -> str:
 
 def test_a_verb_that_is_put_there_is_found(copy):
     *_, extra, large = observe(copy, "--help").split("\n\n")[2].splitlines()
-    assert (extra, large) == ("  extra     Say something more.", "  large     Say much more.")
+    assert (extra, large) == ("  extra      Say something more.", "  large      Say much more.")
     assert "Say something more." in observe(copy, "extra", "--help")
     assert observe(copy, "extra", "--loud") + observe(copy, "large") == "MORE\nmore\n"
 
@@ -62,7 +62,7 @@ def test_a_verb_that_is_put_there_is_found(copy):
 def test_it_is_vendored_like_the_others(copy, tmp_path, flags):
     out = tmp_path / "out"
     observe(copy, "vendor", "-q", str(out), *flags)
-    assert "  extra     Say something more.\n  large     Say much more." in observe(out, "--help")
+    assert "  extra      Say something more.\n  large      Say much more." in observe(out, "--help")
     assert observe(out, "extra") + observe(out, "large", "--loud") == "more\nMORE\n"
 
 

@@ -3,7 +3,7 @@ Runs in the thread that calls `run_adapter`; signals are the caller's business.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from ..broker.lease import identity
 from ..broker.loop import ignore
 from ..broker.stream import StreamOptions
+from ..calling import how_to_call
 from ..compose.client import ComposeClient, Reply, other_answers
 from ..compose.state import ProcessState
 from ..detect.changes import Change
@@ -44,6 +45,7 @@ class AdapterOptions:
     log_lines: int = 20
     drain_timeout_s: float = 5.0
     takeover: bool = False
+    end_with_project: bool = False
     stream: StreamOptions = StreamOptions()
     version: str = ""
     born: datetime | None = None  # when the program began: what began later is news (None: now)
@@ -52,22 +54,19 @@ class AdapterOptions:
 def run_adapter(options: AdapterOptions, say: Say, stop: Stop, parts: AdapterParts) -> int:
     """Watch process-compose until `stop` is set; return the exit code. StackHeldError: another one does."""
     say(f"observe {options.version}", f"stack {options.stack}")
-    outbox = Outbox.open(options.state_dir, options.stack, takeover=options.takeover, say=say)
-    try:
+    with ExitStack() as ends:
+        outbox = Outbox.open(options.state_dir, options.stack, takeover=options.takeover, say=say)
+        ends.callback(outbox.close)
+        if parts.server is not None:  # until all else has ended there may be something to send
+            ends.callback(parts.server.stop)
         adapter = _Adapter(options, outbox, say, stop, parts)
+        adapter.start()
+        parts.notify("READY=1")
         try:
-            adapter.start()
-            parts.notify("READY=1")
-            try:
-                parts.stay(stop, adapter.works)
-            finally:
-                parts.notify("STOPPING=1")
-                left = adapter.end()
+            parts.stay(stop, adapter.works)
         finally:
-            if parts.server is not None:  # the last to go: until then there may be something to send
-                parts.server.stop()
-    finally:
-        outbox.close()
+            parts.notify("STOPPING=1")
+            left = adapter.end()
     if adapter.delivery.failure is not None:
         raise adapter.delivery.failure
     kept = f", {left} not yet: they are kept, and sent by the next start" if left else ""
@@ -83,7 +82,7 @@ class _Adapter:
     ) -> None:
         compose, interval_s = options.compose, options.poll_interval_s
         self._options, self._outbox, self._say, self._parts = options, outbox, say, parts
-        self._server, self._identity = parts.server, identity()
+        self._server, self._identity, self._stop = parts.server, identity(), stop
         self._born = options.born or now_utc()
         self._met = self._ready = self._connected = False
         self._blind_s: float | None = None  # until what changed meanwhile can be said too
@@ -110,9 +109,10 @@ class _Adapter:
             takeover=options.takeover,
             on_failure=stop.set,
             on_connect=self._say_connected,
-            on_stuck=self._server.takes_no_writes if self._server else ignore,
+            on_no_writes=ignore if self._server is None else self._server.takes_no_writes,
         )
         self._poller = Poller(self._client, self._comparison, self, interval_s=interval_s)
+        self.works = self._poller.works  # what systemd's watchdog wants to know
         self._push: PushListener | None = None
 
     def start(self) -> None:
@@ -149,10 +149,6 @@ class _Adapter:
             self._parts.logs.stop()
         self._client.close()
         return left
-
-    def works(self) -> bool:
-        """Whether the threads still turn: what systemd's watchdog wants to know."""
-        return self._poller.works()
 
     def _tell_start(self) -> None:
         """Tell that there is an adapter, and when the last one was alive if that was killed."""
@@ -201,7 +197,8 @@ class _Adapter:
                 lines = f"last {self._options.log_lines} lines"
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
             followed = _how_many(len(self._comparison.records.known), "process", "es")
-            ready = f"{followed} announced. Now: python observe.py watch"
+            now = how_to_call("watch", self._options.nats.as_flag)
+            ready = f"{followed} announced. Now: {now}"
             self.delivery.when_sent(lambda: self._say("ready", ready))
         self.delivery.compared()
         if changes:
@@ -262,8 +259,12 @@ class _Adapter:
             self._push.listen(names)
 
     def _about(self) -> Mapping[str, Any]:
-        """Return what the lease tells of this adapter."""
-        last_good = self._poller.last_good
+        """Return what the lease tells of this adapter, and of process-compose: its last event, and why."""
+        last_good, source = self._poller.last_good, self._comparison.records.observed(SOURCE)
+        told: dict[str, Any] = {}
+        if source is not None:
+            since = source.extra.get("since") or source.timestamp
+            told = {"source": source.type, "source_since": since, "source_error": source.extra.get("error")}
         return {
             **self._identity,
             "version": self._options.version,
@@ -271,20 +272,16 @@ class _Adapter:
             "interval_s": self._options.poll_interval_s,
             "push": self._comparison.listening_since is not None,
             "last_reply": format_time(last_good) if last_good else None,
-            **self._about_source(),
+            **told,
         }
-
-    def _about_source(self) -> Mapping[str, Any]:
-        """Return what was last told of process-compose itself: its event's type, since when, and why."""
-        last = self._comparison.records.observed(SOURCE)
-        if last is None:
-            return {}
-        since = last.extra.get("since") or last.timestamp
-        return {"source": last.type, "source_since": since, "source_error": last.extra.get("error")}
 
     def source_told(self) -> None:
         """There is news of process-compose itself: the lease tells readers so."""
         self.delivery.renew_lease()
+        last = self._comparison.records.observed(SOURCE)
+        if self._options.end_with_project and last is not None and last.type == EventType.STOPPED:
+            self._say("process-compose", "the project has ended, and so does this (--end-with-project)")
+            self._stop.set()
 
     def _project(self) -> list[str]:
         try:

@@ -5,7 +5,7 @@ Poller, push stream and log fetcher call it from their threads; the lock is neve
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -35,7 +35,6 @@ class _Waiting:
     """A change whose log is being fetched; its process is not compared meanwhile."""
 
     change: Change
-    messages: deque[Heard] = field(default_factory=lambda: deque(maxlen=KEPT_MESSAGES))
     newest: Heard | None = None  # what the newest reply showed, and when it came
     tail: Sequence[str] | None = None  # the log that is there, where the file took no commit
 
@@ -69,7 +68,7 @@ class Comparison:
         self._lock, self._known = self.records.lock, self.records.live
         self._waiting: dict[Key, _Waiting] = {}
         self._heard: dict[Key, datetime] = {}
-        self._unsaved: deque[Heard] = deque(maxlen=KEPT_MESSAGES)
+        self._messages: deque[Heard] = deque(maxlen=KEPT_MESSAGES)  # not compared yet
         self._first_look = outbox.made
         self._compared = self._restating = False
         self._skew_s = 0.0
@@ -106,11 +105,8 @@ class Comparison:
     def hear(self, state: ProcessState, at: datetime) -> None:
         """Compare what a push message that arrived `at` says of one process."""
         with self._lock:
-            key = Key(state.namespace, state.name)
-            if waiting := self._waiting.get(key):
-                waiting.messages.append((state, at))
-            elif key in self._unsaved_keys() or not self._hear(state, at):
-                self._unsaved.append((state, at))
+            self._messages.append((state, at))
+            self._hear_messages()
 
     def restate(self) -> None:
         """Announce once more what is alive, to a server that does not know this stack; compared first."""
@@ -133,7 +129,7 @@ class Comparison:
             waited = self.records.forget()
             self._waiting.clear()
             self._heard.clear()
-            self._unsaved.clear()
+            self._messages.clear()
             self._first_look, self._compared, self._restating = True, False, False
             self._born = born or self._born
             return waited
@@ -154,14 +150,20 @@ class Comparison:
         heard = {key for key, at in self._heard.items() if at >= asked_at}
         for key, waiting in self._waiting.items():
             waiting.newest = (after[key], now) if key in after and key not in heard else None
-        return leave_out(self._known, after, {*self._waiting, *self._unsaved_keys(), *heard})
+        messages = {_key(state) for state, _ in self._messages}
+        return leave_out(self._known, after, heard | messages | self._waiting.keys())
 
-    def _unsaved_keys(self) -> set[Key]:
-        return {Key(state.namespace, state.name) for state, _ in self._unsaved}
+    def _hear_messages(self) -> None:
+        """Compare what was heard, in its order; what waits for a log, or for the file, stays."""
+        messages, taken = list(self._messages), True
+        self._messages.clear()
+        for message in messages:
+            if _key(message[0]) in self._waiting or not (taken := taken and self._hear(*message)):
+                self._messages.append(message)
 
     def _hear(self, state: ProcessState, at: datetime) -> bool:
         """Compare a message; False where the file takes no commit."""
-        key = Key(state.namespace, state.name)
+        key = _key(state)
         before = self._known.get(key)
         laid = state_heard(before, state)
         if laid is None or self._is_full():
@@ -226,17 +228,17 @@ class Comparison:
 
     def _settled(self, key: Key, tail: Sequence[str]) -> None:
         """Commit a change with what its log says, then compare what was kept meanwhile, in its order."""
-        waiting = self._waiting.pop(key, None)
+        waiting = self._waiting.get(key)
         if waiting is None:  # committed without it, at the end
             return
         if self.records.commit([lay_log(waiting.change, tail, self._log_lines)]) is None:
             waiting.tail = tail
-            self._waiting[key] = waiting
             return
-        for state, at in waiting.messages:
-            self.hear(state, at)  # one of them may have to wait for the log again
+        del self._waiting[key]
+        spoken = any(_key(state) == key for state, _ in self._messages)
+        self._hear_messages()
         known = self._known.get(key)
-        if known and waiting.newest and not waiting.messages and not self._is_full():
+        if known and waiting.newest and not spoken and not self._is_full():
             newest, at = waiting.newest
             self.records.commit(self._held_back(self._detect({key: known}, {key: newest}, at)))
 
@@ -244,13 +246,11 @@ class Comparison:
         """Commit what the file did not take the last time."""
         for key, tail in [(key, one.tail) for key, one in self._waiting.items() if one.tail is not None]:
             self._settled(key, tail)
-        while self._unsaved:  # in their order, whosever they are
-            state, at = self._unsaved[0]
-            if waiting := self._waiting.get(Key(state.namespace, state.name)):
-                waiting.messages.append((state, at))
-            elif not self._hear(state, at):
-                return
-            self._unsaved.popleft()
+        self._hear_messages()
+
+
+def _key(state: ProcessState) -> Key:
+    return Key(state.namespace, state.name)
 
 
 def _may_wait(change: Change) -> bool:

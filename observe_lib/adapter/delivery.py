@@ -3,13 +3,12 @@ Its coroutines run on the loop thread; what other threads call returns at once, 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
-from nats.js.errors import NoStreamResponseError, NotFoundError
+from nats.js.errors import NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
 
 from ..broker.bucket import Bucket
 from ..broker.lease import Lease
@@ -17,9 +16,9 @@ from ..broker.loop import Bridge, T, ignore
 from ..broker.session import Session
 from ..broker.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
 from ..errors import NatsError, ObserveError, OutboxError
-from ..events import OBSERVE, encode_token
 from ..log import Say, log
 from ..settings import NatsSettings
+from ..subjects import OBSERVE, encode_token
 from ..times import now_utc
 from .comparison import Comparison
 from .outbox import Outbox
@@ -27,6 +26,8 @@ from .publisher import FILE_AGAIN_S, Publisher
 from .row_publisher import HEADER_BYTES
 from .seal import MAX_PAYLOAD
 
+#: what comes of a write to a server whose disk was full
+_NO_WRITE = (nats.errors.TimeoutError, asyncio.TimeoutError, ServerError, ServiceUnavailableError)
 #: so long the last words to NATS may take
 FAREWELL_S = 2.0
 
@@ -35,7 +36,7 @@ class Delivery:
     """From `start()` to `stop()`; `failure` is set, and `on_failure()` called, when it has to end for good.
 
     `about()` is what the lease tells of the adapter. `on_connect(url, version)` is called with each new
-    connection, in the loop's thread; `on_stuck()` while the server takes no writes.
+    connection, `on_no_writes()` when the server answers and stores nothing; both in the loop's thread.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class Delivery:
         takeover: bool,
         on_failure: Callable[[], None],
         on_connect: Callable[[str, str], None] = ignore,
-        on_stuck: Callable[[], object] = ignore,
+        on_no_writes: Callable[[], None] = ignore,
     ) -> None:
         self._outbox, self._comparison, self._options, self._say = outbox, comparison, options, say
         self._about, self._on_failure, self._on_connect = about, on_failure, on_connect
+        self._on_no_writes = on_no_writes
         self._token = encode_token(stack)
         self._loop = Bridge()
         name = f"observe adapter {stack}"
@@ -83,14 +85,13 @@ class Delivery:
             self._session,
             rows=comparison.records.rows,
             may_send=lambda: self._lease.is_fresh,
+            until_may_send=self._until_may_send,
             ensure=self._ensure_again,
-            stuck=on_stuck,
+            stuck=on_no_writes,
         )
         self._running: Any = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._going_on: asyncio.Task[None] | None = None
-        self._compared, self._ensured, self._anew = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._first, self._wiped, self._opened = True, False, False
+        self._compared, self._connected, self._ensured = (asyncio.Event() for _ in range(3))
+        self._first, self._opened, self._uncleared, self._wiped = True, False, True, False
         self._strangers = set[str]()  # whose leases were found, and dealt with
         self.failure: ObserveError | None = None
 
@@ -119,8 +120,9 @@ class Delivery:
         self._loop.call(self._compared.set)
 
     def when_sent(self, then: Callable[[], None]) -> None:
-        """Have it called when all that waits by now is stored, or what is wrong with it was said."""
-        self._loop.spawn(self._after_sending(self._outbox.last_id, then))
+        """Have it called when all is stored, or what is wrong with it was said."""
+        settled = self._loop.spawn(self._publisher.settled())
+        settled.add_done_callback(lambda found: None if found.cancelled() else then())
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is acknowledged, `timeout_s` at most; return how many events are not."""
@@ -154,33 +156,29 @@ class Delivery:
 
     async def _main(self) -> None:
         await self._session.open()
-        await asyncio.gather(self._lease.hold(), self._send(), self._clear_rows())
-
-    async def _send(self) -> None:
-        await self._ensure()
-        self._opened = True
-        self._ensured.set()
-        await self._lease.wait_fresh()
-        self._publisher.wake(self._comparison.records.processes())
-        await self._publisher.run()
+        await asyncio.gather(self._lease.hold(), self._publisher.run(), self._see_to_it(), self._clear_rows())
 
     def _on_up(self) -> None:
         """Each new connection is a claim, and may be to a server that has nothing of ours."""
         self._ensured.clear()
+        self._connected.set()
         self._lease.connected()
-        version = ".".join(map(str, self._session.server_version))
-        self._on_connect(self._session.url, version or "unknown")
-        if self._opened:
-            if self._going_on is not None:
-                self._going_on.cancel()
-            self._going_on = self._start(self._go_on())
+        self._on_connect(self._session.url, self._session.server_version)
 
-    async def _go_on(self) -> None:
-        """Send again over a new connection; what is wrong there by now is only said."""
-        await self._ensure_again()
-        self._ensured.set()
+    async def _see_to_it(self) -> None:
+        """Have stream and bucket there with each connection; later than at first, trouble is only said."""
+        while True:
+            await self._connected.wait()
+            self._connected.clear()
+            await (self._ensure_again() if self._opened else self._ensure())
+            if not self._connected.is_set():
+                self._publisher.wake(() if self._opened else self._comparison.records.processes())
+                self._opened = True
+                self._ensured.set()
+
+    async def _until_may_send(self) -> None:
+        await self._ensured.wait()
         await self._lease.wait_fresh()
-        await self._publisher.on_up()
 
     async def _ensure(self) -> None:
         """See that stream and bucket are there; what was done is said."""
@@ -194,6 +192,7 @@ class Delivery:
             self._say("stream", f"{stream.text}; bucket {BUCKET} {bucket.done}")
         if bucket.created and self._opened:  # written again, and nothing announced
             self._publisher.wake(self._comparison.records.processes())
+            self._lease.renew_now()
 
     async def _ensure_again(self) -> None:
         """Do it where it was done before: what cannot be is said, and tried when something misses it."""
@@ -203,8 +202,10 @@ class Delivery:
             self._session.troubles.note("events", f"{error}; {getattr(error, 'hint', '')}")
 
     def _lease_failed(self, error: Exception) -> None:
-        """It passes, but for a bucket that is gone."""
+        """It passes, but for a bucket that is gone, and a server that stores nothing any more."""
         log.info("lease: %r", error)
+        if isinstance(error, _NO_WRITE) and self._session.is_up and not self._lease.is_fresh:
+            self._on_no_writes()
         gone = isinstance(error, (NotFoundError, nats.errors.NoRespondersError, NoStreamResponseError))
         if gone and self._session.is_up and self._opened:
             self._publisher.mend()
@@ -226,7 +227,7 @@ class Delivery:
         if not (first and self._outbox.made):
             waited = await self._on_file(partial(self._comparison.forget, None if first else now_utc()))
             self._publisher.forget()
-            self._anew.set()
+            self._uncleared = True
             dropped = f"{waited} events that waited are dropped"
             self._say("outbox", f"another adapter held this stack meanwhile: begun anew, {dropped}")
 
@@ -242,36 +243,24 @@ class Delivery:
     async def _clear_rows(self) -> None:
         """Once a reply was compared, delete the rows of processes that are not known; refused, it is said."""
         while True:
-            self._compared.clear()
             await self._compared.wait()
+            self._compared.clear()
             await self._lease.wait_fresh()
-            if self._comparison.is_compared:  # else it has just begun anew
+            if self._uncleared and self._comparison.is_compared:  # else it has just begun anew
+                self._uncleared = False
                 await self._clear_rows_now()
-                await self._anew.wait()
-                self._anew.clear()
 
     async def _clear_rows_now(self) -> None:
         try:
             keys = await self._session.until_done(lambda _: self._bucket.keys(f"{self._token}.>"), "rows")
-            known, own = self._comparison.records.row_keys(), f"{self._token}.{OBSERVE}."
-            gone = [key for key in keys if key not in known and not key.startswith(own)]
-            for key in gone:
-                await self._lease.wait_fresh()
-                await self._session.until_done(partial(self._delete_row, key), "rows")
         except (NatsError, nats.errors.Error) as error:
             self._say("bucket", f"rows of processes that are no more may stay in {BUCKET}: {error}")
             return
+        known, own = self._comparison.records.row_keys(), f"{self._token}.{OBSERVE}."
+        gone = [key for key in keys if key not in known and not key.startswith(own)]
         if gone:
+            self._publisher.wake(key.removeprefix(f"{self._token}.") for key in gone)
             self._say("bucket", f"{len(gone)} rows of processes that are no more deleted")
-        if not self._comparison.records.row_keys().isdisjoint(gone):  # one came meanwhile
-            self._publisher.wake(self._comparison.records.processes())
-
-    async def _delete_row(self, key: str, _: Client) -> None:
-        await self._bucket.delete(key)
-
-    async def _after_sending(self, last_id: int, then: Callable[[], None]) -> None:
-        await self._publisher.all_sent(last_id)
-        then()
 
     async def _farewell(self) -> None:
         if self._running is not None:
@@ -282,9 +271,3 @@ class Delivery:
 
     def _lease_fields(self) -> Mapping[str, Any]:
         return {**self._about(), "waiting": self._outbox.waiting(), "published": self.published}
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

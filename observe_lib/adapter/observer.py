@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from ..detect.known import Known
-from ..events import OBSERVE, Event, EventType, observer_subject
+from ..events import Event, EventType
+from ..subjects import OBSERVE, observer_subject
 from ..times import format_time, seconds_between
 
 SOURCE = "process-compose"
 ADAPTER = "adapter"
 
 #: what to tell: the type, and the fields beyond it
-Told = tuple[EventType, Mapping[str, Any]]
+ToldSource = tuple[EventType, Mapping[str, Any]]
 
 
 def observer_event(process: str, event_type: EventType, now: datetime, **extra: Any) -> Event:
@@ -30,7 +31,7 @@ def observer_event(process: str, event_type: EventType, now: datetime, **extra: 
     )
 
 
-def source_answers(last: str | None, last_good: datetime | None, now: datetime) -> Told | None:
+def source_answers(last: str | None, last_good: datetime | None, now: datetime) -> ToldSource | None:
     """Return what to tell when process-compose answers and the `last` told was another thing."""
     if last in (None, EventType.STOPPED):
         return EventType.STARTED, {}
@@ -43,7 +44,7 @@ def source_answers(last: str | None, last_good: datetime | None, now: datetime) 
 
 def source_silent(
     last: str | None, error: str, last_good: datetime | None, known: Iterable[Known]
-) -> Told | None:
+) -> ToldSource | None:
     """Return what to tell when it stops answering: stopped where all in it had ended, else unhealthy."""
     if last in (None, EventType.STOPPED, EventType.UNHEALTHY):
         return None

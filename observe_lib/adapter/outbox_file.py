@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..errors import OutboxError
-from ..events import TOKEN_CUT, TOKEN_MAX, encode_token
+from ..subjects import TOKEN_CUT, TOKEN_MAX, encode_token
 from ..times import now_utc
 from .stack_lock import NoFileError, StackLock, Tell, lock_of
 
@@ -42,7 +42,6 @@ create table known (process text primary key, seq integer, body blob);
 create table outbox (id integer primary key autoincrement, process text, subject text, message_id text,
     size integer, payload blob);
 create index oldest on outbox (process, id, size);
-commit;
 """
 
 
@@ -72,9 +71,6 @@ def make_place(directory: Path | None, stack: str) -> Path:
         if not directory.is_dir():
             directory.mkdir(mode=0o700, parents=True)
             directory.chmod(0o700)
-    except (FileExistsError, NotADirectoryError) as error:
-        hint = "name another directory: --state-dir (OBSERVE_STATE_DIR)"
-        raise OutboxError(f"{directory} for the outbox is no directory", hint) from error
     except OSError as error:
         raise NoFileError(f"{directory} cannot be made: {error.strerror}") from error
     return outbox_path(directory, stack)
@@ -91,11 +87,7 @@ def open_file(path: Path, stack: str, tell: Tell) -> "tuple[sqlite3.Connection, 
         aside = _set_aside(path)
         then = "all is told as found, what waited stays in there"
         tell("outbox", f"{path} is corrupt ({error}), set aside as {aside.name}, begun anew: {then}")
-    _make_private(path)
-    try:
-        return _open(path, stack)
-    except sqlite3.Error as error:
-        raise _refusal(path, error) from error
+        return open_file(path, stack, tell)
 
 
 def open_memory(stack: str) -> "sqlite3.Connection":
@@ -128,9 +120,6 @@ def disk_room(path: Path) -> int | None:
 
 def _make_private(path: Path) -> None:
     """Make the file, its owner's alone whatever the umask, before SQLite does; or see that it is so."""
-    if path.is_dir():
-        hint = "move it away, or name another directory: --state-dir (OBSERVE_STATE_DIR)"
-        raise OutboxError(f"{path} is a directory, where the outbox should be", hint)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
@@ -169,9 +158,6 @@ def _check(connection: "sqlite3.Connection", path: Path, stack: str) -> bool:
     tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     if not tables:
         return False
-    if "meta" not in tables:
-        hint = "move it away, or name another directory: --state-dir"
-        raise OutboxError(f"{path} is another program's database", hint)
     meta = dict(connection.execute("select name, value from meta where name in ('schema', 'stack')"))
     if meta.get("schema") != FILE_SCHEMA:
         hint = f"use that one, or move the file away (what waits in it is not sent): mv {path} {path}.old"
@@ -186,12 +172,10 @@ def _check(connection: "sqlite3.Connection", path: Path, stack: str) -> bool:
 
 
 def _make_tables(connection: "sqlite3.Connection", stack: str) -> None:
+    connection.executescript(_TABLES)
     meta = [("schema", FILE_SCHEMA), ("stack", stack)]
-    begin, *rest, end = _TABLES.strip().split(";\n")
-    for statement in (begin, *rest):
-        connection.execute(statement)
     connection.executemany("insert into meta values (?, ?)", meta)
-    connection.execute(end)
+    connection.execute("commit")
 
 
 def _set_aside(path: Path) -> Path:
@@ -217,17 +201,8 @@ def _refusal(path: Path, error: "sqlite3.Error") -> Exception:
     return NoFileError(f"{path} cannot be used: {error}")
 
 
-def free_bytes(connection: "sqlite3.Connection") -> int:
-    """Return how much of the file holds nothing."""
-    return _pages(connection, "freelist_count")
-
-
-def file_bytes(connection: "sqlite3.Connection") -> int:
-    """Return how large the file is, without its log."""
-    return _pages(connection, "page_count")
-
-
-def _pages(connection: "sqlite3.Connection", which: str) -> int:
+def bytes_of(connection: "sqlite3.Connection", which: str) -> int:
+    """Return the bytes of the file without its log (page_count), or how many are free (freelist_count)."""
     (count,), (size,) = (connection.execute(f"pragma {one}").fetchone() for one in (which, "page_size"))
     return int(count) * int(size)
 
@@ -238,21 +213,20 @@ def give_room(connection: "sqlite3.Connection", path: Path) -> bool:
     What is then written while the disk is full goes where the disk was taken before: a commit into the log,
     whose beginning is written over once all of it is in the file, and from there into the free pages.
     """
+    room = disk_room(path)
     try:
         connection.execute("drop table if exists room")
-        free, disk = free_bytes(connection), disk_room(path)
-        if free >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
+        if bytes_of(connection, "freelist_count") >= ROOM_BYTES and log_of(path).stat().st_size >= ROOM_BYTES:
             return True
-        roomy = disk is None or disk > 3 * ROOM_BYTES
-        within = max(0, min(ROOM_BYTES, free) - SPARE_BYTES)  # the file does not grow
-        wanted = ROOM_BYTES if roomy else within
+        if room is not None and room < 3 * ROOM_BYTES:
+            return False
         connection.execute("begin immediate")
         connection.execute("create table room (bytes blob)")
-        connection.execute("insert into room values (zeroblob(?))", (wanted,))
+        connection.execute("insert into room values (zeroblob(?))", (ROOM_BYTES,))
         connection.execute("commit")
         bring_in(connection)
         connection.execute("drop table room")
-        return roomy
+        return True
     except (sqlite3.Error, OSError):
         with suppress(sqlite3.Error):
             connection.execute("rollback")

@@ -152,18 +152,14 @@ class Poller:
         if not self._silent:
             self._silent = True
             self._told.clear()
-        if (
-            error.kind,
-            error.status,
-        ) not in self._told:  # it was not there, and now it wants a token: that is news
-            self._told.add((error.kind, error.status))
+        how = error.kind, error.status  # it was not there, and now it wants a token: that is news
+        if how not in self._told:
+            self._told.add(how)
             self._listener.silent(error, self.last_good)
         why = self._client.reason(error)
         known = self._comparison.records.known.values()
         self._tell_source(source_silent(self._source, why, self.last_good, known))
-        if (
-            error.kind == "refused" and self._comparison.listening_since is None
-        ):  # it has ended, all was heard
+        if error.kind == "refused" and self._comparison.listening_since is None:  # it ended, and nobody heard
             self._comparison.end_unseen()
 
     def _tell_source(self, told: tuple[EventType, Mapping[str, Any]] | None) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from ..detect.changes import Change
 from ..detect.known import Known
 from ..errors import OutboxError
-from ..events import OBSERVE, Event, EventType, Key, dump_json, encode_token
+from ..events import Event, EventType, Key, dump_json
 from ..log import Say, log
+from ..subjects import OBSERVE, encode_token
 from ..times import now_utc, seconds_between
 from .observer import observer_event
 from .outbox import Outbox, Record
@@ -41,8 +42,7 @@ class ProcessRecords:
         self._outbox, self._stack, self._say, self._committed = outbox, stack, say, committed
         self._clock = clock
         self.lock = threading.RLock()
-        self._records: dict[Key, ProcessRecord] = {}
-        self._by_token: dict[str, ProcessRecord] = {}
+        self._records: dict[str, ProcessRecord] = {}  # by `{namespace token}.{name token}`
         self._known: dict[Key, Known] = {}
         self._observer: dict[str, tuple[int, Event]] = {}
         self._row_keys: dict[str, tuple[str, ...]] = {}
@@ -75,29 +75,23 @@ class ProcessRecords:
     def processes(self) -> list[str]:
         """Return the tokens of all processes that are known, as `rows` takes them."""
         with self.lock:
-            return [process_token(*key) for key in self._records]
+            return list(self._records)
 
     def rows(self, process: str) -> list[tuple[str, bytes]]:
         """Return keys and payloads (b"": to be deleted) of what the bucket is to hold of a process now."""
         with self.lock:
-            record = self._by_token.get(process)
-            before = self._row_keys.pop(process, (process,))
-            if record is None:
-                return [(self._row_key(one), b"") for one in before if one not in self._by_token]
-            payload, state = record.row_json(self._stack, self._clock()), record.known.state
-            now = tuple(process_token(space, state.name) for space in state.namespaces) or (process,)
-            self._row_keys[process] = now
-            gone = [
-                (self._row_key(one), b"") for one in before if one not in now and one not in self._by_token
-            ]
-        return [*((self._row_key(one), payload) for one in now), *gone]
+            record, payload = self._records.get(process), b""
+            before, now = self._row_keys.pop(process, (process,)), _row_tokens(record)
+            if record is not None:
+                payload = record.row_json(self._stack, self._clock())
+                self._row_keys[process] = now
+            gone = [one for one in before if one not in now and one not in self._records]
+        return [(self._row_key(one), payload) for one in now] + [(self._row_key(one), b"") for one in gone]
 
     def row_keys(self) -> set[str]:
         """Return every key that the bucket may hold of this stack, but for the observer's own."""
         with self.lock:
-            states = [record.known.state for record in self._records.values()]
-        pairs = ((space, state.name) for state in states for space in state.namespaces or (state.namespace,))
-        return {self._row_key(process_token(*pair)) for pair in pairs}
+            return {self._row_key(one) for record in self._records.values() for one in _row_tokens(record)}
 
     def _row_key(self, process: str) -> str:
         return f"{encode_token(self._stack)}.{process}"
@@ -138,7 +132,7 @@ class ProcessRecords:
         """Know nothing any more; return how many events waited. OutboxError: nothing is forgotten."""
         with self.lock:
             waited = self._outbox.forget()
-            for table in (self._records, self._known, self._by_token, self._observer):
+            for table in (self._records, self._known, self._observer):
                 table.clear()
             self._unsettled.clear()
             return waited
@@ -149,7 +143,7 @@ class ProcessRecords:
         for change in changes:
             process = process_token(*change.key)
             try:
-                record, sealed, row = self._seal(process, change, self._records.get(change.key))
+                record, sealed, row = self._seal(process, change)
             except Exception as error:  # what cannot be written of one process must not hold up all others
                 self.leave_out(change.key, error)
                 continue
@@ -173,10 +167,9 @@ class ProcessRecords:
             self._failed.add(text)
             log.error("%s", text, exc_info=error if log.isEnabledFor(logging.INFO) else None)
 
-    def _seal(
-        self, process: str, change: Change, before: ProcessRecord | None
-    ) -> tuple[ProcessRecord | None, list[Sealed], Record]:
+    def _seal(self, process: str, change: Change) -> tuple[ProcessRecord | None, list[Sealed], Record]:
         """Return what is to be known after a change, the events that say so, and what the file keeps."""
+        before = self._records.get(process)
         seq, sealed = before.seq if before else 0, []
         shown = change.known.state.raw if change.known else None
         state = dump_json(shown) if shown else None
@@ -201,24 +194,22 @@ class ProcessRecords:
         return True
 
     def _take_over(self, key: Key, process: str, record: ProcessRecord | None) -> None:
+        self._unsettled.discard(key)
         if record is None:
-            self._records.pop(key, None)
+            self._records.pop(process, None)
             self._known.pop(key, None)
-            self._by_token.pop(process, None)
         else:
-            self._records[key] = self._by_token[process] = record
-            self._known[key] = record.known
-        if record is not None and record.known.look_again_s:
-            self._unsettled.add(key)
-        else:
-            self._unsettled.discard(key)
+            self._records[process], self._known[key] = record, record.known
+            if record.known.look_again_s:
+                self._unsettled.add(key)
 
     def _renamed(self, change: Change) -> ProcessRecord | None:
         """Return the record of the name that this one had before."""
         for name in (event.renamed_from for event in change.events if event.renamed_from):
             slashes = [at for at, letter in enumerate(name) if letter == "/"]  # a name may hold some itself
-            keys = [Key(change.key.namespace, name), *(Key(name[:at], name[at + 1 :]) for at in slashes)]
-            return next((self._records[key] for key in keys if key in self._records), None)
+            pairs = [(change.key.namespace, name), *((name[:at], name[at + 1 :]) for at in slashes)]
+            tokens = [process_token(*pair) for pair in pairs]
+            return next((self._records[token] for token in tokens if token in self._records), None)
         return None
 
     def _recall(self, row: Record) -> None:
@@ -229,9 +220,8 @@ class ProcessRecords:
                 self._observer[event.process] = row.seq, event
             else:
                 record = ProcessRecord.from_body(row.body or b"", row.seq)
-                self._take_over(
-                    Key(record.known.state.namespace, record.known.state.name), row.process, record
-                )
+                state = record.known.state
+                self._take_over(Key(state.namespace, state.name), row.process, record)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             self._say("outbox", f"what is known of {row.process} cannot be read and is begun anew: {error}")
 
@@ -241,3 +231,11 @@ class ProcessRecords:
             self._say("outbox", text)
             if hint:
                 self._say("", hint)
+
+
+def _row_tokens(record: ProcessRecord | None) -> tuple[str, ...]:
+    """Return the process under each of its namespaces, as the bucket's keys have it; () for none."""
+    if record is None:
+        return ()
+    state = record.known.state
+    return tuple(process_token(space, state.name) for space in state.namespaces or (state.namespace,))

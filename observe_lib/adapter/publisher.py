@@ -3,9 +3,11 @@ Runs on the loop thread; the file is touched only by its one worker thread. It k
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import nats.errors
@@ -17,9 +19,9 @@ from ..broker.loop import Bridge, T, ignore
 from ..broker.session import DeniedError, Session
 from ..broker.stream import MESSAGE_ID, STREAM, has_message
 from ..errors import OutboxError
-from ..events import ROOT, message_time
+from ..events import message_time
+from ..subjects import ROOT
 from ..times import earlier
-from .flights import Flight, Flights
 from .outbox import Outbox, OutboxEvent
 from .refusals import HELD, NO_STREAM, TOO_LARGE, Refusal, read_answer
 from .row_publisher import HEADER_BYTES, RowPublisher
@@ -42,20 +44,30 @@ HELD_S = 30.0
 FILE_AGAIN_S = 1.0
 #: how often to look for what is unanswered
 LOOK_S = 1.0
-#: so many events are looked for in the stream at once; where that goes wrong so often, the id has to do
-LOOKUPS_AT_ONCE, LOOKUPS, LOOKUP_S = 50, 3, 2.0
+#: so many events are looked for in the stream at once, each so long
+LOOKUPS_AT_ONCE, LOOKUP_S = 50, 2.0
 #: two hosts' clocks are assumed to be no further apart, where what may be stored already is looked for
 CLOCKS_APART_S = 120.0
-_NO_ANSWER = "no answer in time, sending again"
+
+
+@dataclass(slots=True)
+class Flight:
+    """An event on its way; `due`: when to send it again, on the loop's clock; inf while it is looked for."""
+
+    event: OutboxEvent
+    in_doubt: bool  # it may be in the stream already, and too long ago for the server to know its id
+    sends: int = 0
+    sent_at: float = 0.0
+    due: float = 0.0
 
 
 class Publisher:
     """`run()` sends for ever, from when stream and bucket are there.
 
     `rows(process)` gives keys and payloads (b"": deleted) of what the bucket is to hold of a process.
-    `may_send()` is asked before each turn: without a fresh lease nothing goes out. `ensure()` makes stream
-    and bucket where the server says that they are missing; `stuck()` hears of one that is there, and answers
-    nothing although it was sent things again.
+    Without a fresh lease nothing goes out: `may_send()` tells, `until_may_send()` waits. `ensure()` makes
+    stream and bucket where the server says that they are missing; `stuck()` hears of one that is there, and
+    answers nothing although it was sent things again.
     """
 
     def __init__(
@@ -66,24 +78,31 @@ class Publisher:
         *,
         rows: Callable[[str], Sequence[tuple[str, bytes]]],
         may_send: Callable[[], bool],
-        ensure: Callable[[], Awaitable[None]],
+        until_may_send: Callable[[], Coroutine[Any, Any, None]],
+        ensure: Callable[[], Coroutine[Any, Any, None]],
         stuck: Callable[[], object] = ignore,
     ) -> None:
         self._outbox, self._loop, self._session = outbox, loop, session
-        self._may_send, self._ensure, self._stuck = may_send, ensure, stuck
+        self._may_send, self._until_may_send, self._ensure, self._stuck = (
+            may_send,
+            until_may_send,
+            ensure,
+            stuck,
+        )
         self._rows = RowPublisher(session, rows, lambda: self._wake.set(), self.mend)
         self._worker = ThreadPoolExecutor(1, "observe-outbox")
-        self._flying = Flights()
-        self._acked: list[int] = []
+        self._flying: dict[int, Flight] = {}
+        self._flying_bytes = 0
+        self._acked: list[OutboxEvent] = []
+        self._back: list[OutboxEvent] = []  # refused, and to be taken again now
+        self._refusals: dict[int, int] = {}  # of each event in trouble: how often it was refused
         self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
         self._looked: set[str] = set()
-        self._taking = False  # taken from the outbox, and not yet among what is on its way
         self._client: Client | None = None
         self._inbox = self._denial = ""
-        self._wake, self._idle, self._moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-        self._mending: asyncio.Task[Any] | None = None
+        self._mending: Future[None] | None = None
         self.window_s = 120.0  # the stream's real duplicate window
         self.published = 0
 
@@ -93,21 +112,74 @@ class Publisher:
         """Something waits in the outbox, and the rows of these processes are due."""
         self._loop.call(self._rows.note_due, list(processes))
 
+    def close(self) -> None:
+        """Send no more; what is in flight is in the file. After the loop has ended."""
+        self._worker.shutdown(wait=True)
+
     # --- on the loop thread ---
 
     async def run(self) -> None:
         """Send what waits, for ever."""
-        await self.on_up()
-        self._start(self._look_after())
+        self._loop.spawn(self._look_after())
         while True:
             await self._wake.wait()
+            await self._until_may_send()
             self._wake.clear()
+            await self._listen()
             await self._turn()
-            if self.is_idle:
-                self._idle.set()
+            self._moved.set()
 
-    async def on_up(self) -> None:
-        """The connection is there, or there again: what was in flight is sent again, under its own ids."""
+    async def drained(self) -> None:
+        """Return when everything is acknowledged, rows too."""
+        while not self.is_idle:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def settled(self) -> None:
+        """Return when everything is acknowledged, or what keeps it from that was said."""
+        while not (self.is_idle or self._refusals):
+            self._moved.clear()
+            await self._moved.wait()
+
+    def deny(self, subject: str) -> None:
+        """The server refused a publish to this subject, which it tells in lower case."""
+        for flight in self._flying.values():
+            if flight.event.subject.lower() == subject:
+                denial = f"may not publish to {flight.event.subject}: grant publish on {ROOT}.>"
+                self._denial = self._denial or denial  # said once for all
+                self._set_aside(flight.event, HELD_S, f"{self._denial}; trying every {HELD_S:g}s")
+                return
+        self._rows.deny(subject)
+
+    def forget(self) -> None:
+        """What was taken is no more."""
+        self._flying.clear()
+        self._refusals.clear()
+        self._acked.clear()
+        self._flying_bytes = 0
+        self._wake.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not (self._outbox.waiting() or self._flying or self._acked) and self._rows.is_idle
+
+    async def in_worker(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Return what a call on the file returns; the loop goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
+
+    def mend(self) -> None:
+        """Have stream and bucket made, once for all who found them missing."""
+        if self._mending is None or self._mending.done():
+            self._mending = self._loop.spawn(self._ensure())
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- what goes out ---
+
+    async def _listen(self) -> None:
+        """Hear the answers over a new connection; what was in flight is sent again, under its own ids."""
         client = self._session.client
         if client is None or client is self._client:
             return
@@ -117,176 +189,112 @@ class Publisher:
                 f"{inbox}.*", cb=self._take_answer, pending_msgs_limit=0, pending_bytes_limit=0
             )
             self._client, self._inbox = client, inbox
-        for flight in self._flying:
-            if flight.event.id in self._flying:
+        for flight in list(self._flying.values()):
+            if flight.due < inf and flight.event.id in self._flying:
                 await self._send(flight)
         self._rows.again()
-        self._wake.set()
-
-    async def drained(self) -> None:
-        """Return when everything is acknowledged, rows too."""
-        while not self.is_idle:
-            self._idle.clear()
-            await self._idle.wait()
-
-    async def all_sent(self, last_id: int) -> None:
-        """Return when every event up to this one is stored, or what keeps it from that was said."""
-        while not self._is_sent(last_id):
-            self._moved.clear()
-            await self._moved.wait()
-
-    def _is_sent(self, last_id: int) -> bool:
-        next_id = self._outbox.next_id()
-        flying = (flight for flight in self._flying if flight.event.id <= last_id)
-        return not (self._taking or next_id and next_id <= last_id) and all(one.troubled for one in flying)
-
-    def deny(self, subject: str) -> None:
-        """The server refused a publish to this subject, which it tells in lower case."""
-        for flight in self._flying:
-            if flight.event.subject.lower() == subject and not flight.held:
-                self._denial = (
-                    self._denial or f"may not publish to {flight.event.subject}"
-                )  # said once for all
-                self._hold(flight, self._denial, f"grant publish on {ROOT}.>")
-                return
-        self._rows.deny(subject)
-
-    def forget(self) -> None:
-        """What was taken is no more."""
-        self._flying.clear()
-        self._acked.clear()
-        self._wake.set()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is in flight."""
-        return not (self._outbox.waiting() or self._flying or self._acked) and self._rows.is_idle
-
-    def close(self) -> None:
-        """Send no more; what is in flight is in the file."""
-        for task in self._tasks:
-            task.cancel()
-        self._worker.shutdown(wait=True)
-
-    async def in_worker(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Return what a call on the file returns; the loop goes on meanwhile."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
-
-    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    # --- what goes out ---
 
     async def _turn(self) -> None:
         """Delete what was acknowledged, and send what comes next, as long as there is either."""
-        while self._acked or self._may_begin() or (self._is_up() and self._rows.may_begin(*self._row_room())):
-            room = self._room() if self._may_begin() else 0
-            done, self._acked = self._acked, []
+        while True:
+            done, back, self._acked, self._back = self._acked, self._back, [], []
+            room, size = self._room() if self._is_up() else 0, WINDOW_BYTES - self._flying_bytes
             try:
-                self._taking = True
-                events = await self.in_worker(
-                    self._outbox.take, done, room, WINDOW_BYTES - self._flying.bytes
-                )
+                events = await self.in_worker(self._outbox.take, done, room, size, back)
             except OutboxError as error:
                 self._acked += done
-                self._taking = False
+                self._back += back
                 self._session.troubles.note("outbox", f"{error}; {error.hint}")
                 asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
-            for event in events:
-                await self._send_new(event)
-            self._taking = False
+            for flight in [self._take_off(event) for event in events]:
+                await self._send(flight)
             rows = 0
             if self._client is not None and self._is_up():
                 rows = await self._rows.send(self._client, self._inbox, *self._row_room())
-            if not (events or rows or self._acked):
+            if not (events or rows or self._acked or self._back):
                 return
 
     def _room(self) -> int:
-        return WINDOW - len(self._flying) if self._flying.bytes < WINDOW_BYTES else 0
+        return WINDOW - len(self._flying) if self._flying_bytes < WINDOW_BYTES else 0
 
     def _row_room(self) -> tuple[int, int]:
         """Return how many rows, and bytes of them, may be on their way: all the window if no event waits."""
-        share = ROW_SHARE if self._flying or self._outbox.waiting() else 1
+        share = ROW_SHARE if self._outbox.waiting() else 1
         return WINDOW // share, WINDOW_BYTES // share
 
     def _is_up(self) -> bool:
         """Whether there is a connection that answers come back over, and the lease lets us use it."""
         return self._client is not None and self._session.client is self._client and self._may_send()
 
-    def _may_begin(self) -> bool:
-        return self._room() > 0 and self._is_up()
-
-    async def _send_new(self, event: OutboxEvent) -> None:
+    def _take_off(self, event: OutboxEvent) -> Flight:
+        """Note that it is on its way; the first one of a process may have been sent by an earlier start."""
         first = event.id <= self._doubts and event.process not in self._looked
         if first:
             self._looked.add(event.process)
-        await self._send(self._flying.add(event, in_doubt=first))
+        flight = self._flying[event.id] = Flight(event, in_doubt=first)
+        self._flying_bytes += len(event.payload)
+        return flight
 
     async def _send(self, flight: Flight) -> None:
         """Publish, or look for it first where the server may no longer know its id."""
-        now_s = self._now_s()
-        if flight.sends and now_s - flight.sent_at > self.window_s / 2:
-            flight.in_doubt = True
-        flight.due = now_s + UNANSWERED_S[min(flight.sends, len(UNANSWERED_S) - 1)]
-        if not self._is_up():
-            flight.due = now_s
+        event, client, now_s = flight.event, self._client, self._now_s()
+        flight.due = now_s
+        if client is None or not self._is_up():
             return
-        self._flying.release(flight)
-        if flight.in_doubt:
-            if not flight.looking:
-                self._start(self._look_for(flight))
-        elif _size(flight.event) > self._session.max_payload:
-            self._start(self._cut(flight, Refusal(TOO_LARGE, "larger than NATS takes")))
+        if flight.in_doubt or (flight.sends and now_s - flight.sent_at > self.window_s / 2):
+            flight.due = inf
+            self._loop.spawn(self._look_for(flight))
+        elif _size(event) > self._session.max_payload:
+            self._refused(event, Refusal(TOO_LARGE, "larger than NATS takes"))
         else:
-            event, client = flight.event, self._client
+            flight.due = now_s + UNANSWERED_S[min(flight.sends, len(UNANSWERED_S) - 1)]
             flight.sends, flight.sent_at = flight.sends + 1, now_s
-            with suppress(nats.errors.Error, OSError):  # not connected: on_up sends it again
-                assert client is not None
-                reply = f"{self._inbox}.{event.id}"
-                await client.publish(
-                    event.subject, event.payload, reply=reply, headers={MESSAGE_ID: event.message_id}
-                )
+            reply, headers = f"{self._inbox}.{event.id}", {MESSAGE_ID: event.message_id}
+            with suppress(nats.errors.Error, OSError):  # not connected: sent again over the next connection
+                await client.publish(event.subject, event.payload, reply=reply, headers=headers)
 
     async def _look_for(self, flight: Flight) -> None:
-        """Send it only if it is not in the stream; where that cannot be asked, its id has to do."""
+        """Send it only if it is not in the stream; where we may not ask for that, its id has to do."""
         event, stored = flight.event, False
-        flight.looking = True
+        since = earlier(message_time(event.message_id), CLOCKS_APART_S)
 
-        async def look(client: Client) -> bool:
-            since = earlier(message_time(event.message_id), CLOCKS_APART_S)
-            return await has_message(
-                client.jetstream(timeout=LOOKUP_S), event.subject, event.message_id, since
-            )
+        def look(client: Client) -> Coroutine[Any, Any, bool]:
+            js = client.jetstream(timeout=LOOKUP_S)
+            return has_message(js, event.subject, event.message_id, since)
 
         try:
             async with self._lookups:
                 stored = await self._session.ask(look, f"$JS.API.STREAM.MSG.GET.{STREAM}")
         except DeniedError as error:
-            self._note(flight, f"{error}, so an event may come twice under its id: {error.hint}")
+            self._note(event, f"{error}, so an event may come twice under its id: {error.hint}")
         except PASSING_ERRORS as error:
-            if event.id not in self._flying or not self._is_up():
-                return
-            flight.lookups += 1
-            self._note(flight, f"cannot look for what may be stored already: {error or 'no answer in time'}")
-            if flight.lookups < LOOKUPS:
-                flight.due = self._now_s()
-                return
-        finally:
-            flight.looking = False
-        if event.id not in self._flying:
+            if self._is_up() and event.id in self._flying:
+                why = str(error) or "no answer in time"
+                self._note(event, f"cannot look for what may be stored already: {why}")
             return
-        flight.in_doubt, flight.sends = False, 0
-        if stored:
-            self._stored(event.id)
-        else:
-            await self._send(flight)
+        finally:
+            flight.due = self._now_s()
+        if event.id in self._flying:
+            flight.in_doubt, flight.sends = False, 0
+            if stored:
+                self._stored(event.id)
+            else:
+                await self._send(flight)
+
+    async def _look_after(self) -> None:
+        """Send again what is unanswered."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now_s = self._now_s()
+            for flight in [one for one in self._flying.values() if one.due <= now_s and self._is_up()]:
+                if flight.sends:
+                    self._note(flight.event, "no answer in time, sending again")
+                if flight.sends >= STUCK_SENDS:
+                    self._stuck()
+                await self._send(flight)
+            self._rows.look_after()
+            self._wake.set()
 
     # --- what comes back ---
 
@@ -298,95 +306,74 @@ class Publisher:
         elif refusal is None:
             self._stored(int(tag))
         elif flight := self._flying.get(int(tag)):
-            await self._refused(flight, refusal)
+            self._refused(flight.event, refusal)
         if self._room() > WINDOW // 4:
             self._wake.set()
 
-    def _stored(self, number: int) -> None:
-        if self._flying.pop(number):
-            self._acked.append(number)
-            self._moved.set()
+    def _land(self, id: int) -> OutboxEvent | None:
+        """Note that it is not on its way any more; None where it was not."""
+        flight = self._flying.pop(id, None)
+        if flight is None:
+            return None
+        self._flying_bytes -= len(flight.event.payload)
+        return flight.event
+
+    def _stored(self, id: int) -> None:
+        if event := self._land(id):
+            self._acked.append(event)
             self.published += 1
-            if not self._flying.troubled:
+            self._refusals.pop(id, None)
+            if not self._refusals:
                 self._denial = ""
                 self._session.troubles.end("events")
+            self._moved.set()
             if self._room() > WINDOW // 4:
                 self._wake.set()
 
-    async def _refused(self, flight: Flight, refusal: Refusal) -> None:
+    def _refused(self, event: OutboxEvent, refusal: Refusal) -> None:
         if refusal.kind == TOO_LARGE:
-            await self._cut(flight, refusal)
+            self._land(event.id)
+            self._loop.spawn(self._cut(event, refusal))
         elif refusal.kind == HELD:
-            hint = "see the stream's settings: nats stream info"
-            self._hold(flight, f"refuses events: {refusal.text}", hint)
+            text = f"refuses events: {refusal.text}: see the stream's settings: nats stream info"
+            self._set_aside(event, HELD_S, f"{text}; trying every {HELD_S:g}s")
         else:
-            wait_s = REFUSED_S[min(flight.refused, len(REFUSED_S) - 1)]
-            flight.refused += 1
-            flight.due = self._now_s() + wait_s
-            self._note(flight, f"takes no events: {refusal.text}")
-            asyncio.get_running_loop().call_later(wait_s, self._send_due, flight.event.id)
+            wait_s = REFUSED_S[min(self._refusals.get(event.id, 0), len(REFUSED_S) - 1)]
+            self._set_aside(event, wait_s, f"takes no events: {refusal.text}")
             if refusal.kind == NO_STREAM:
                 self.mend()
 
-    def _hold(self, flight: Flight, text: str, hint: str) -> None:
-        flight.due = self._now_s() + HELD_S
-        self._flying.hold(flight)
-        self._wake.set()
-        self._note(flight, f"{text}: {hint}; trying every {HELD_S:g}s")
+    def _set_aside(self, event: OutboxEvent, wait_s: float, text: str) -> None:
+        """Have it taken again after so long; others go on meanwhile, and no event is skipped."""
+        self._land(event.id)
+        self._note(event, text)
+        self._refusals[event.id] += 1
+        asyncio.get_running_loop().call_later(wait_s, self._take_again, event)
 
-    def _note(self, flight: Flight, text: str) -> None:
+    def _take_again(self, event: OutboxEvent) -> None:
+        self._back.append(event)
+        self._wake.set()
+
+    def _note(self, event: OutboxEvent, text: str) -> None:
         """Have the trouble said, once for all that have it; it is over when none has any."""
-        self._flying.trouble(flight)
+        self._refusals.setdefault(event.id, 0)
         self._moved.set()
         self._session.troubles.note("events", text)
 
-    async def _cut(self, flight: Flight, refusal: Refusal) -> None:
-        """Make it smaller, for good; what cannot be smaller is held, nothing is skipped."""
-        event = flight.event
-        limit = min(self._session.max_payload - _size(event) + len(event.payload), len(event.payload) - 1)
+    async def _cut(self, event: OutboxEvent, refusal: Refusal) -> None:
+        """Make it smaller, for good; what cannot be smaller is held."""
+        limit = self._session.max_payload - _size(event) + len(event.payload)
         payload = shrink(event.payload, limit)
         if payload is None:
-            self._hold(flight, f"{event.subject}: {refusal.text}", "raise max_payload, max_msg_size")
+            text = f"{event.subject}: {refusal.text}: raise max_payload, max_msg_size"
+            self._set_aside(event, HELD_S, f"{text}; trying every {HELD_S:g}s")
             return
         try:
-            await self.in_worker(self._outbox.cut, event.id, payload)
-        except OutboxError as error:  # it goes out all the same, and is cut again by a next start
+            await self.in_worker(self._outbox.cut, event, payload)
+        except OutboxError as error:
             self._session.troubles.note("outbox", f"{error}; {error.hint}")
-        if event.id not in self._flying:
-            return
-        self._flying.cut(flight, payload)
-        await self._send(flight)
-
-    def mend(self) -> None:
-        """Have stream and bucket made, once for all who found them missing."""
-        if self._mending is None or self._mending.done():
-            self._mending = self._start(_awaited(self._ensure()))
-
-    def _send_due(self, number: int) -> None:
-        flight = self._flying.get(number)
-        if flight is not None and flight.due <= self._now_s() + 0.01 and self._is_up():
-            self._start(self._send(flight))
-
-    async def _look_after(self) -> None:
-        """Send again what is unanswered, and say when troubles are over."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            now_s = self._now_s()
-            late = [flight for flight in self._flying if flight.due <= now_s]
-            if late and self._is_up():
-                for flight in late:
-                    if flight.sends and not flight.troubled and not flight.in_doubt:
-                        self._note(flight, _NO_ANSWER)
-                    if flight.sends - flight.refused >= STUCK_SENDS:
-                        self._stuck()
-                    await self._send(flight)
-            self._rows.look_after()
-            self._moved.set()  # something may have been taken, or forgotten
-            self._wake.set()
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
+            await asyncio.sleep(FILE_AGAIN_S)
+        self._take_again(event)
 
 
 def _size(event: OutboxEvent) -> int:

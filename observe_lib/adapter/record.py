@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..detect.known import Known, from_record, to_record
-from ..events import Event, EventType, dump_json, dump_with_state, encode_namespace, encode_token
+from ..events import Event, EventType, dump_json, dump_with_state
 from ..rows import BEGINS, ENDS, ROW_SCHEMA, telling_line
+from ..subjects import encode_namespace, encode_token
 from ..times import format_time, parse_time
 
 #: crashes are counted over so many hours, the present one among them

@@ -69,14 +69,10 @@ class RowPublisher:
         self._flying.clear()
         self._bytes = 0
 
-    def may_begin(self, most: int, most_bytes: int) -> bool:
-        """Whether one is due, and has room in this part of the window."""
-        return bool(self._due) and len(self._flying) < most and self._bytes < most_bytes
-
     async def send(self, client: Client, inbox: str, most: int, most_bytes: int) -> int:
         """Send what is due until so much is on its way; return of how many processes that was."""
         sent = 0
-        while self.may_begin(most, most_bytes):
+        while self._due and len(self._flying) < most and self._bytes < most_bytes:
             process = next(iter(self._due))
             del self._due[process]
             for key, payload in self._rows(process):

@@ -57,9 +57,8 @@ class StackLock:
             if not takeover:
                 hint = f"name this one (--stack {self._stack}-2), or replace that one (--takeover)"
                 raise StackHeldError(held, hint)
-            if pid is None:
+            if pid is None or not _ask_to_end(pid):
                 raise StackHeldError(f"{held}, out of this one's reach", "end that one, where it runs")
-            self._ask_to_end(pid, held)
             tell("stack", f"{held}, asked to end")
             if not self._within(TAKEOVER_S):
                 hint = f"see what it does, or end it: kill -9 {pid}"
@@ -116,14 +115,16 @@ class StackLock:
         reachable = isinstance(pid, int) and {**identity(pid), "host": None} == {**found, "host": None}
         return (pid if reachable else None), where
 
-    def _ask_to_end(self, pid: int, held: str) -> None:
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:  # it has just ended
-            pass
-        except OSError as error:
-            hint = f"end it as the user whom it belongs to: kill {pid}"
-            raise StackHeldError(f"{held}, which does not belong to you", hint) from error
+
+def _ask_to_end(pid: int) -> bool:
+    """Whether it may be asked; it may have just ended, too."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 def read_holder(path: Path) -> Mapping[str, Any]:

@@ -52,7 +52,7 @@ async def connect(
 
     `others` are servers (host and port) beside those of the settings. `on_error` hears what is refused later.
     """
-    scheme = "tls" if "tls://" in settings.url else "nats"
+    scheme = "tls" if "tls://" in settings.url else "nats"  # NATS_CA makes either one encrypted
     urls = list(dict.fromkeys([*settings.url.split(","), *(f"{scheme}://{one}" for one in others)]))
     random.shuffle(urls)  # so that the clients of a cluster spread over it
     options = {**credentials_of(settings), **_LIVELY, "name": name}
@@ -72,25 +72,55 @@ async def connect(
     raise failure
 
 
+class _Client(Client):
+    """As the library's, but nothing goes out in clear where TLS is wanted: its greeting decides."""
+
+    no_tls: NatsRefusedError | None = None  # what to say of a server without TLS; None: it may go without
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and self.no_tls is not None and not self.options["tls_handshake_first"]:
+            if not (info.get("tls_required") or info.get("tls_available")):
+                raise self.no_tls
+            info["tls_required"] = True  # where it may be had it is had: the library looks at this
+        await super()._process_info(info, initial_connection)
+
+
 async def _connect_to(url: str, settings: NatsSettings, options: dict[str, Any], timeout_s: float) -> Client:
-    wants_tls = url.startswith("tls:")
+    clock = asyncio.get_running_loop().time
+    end = clock() + timeout_s
+    no_tls = _without_tls(url, settings)
     try:
-        client = await _greet(url, settings, options, timeout_s)
+        return await _greet(url, settings, options, timeout_s, no_tls)
     except NatsError as error:
-        cause = error.__cause__
+        cause, left_s = error.__cause__, end - clock()
         silent = isinstance(cause, asyncio.TimeoutError) or "info message" in str(cause).lower()
-        if not (wants_tls and silent):
+        if no_tls is None or not silent or left_s <= 0:
             raise
-        client = await _greet(url, settings, {**options, "tls_handshake_first": True}, timeout_s)
-    if wants_tls and not client._server_info.get("tls_required"):  # it would go on in clear
-        await client.close()
+        return await _greet(url, settings, {**options, "tls_handshake_first": True}, left_s, no_tls)
+
+
+def _without_tls(url: str, settings: NatsSettings) -> NatsRefusedError | None:
+    """Return what to say of this server where TLS is wanted and it has none; None where it is not wanted."""
+    if url.startswith("tls:"):
         hint = "write nats:// to do without, or switch it on there"
-        raise NatsRefusedError(f"{settings.url} speaks no TLS", hint)
-    return client
+        return NatsRefusedError(f"{settings.url} speaks no TLS", hint)
+    if settings.ca or settings.cert:
+        hint = "take that away to do without, or switch TLS on there"
+        which = "NATS_CA" if settings.ca else "NATS_CERT"
+        return NatsRefusedError(f"{settings.url} speaks no TLS, which {which} asks for", hint)
+    return None
 
 
-async def _greet(url: str, settings: NatsSettings, options: dict[str, Any], timeout_s: float) -> Client:
-    client = Client()
+async def _greet(
+    url: str,
+    settings: NatsSettings,
+    options: dict[str, Any],
+    timeout_s: float,
+    no_tls: NatsRefusedError | None,
+) -> Client:
+    """Return a connection; `timeout_s` is for all of the greeting, however it trickles in."""
+    client = _Client()
+    client.no_tls = no_tls
     cause: Exception = nats.errors.Error("nats: hangs up at once")
 
     async def give_up(error: Exception) -> None:

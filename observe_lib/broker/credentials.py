@@ -12,7 +12,7 @@ import nats.errors
 from nats.aio.client import RawCredentials
 
 from ..errors import NatsError, NatsRefusedError
-from ..settings import NatsSettings
+from ..settings import NatsSettings, is_path
 
 #: what to do where nobody listens
 START_HINT = "start one (nats-server -js), or name another: NATS_URL or --nats-url"
@@ -51,7 +51,9 @@ def _secret(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise NatsRefusedError(f"{path} cannot be read: {error}", "name one that can be") from error
+        why = error.strerror if isinstance(error, OSError) else "not a text file"
+        shown = path if is_path(path) else "the file with the NATS credentials"
+        raise NatsRefusedError(f"{shown} cannot be read ({why})", "name one that can be") from None
 
 
 def _check_seed(path: str, seed: str) -> None:

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -14,14 +15,17 @@ import sysconfig
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from ..calling import how_to_call
 from ..errors import NatsError
 from ..log import Say
+from ..settings import Flags, NatsSettings, state_directory
+from .loop import ignore
 
 #: a process with `nats` in its name has so long to listen before we start a server of our own
 THEIRS_WITHIN_S = 30.0
@@ -181,6 +185,38 @@ def serving(directory: Path, url: str) -> Iterator[bool]:
         yield True
     finally:
         server.stop()
+
+
+def past_served(
+    settings: NatsSettings, flags: Flags, note: Callable[[str], object] = ignore, *, follow: bool = False
+) -> AbstractContextManager[object]:
+    """Have what a built-in server kept served within the block, where no NATS was named and nobody listens.
+
+    Who wants to `follow` is told what to start instead: NatsError.
+    """
+    state_dir = state_directory(flags, os.environ)
+    if settings.url_given or state_dir is None:
+        return nullcontext()
+    where = flags.get("state_dir")
+    flag = f"--state-dir {shlex.quote(where)}" if where else ""
+    return _past(settings.url, state_dir / "nats", flag, note, follow)
+
+
+@contextmanager
+def _past(
+    url: str, directory: Path, flag: str, note: Callable[[str], object], follow: bool
+) -> Iterator[None]:
+    if follow:
+        if (directory / "jetstream").is_dir() and greeting(url) is None:
+            adapter, past = how_to_call("adapter", flag), how_to_call("watch --no-follow", flag)
+            what = f"nobody listens at {url}; what the built-in server kept is in {directory}"
+            raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
+        yield
+        return
+    with serving(directory, url) as is_started:
+        if is_started:
+            note(f"nobody listens at {url}: {directory} is served until this ends")
+        yield
 
 
 class EmbeddedServer:

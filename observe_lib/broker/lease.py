@@ -10,12 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import NatsError, StackHeldError
 from ..events import SCHEMA, dump_json
 from ..times import format_time, now_utc, parse_time, seconds_between
-from .bucket import PASSING_ERRORS, WrongLastError
+from .bucket import PASSING_ERRORS, Bucket, WrongLastError
 from .loop import ignore, pause
 from .session import DeniedError
 
@@ -52,13 +52,21 @@ def identity(pid: int | None = None) -> dict[str, Any]:
 
 def is_dead(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
     """Whether the holder said goodbye, or ran on this very system and its process is no more."""
-    if holder.get("stopped"):
-        return True
+    return bool(holder.get("stopped")) or _runs(holder, me) is False
+
+
+def is_alive(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool:
+    """Whether the holder runs on this very system."""
+    return not holder.get("stopped") and _runs(holder, me) is True
+
+
+def _runs(holder: Mapping[str, Any], me: Mapping[str, Any]) -> bool | None:
+    """Return whether the holder's process is there, None where it cannot be seen from here."""
     here = (me.get("boot_id"), me.get("pid_namespace"))
     if None in here or (holder.get("boot_id"), holder.get("pid_namespace")) != here:
-        return False
+        return None
     pid, started = holder.get("pid"), holder.get("pid_started")
-    return isinstance(pid, int) and started is not None and _started(pid) != started
+    return _started(pid) == started if isinstance(pid, int) and started is not None else None
 
 
 def _started(pid: int) -> int | None:
@@ -82,20 +90,6 @@ def _link(path: str) -> str | None:
         return None
 
 
-class Values(Protocol):
-    """What the lease needs of a bucket; errors as `Bucket` has them."""
-
-    async def get(self, key: str) -> tuple[int, bytes]:
-        """Return revision and value; b"" for none."""
-
-    async def put(self, key: str, payload: bytes, expected_revision: int) -> int:
-        """Write over that revision and return the new one."""
-
-
-async def _claim_all(_: Mapping[str, Any] | None) -> None:
-    """Take whatever lease was found without looking at it."""
-
-
 class Lease:
     """The lease under `key`, for `owner`: an id that no other process has, nor this one after a restart.
 
@@ -107,7 +101,7 @@ class Lease:
 
     def __init__(
         self,
-        values: Values,
+        values: Bucket,
         key: str,
         owner: str,
         about: Callable[[], Mapping[str, Any]],
@@ -117,7 +111,7 @@ class Lease:
         hint: str = "",
         takeover: bool = False,
         say: Callable[[str], object] = ignore,
-        on_claim: Callable[[Mapping[str, Any] | None], Awaitable[None]] = _claim_all,
+        on_claim: Callable[[Mapping[str, Any] | None], Awaitable[None]] | None = None,
         on_trouble: Callable[[Exception], object] = ignore,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
@@ -182,16 +176,14 @@ class Lease:
         """Write that we have stopped, after `hold` was cancelled; False: it could not be, or is another's."""
         self._let_go()
         try:
-            for _ in range(2):  # an unanswered renewal of ours may come in between
-                revision, found = await self._read()
-                if found is None or found.get("owner") != self._owner:
-                    return False
-                with suppress(WrongLastError):
-                    await self._values.put(self._key, self._payload(stopped=True), revision)
-                    return True
+            revision, found = await self._read()
+            if found is None or found.get("owner") != self._owner:
+                return False
+            await self._values.put(self._key, self._payload(stopped=True), revision)
+            return True
         except (NatsError, *PASSING_ERRORS) as error:
             self._on_trouble(error)
-        return False
+            return False
 
     async def _renew(self) -> float:
         """Write the lease, claiming it first where that is due; return in how many seconds to do it again."""
@@ -221,7 +213,8 @@ class Lease:
             revision, found = await self._watch(revision, found or {})
         if not (self._denied and found == self._found):  # that is asked for again and again
             self._unguarded, self._found = False, found
-            await self._on_claim(found)
+            if self._on_claim is not None:
+                await self._on_claim(found)
         return revision
 
     async def _watch(self, revision: int, found: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:

@@ -5,16 +5,14 @@ Coroutines for the loop thread only. Whatever is not sent when it breaks is drop
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from ..errors import NatsError, NatsRefusedError
-from ..log import log
 from ..settings import NatsSettings
 from .connect import CONNECT_ERRORS, connect, drop, hearing
 from .credentials import START_HINT, grant_for
@@ -44,23 +42,12 @@ class DeniedError(NatsError):
     """Permissions refuse this subject: to be tried again later, others go on meanwhile."""
 
 
-class _Asked(NamedTuple):
-    """What is under way: the subject that it is about, and what ends it early."""
-
-    about: str
-    end: "asyncio.Future[None]"
-
-    def fail(self, why: Exception) -> None:
-        if not self.end.done():
-            self.end.set_exception(why)
-
-
 class Session:
     """The connection of one program, from `open()` to `close()`.
 
     `say(topic, text)` tells people each trouble once, and its end once. Hooks are called in the loop:
-    `on_up()` with each connection, the first one too; `on_down()` when it broke; `on_denied(subject)` when we
-    may not publish or subscribe there: the subject in lower case, as the server tells it.
+    `on_up()` with each connection, the first one too; `on_denied(subject)` when we may not publish or
+    subscribe there: the subject in lower case, as the server tells it.
     """
 
     def __init__(
@@ -71,16 +58,16 @@ class Session:
         timeout_s: float = 5.0,
         say: Callable[[str, str], object] = ignore,
         on_up: Callable[[], object] = ignore,
-        on_down: Callable[[], object] = ignore,
         on_denied: Callable[[str], object] = ignore,
     ) -> None:
         self._settings, self._name, self._timeout_s, self._say = settings, name, timeout_s, say
-        self._on_up, self._on_down, self._on_denied = on_up, on_down, on_denied
+        self._on_up, self._on_denied = on_up, on_denied
         self._client: Client | None = None
         self._keeping: asyncio.Future[None] | None = None
         self._up = asyncio.Event()
         self._absences: set[str] = set()  # what was said of the present outage
-        self._under_way: dict[asyncio.Future[Any], _Asked] = {}
+        #: what is under way: the subject that it is about, and what ends it early
+        self._under_way: dict[asyncio.Future[Any], tuple[str, asyncio.Future[None]]] = {}
         self._served = False  # something was done: this server is no wrong one
         #: what was said of events, rows and requests, and is not over
         self.troubles = Troubles(say)
@@ -111,10 +98,9 @@ class Session:
         return server_address(self.js) if self._client is not None else self._settings.url
 
     @property
-    def server_version(self) -> tuple[int, ...]:
-        """The server's version, as three numbers; () before the first connection."""
-        told = str(self._client._server_info.get("version", "")) if self._client else ""
-        return tuple(int(part) for part in re.findall(r"\d+", told)[:3])
+    def server_version(self) -> str:
+        """The server's version in its words; "" before the first connection."""
+        return str(self._client._server_info.get("version", "")) if self._client else ""
 
     @property
     def max_payload(self) -> int:
@@ -136,8 +122,8 @@ class Session:
         if self._keeping is not None:
             self._keeping.cancel()
         tasks = list(self._under_way)
-        for asked in self._under_way.values():
-            asked.end.cancel()
+        for _, end in self._under_way.values():
+            end.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=2)
         if self._client is not None:
@@ -158,22 +144,19 @@ class Session:
         DeniedError when the server refuses to let us publish to the subject that it is `about`.
         """
         task = asyncio.ensure_future(attempt(await self.until_up()))
-        asked = self._under_way[task] = _Asked(about, asyncio.get_running_loop().create_future())
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way[task] = about, end
         try:
-            await asyncio.wait((task, asked.end), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
         finally:
             if is_cut := task.cancel():
                 await asyncio.wait((task,), timeout=1)
             del self._under_way[task]
         if is_cut:
-            asked.end.result()
+            end.result()
         if task.cancelled():  # nats-py does so to what waits over a connection that it closes
             raise BrokenError
         return task.result()
-
-    async def request(self, subject: str, payload: bytes = b"", timeout_s: float = ASK_WITHIN_S) -> Msg:
-        """Return the answer to one message; errors as of `ask`, and `nats.errors.TimeoutError`."""
-        return await self.ask(lambda client: client.request(subject, payload, timeout=timeout_s), subject)
 
     async def until_done(self, attempt: Attempt[T], about: str = "requests") -> T:
         """Return what the attempt returns, trying for ever what can pass; says so once, and that it is over.
@@ -245,14 +228,13 @@ class Session:
         self._up.set()
         if known:
             self._say("nats", f"{self.url}: connected again")
-        self._call(self._on_up)
+        self._on_up()
 
     def _end(self) -> None:
         self._up.clear()
-        for asked in self._under_way.values():
-            asked.fail(BrokenError())
+        for _, end in self._under_way.values():
+            _fail(end, BrokenError())
         self._say("nats", f"{self._settings.url}: connection lost, trying again; nothing is lost meanwhile")
-        self._call(self._on_down)
 
     def _note_absence(self, error: NatsError) -> None:
         """Say each reason why there is no connection once; that nobody listens only before the first one."""
@@ -268,17 +250,11 @@ class Session:
         if match is None:
             return
         self.denied = str(error).removeprefix("nats: ")
-        for asked in self._under_way.values():
-            if asked.about.lower() == match.group(2).lower():
+        for about, end in self._under_way.values():
+            if about.lower() == match.group(2).lower():
                 hint = f"grant {grant_for(*match.groups())}"
-                asked.fail(DeniedError(f"may not publish to {asked.about}", hint))
-        self._call(self._on_denied, match.group(2).lower())
-
-    def _call(self, hook: Callable[..., object], *arguments: object) -> None:
-        try:
-            hook(*arguments)
-        except Exception:  # whatever a hook does, the connection is kept
-            log.exception("NATS: a hook failed")
+                _fail(end, DeniedError(f"may not publish to {about}", hint))
+        self._on_denied(match.group(2).lower())
 
 
 class Troubles:
@@ -307,6 +283,11 @@ class Troubles:
     def _settle(self, about: str) -> None:
         del self._said[about], self._ending[about]
         self._say("nats", "answers again" if about == "requests" else f"takes {about} again")
+
+
+def _fail(end: "asyncio.Future[None]", why: Exception) -> None:
+    if not end.done():
+        end.set_exception(why)
 
 
 def _may_pass(error: Exception) -> bool:

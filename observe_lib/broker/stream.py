@@ -19,6 +19,7 @@ from nats.js.errors import (
 
 from ..errors import NatsError, NatsRefusedError
 from ..settings import DEFAULT_NATS_URL
+from ..subjects import MAX_FILTERS
 from ..times import UTC, format_duration
 from .stream_settings import stream_troubles
 
@@ -33,8 +34,6 @@ SUBJECTS = ["core.process.>"]
 MAX_AGE_S = 86400.0
 #: how long the server remembers message ids; never longer than an event is kept
 DUPLICATE_WINDOW_S = 600.0
-#: more filters than this become one wider one
-MAX_FILTERS = 100
 #: the server drops a reader's consumer when nothing was read for so long
 FORGET_READER_S = 300.0
 #: how many messages one request for what is stored asks for, and how long it may take

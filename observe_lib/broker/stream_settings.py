@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 
-class Trouble(NamedTuple):
+class SettingTrouble(NamedTuple):
     """One setting that is not as it must be; `fatal`: nothing gets in, or nobody finds it."""
 
     setting: str
@@ -22,43 +22,49 @@ _EDIT = "nats stream edit {name}"
 _ANEW = "nats stream rm {name} (with all that it holds), the adapter makes it anew"
 
 #: whether a config is so, given the subject that is wanted; what that is, costs, and how to mend it
-_SETTINGS: tuple[tuple[Callable[[Mapping[str, Any], str], bool], Trouble], ...] = (
+_SETTINGS: tuple[tuple[Callable[[Mapping[str, Any], str], bool], SettingTrouble], ...] = (
     (
         lambda config, subject: not any(covers(one, subject) for one in config.get("subjects", (subject,))),
-        Trouble("does not take {subject}", "no event gets in", _EDIT + " --subjects {subject}", True),
+        SettingTrouble("does not take {subject}", "no event gets in", _EDIT + " --subjects {subject}", True),
     ),
     (
         lambda config, _: bool(config.get("sealed")),
-        Trouble("sealed", "it takes nothing, for ever", _ANEW, True),
+        SettingTrouble("sealed", "it takes nothing, for ever", _ANEW, True),
     ),
     (
         lambda config, _: bool(config.get("no_ack")),
-        Trouble("no_ack", "it answers nothing: what is stored is not known", _EDIT + " --ack", True),
+        SettingTrouble("no_ack", "it answers nothing: what is stored is not known", _EDIT + " --ack", True),
     ),
     (
         lambda config, _: bool(config.get("subject_transform")),
-        Trouble("subject transform", "nobody finds an event under its own subject", _ANEW, True),
+        SettingTrouble("subject transform", "nobody finds an event under its own subject", _ANEW, True),
     ),
     (
         lambda config, _: config.get("retention") == "workqueue",
-        Trouble("retention workqueue", "an event is gone once one reader had it", _ANEW, True),
+        SettingTrouble("retention workqueue", "an event is gone once one reader had it", _ANEW, True),
     ),
     (
         lambda config, _: config.get("retention") == "interest",
-        Trouble("retention interest", "what nobody reads is not kept", _EDIT + " --retention limits", False),
+        SettingTrouble(
+            "retention interest", "what nobody reads is not kept", _EDIT + " --retention limits", False
+        ),
     ),
     (
         lambda config, _: config.get("max_msgs_per_subject", -1) > 0,
-        Trouble("max_msgs_per_subject", "older events go early", _EDIT + " --max-msgs-per-subject=-1", False),
+        SettingTrouble(
+            "max_msgs_per_subject", "older events go early", _EDIT + " --max-msgs-per-subject=-1", False
+        ),
     ),
     (
         lambda config, _: config.get("discard") == "new",
-        Trouble("discard new", "it takes nothing more when it is full", _EDIT + " --discard old", False),
+        SettingTrouble(
+            "discard new", "it takes nothing more when it is full", _EDIT + " --discard old", False
+        ),
     ),
 )
 
 
-def stream_troubles(config: Mapping[str, Any], subject: str) -> list[Trouble]:
+def stream_troubles(config: Mapping[str, Any], subject: str) -> list[SettingTrouble]:
     """Return what is not as it must be of a stream that is for this subject, the worst first."""
     names = {"name": config.get("name", ""), "subject": subject}
     return [

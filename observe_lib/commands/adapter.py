@@ -74,6 +74,7 @@ def adapter_options(args: argparse.Namespace, hostname: str, born: datetime) -> 
         stack=stack,
         state_dir=state_directory(flags, os.environ),
         takeover=args.takeover,
+        end_with_project=args.end_with_project,
         stream=StreamOptions(**limits),
         version=VERSION,
         born=born,

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ..calling import how_to_call
 from ..errors import EXIT_FAILED, EXIT_OK, ObserveError, UsageError
 from ..flags import add_nats_flags
 from ..settings import nats_settings, state_directory
@@ -32,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Drop the stack; EXIT_FAILED when somebody said no."""
     if not args.stack.strip():
-        raise UsageError("STACK is empty", "name one: python observe.py ps shows them")
+        raise UsageError("STACK is empty", f"name one: {how_to_call('ps')} shows them")
     settings = nats_settings(vars(args), os.environ)
     from ..adapter.outbox_facts import look
     from ..adapter.outbox_file import remove_file

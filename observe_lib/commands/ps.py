@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, ObserveError
-from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_store_flag
 from ..reader.states import stale_stacks_of
 from ..rows import CONDITIONS, ProcessRow, Stale
 from ..settings import choice, nats_settings
-from ..text.output import json_line, print_note, style_of, write_lines
+from ..text.output import json_line, mute, print_note, style_of, write_lines
 from ..text.rows import age_words, stale_lines, status_cell, waiting_lines
 from ..text.tables import plain_table, selected
 from ..times import seconds_between
@@ -47,6 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sort", metavar="BY", default="trouble", help=f"{', '.join(SORTS)} [trouble]")
     add_output_flags(parser)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,9 +57,11 @@ def run(args: argparse.Namespace) -> int:
     patterns, stack = selected(flags)
     sort = choice("--sort", flags["sort"], SORTS)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
+    from ..broker.embedded import past_served
     from ..reader.consumer import Consumer
 
-    with Consumer(settings) as consumer:
+    past = past_served(settings, flags, mute if args.quiet else print_note)
+    with past, Consumer(settings) as consumer:
         states = consumer.stored_states(patterns, stack)
     now = style.now()
     stale, key = stale_stacks_of(states, now), SORTS[sort]
@@ -65,9 +69,10 @@ def run(args: argparse.Namespace) -> int:
     rows.sort(key=lambda row: key(row, stale.get(row.place.stack), now))
     if not rows:
         if what := [*map(repr, patterns), *([f"stack {stack}"] if stack else [])]:
-            hint = "python observe.py ps shows all there are"
+            hint = f"{how_to_call('ps', settings.as_flag)} shows all there are"
             raise ObserveError(f"no process matches {', '.join(what)}", hint)
-        print_note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+        start = how_to_call("adapter", settings.as_flag)
+        print_note(f"nothing is known on {settings.url} yet (start one: {start})")
     elif style.as_json:
         write_lines(json_line(row.to_dict(now, stale.get(row.place.stack))) for row in rows)
     else:

@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, ObserveError, UsageError
-from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_store_flag
 from ..reader.description import descriptions_of
 from ..settings import nats_settings
 from ..text.description import description_json, description_lines
-from ..text.output import json_line, style_of, write_lines
+from ..text.output import json_line, mute, print_note, style_of, write_lines
 from ..text.tables import selected
 
 ORDER = 5
@@ -27,6 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_selection_flags(parser)
     add_output_flags(parser)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,15 +36,19 @@ def run(args: argparse.Namespace) -> int:
     flags = vars(args)
     patterns, stack = selected(flags)
     if not patterns:
-        raise UsageError("show what?", "name a process: python observe.py show default/caddy")
+        raise UsageError("show what?", f"name a process: {how_to_call('show default/caddy')}")
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
+    from ..broker.embedded import past_served
     from ..reader.consumer import Consumer
 
-    with Consumer(settings) as consumer:
+    past = past_served(settings, flags, mute if args.quiet else print_note)
+    with past, Consumer(settings) as consumer:
         descriptions = descriptions_of(consumer, patterns, stack, style.now())
     if not descriptions:
         named = ", ".join(map(repr, patterns))
-        raise ObserveError(f"no process matches {named}", "python observe.py ps shows all there are")
+        raise ObserveError(
+            f"no process matches {named}", f"{how_to_call('ps', settings.as_flag)} shows all there are"
+        )
     if style.as_json:
         write_lines(json_line(description_json(description, style)) for description in descriptions)
     else:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, UsageError
 from ..events import EventType
-from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..flags import add_form_flags, add_nats_flags, add_selection_flags
 from ..reader.wait import GOALS, SOURCE_GONE, Outcome
 from ..settings import choices, duration_of, nats_settings
 from ..text.output import (
@@ -23,7 +24,7 @@ from ..text.output import (
     text_width,
     write_lines,
 )
-from ..text.tables import selected, table_line
+from ..text.tables import WIDEST, selected, table_line
 from ..text.words import detail
 from ..times import format_duration
 
@@ -49,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     types = ", ".join(EventType)
     add("--fail-on", metavar="TYPE", action="append", help=f"give up at such an event meanwhile: {types}")
     add("--timeout", metavar="TIME", default="60s", help="then exit with 124 [60s]")
-    add_output_flags(parser)
+    add_form_flags(parser)
     add_nats_flags(parser)
 
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     flags = vars(args)
     patterns, stack = selected(flags)
     if not patterns:
-        raise UsageError("wait for what?", "name processes: python observe.py wait shop/db shop/api")
+        raise UsageError("wait for what?", f"name processes: {how_to_call('wait shop/db shop/api')}")
     goals = choices("--for", flags["goals"], GOALS) or ["ready"]
     fail_on = choices("--fail-on", flags["fail_on"], EventType)
     timeout_s = duration_of("--timeout", flags["timeout"], 0.001, 30 * DAY_S)
@@ -79,14 +80,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:
     """Return what prints an outcome: in columns, though the later rows are not known yet."""
-    width = max(map(text_width, patterns))
+    width = min(max(map(text_width, patterns)), WIDEST)
 
     def show(outcome: Outcome) -> None:
         nonlocal width
         if style.as_json:
             return write_lines([json_line(outcome_json(outcome))])
         name = printable(f"{outcome.place} ({outcome.place.stack})" if outcome.shared else str(outcome.place))
-        width = max(width, text_width(name))
+        width = max(width, min(text_width(name), WIDEST))
         return write_lines([table_line((width, 0), (name, outcome_words(outcome, style)))])
 
     return show

@@ -8,14 +8,16 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..errors import EXIT_OK, NatsError, UsageError
-from ..events import Event, EventType, Key, Severity, process_matches
-from ..flags import add_nats_flags, add_output_flags
+from ..calling import how_to_call
+from ..errors import EXIT_FAILED, EXIT_OK, NatsError, UsageError
+from ..events import Event, EventType, Key, Severity
+from ..flags import NAMES_HELP, add_nats_flags, add_output_flags, add_store_flag
 from ..settings import choice, choices, moment_of, nats_settings, whole_number
+from ..subjects import process_matches
 from ..text.output import Style, json_line, mute, print_note, printable, stored_line, style_of, write_lines
 from ..text.tables import EventTable, selected
 from ..times import UTC, format_time, now_utc
@@ -50,7 +52,7 @@ _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `watch`."""
-    parser.add_argument("name", nargs="*", metavar="NAME", help="only these: caddy, default/caddy, 'shop/*'")
+    parser.add_argument("name", nargs="*", metavar="NAME", help=NAMES_HELP)
     add = parser.add_argument_group("events").add_argument
     add("--process", metavar="NAME", action="append", help="the same as NAME; repeatable")
     types = ", ".join(EventType)
@@ -60,7 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--severity", metavar="LEVEL", default="debug", help=loud)
     add("--stack", metavar="STACK", help="only this process-compose [all]")
     add("--new", action="store_true", help="only what happens from now on")
-    when = "15m, 2h, 10:41, 10:41:07, 2025-10-16 10:41:07, or RFC 3339"
+    when = "15m, 1w, today, yesterday, now, 10:41:07, 2025-10-16 10:41:07, RFC 3339, Unix seconds"
     add("--since", metavar="TIME", help=f"every event observed since then: {when}")
     add("--until", metavar="TIME", help="and none that was observed then or later")
     add("-n", "--last", metavar="N", help="only the last N of those stored")
@@ -69,6 +71,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--logs", action="store_true", help="with each crash the end of its log, as it was sent along")
     add_output_flags(parser)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Selection:
     last: int | None = None
     follow: bool = True
     logs: bool = False
+    nats_flag: str = ""  # for the commands in hints
 
     @property
     def ranged(self) -> bool:
@@ -161,7 +165,7 @@ class Screen:
         self._table = EventTable(style)
         self._replay: list[Event] = []
         self._waiting: list[str] = []
-        self._unmatched = dict.fromkeys(wanted.processes)
+        self._unmatched = dict.fromkeys(name for name in wanted.processes if not name.startswith("!"))
         self._by_row = style.as_json or wanted.ranged
         self._printed = 0
         self._first_at = self._last_at = ""
@@ -172,6 +176,11 @@ class Screen:
     def is_full(self) -> bool:
         """Whether as many events as wanted were printed."""
         return self.wanted.count is not None and self._printed >= self.wanted.count
+
+    @property
+    def found(self) -> bool:
+        """Whether anything was printed of the processes that were named, if any were."""
+        return bool(self._printed) or not self.wanted.processes
 
     def add(self, event: Event, payload: bytes = b"") -> None:
         """Take one event, in stream order, and how it is stored; `flush()` comes later."""
@@ -263,19 +272,22 @@ class Screen:
 def run(args: argparse.Namespace) -> int:
     """Run the verb until it is full, its reader is gone, or Ctrl-C."""
     flags = vars(args)
-    wanted, settings = selection_of(flags), nats_settings(flags, os.environ)
+    settings = nats_settings(flags, os.environ)
+    wanted = replace(selection_of(flags), nats_flag=settings.as_flag)
     style, note = style_of(flags, sys.stdout, os.environ), mute if args.quiet else print_note
+    from ..broker.embedded import past_served
     from ..reader.connection import Pace
     from ..reader.event_consumer import EventConsumer
 
     screen = Screen(sys.stdout, style, wanted, note)
-    with EventConsumer(settings, pace=Pace(batch=BATCH)) as consumer:
+    past = past_served(settings, flags, note, follow=wanted.follow)
+    with past, EventConsumer(settings, pace=Pace(batch=BATCH)) as consumer:
         start_seq = _print_last(consumer, screen)
         if start_seq is not None:
             _print_from(consumer, screen, start_seq)
         if not wanted.follow:
             note(screen.summary(consumer.retained()))
-    return EXIT_OK
+    return EXIT_OK if wanted.follow or screen.found else EXIT_FAILED
 
 
 def _print_last(consumer: "EventConsumer", screen: Screen) -> int | None:
@@ -311,7 +323,7 @@ def _print_from(consumer: "EventConsumer", screen: Screen, start_seq: int) -> No
                 screen.live()
             elif isinstance(item, str):
                 waiting = "; waiting" if wanted.follow else ""
-                screen.note(f"{item}{waiting} (start one: python observe.py adapter)")
+                screen.note(f"{item}{waiting} (start one: {how_to_call('adapter', wanted.nats_flag)})")
             if not (wanted.follow or isinstance(item, Event)):
                 return
     finally:

@@ -149,13 +149,7 @@ class ComposeClient:
         return body, response
 
     def _dial(self) -> socket.socket:
-        if isinstance(self._where, tuple):
-            plain = socket.create_connection(self._where, timeout=self._remaining_s())
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        else:
-            plain = socket.socket(socket.AF_UNIX)
-            plain.settimeout(self._remaining_s())
-            plain.connect(self._where)
+        plain = dial(self._where, self._remaining_s())
         self._socket = bounded = _BoundedSocket(fileno=plain.detach())
         bounded.remaining_s = self._remaining_s
         return bounded
@@ -181,6 +175,18 @@ class ComposeClient:
         joint = " " if status else ": "
         message = f"process-compose at {self.url}{joint}{text}"
         return ComposeError(message, hint or _HINTS[kind], kind=kind, status=status)
+
+
+def dial(where: str | tuple[str, int], timeout_s: float) -> socket.socket:
+    """Return a connection to a host and port, or to a Unix socket; OSError."""
+    if isinstance(where, tuple):
+        plain = socket.create_connection(where, timeout_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return plain
+    plain = socket.socket(socket.AF_UNIX)
+    plain.settimeout(timeout_s)
+    plain.connect(where)
+    return plain
 
 
 def other_answers(address: str, port: int = 8080) -> int | None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Protocol
 
 from ..errors import ObserveError
 from ..log import log
@@ -30,20 +29,12 @@ _ANSI = re.compile(
 )
 
 
-class LogClient(Protocol):
-    """Who is asked for logs, by one thread at a time: a `ComposeClient`."""
-
-    def logs(self, name: str, lines: int, timeout_s: float | None = None) -> list[str]: ...
-
-    def close(self) -> None: ...
-
-
 class LogFetcher:
     """Fetches the ends of logs until `stop()`, as many at once as there are `clients`."""
 
-    def __init__(self, clients: Sequence[LogClient]) -> None:
+    def __init__(self, clients: Sequence[ComposeClient]) -> None:
         self._clients = clients
-        self._idle: SimpleQueue[LogClient] = SimpleQueue()
+        self._idle: SimpleQueue[ComposeClient] = SimpleQueue()
         for client in clients:
             self._idle.put(client)
         self._threads = ThreadPoolExecutor(len(clients), "observe-log")

@@ -4,7 +4,6 @@ A thread for each connection: one, or several for many names; they never compare
 
 import json
 import logging
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from urllib.parse import quote
 from ..log import Say, log
 from ..settings import ComposeSettings
 from ..times import now_utc
-from .client import TOKEN_HEADER
+from .client import TOKEN_HEADER, dial
 
 #: a connection asks for so many names at most: the stream's first burst breaks above 256 processes
 NAMES_AT_ONCE = 200
@@ -197,7 +196,7 @@ class _Connection:
         where = "localhost" if settings.socket else f"{host}:{settings.port}"
         return self._websocket.create_connection(
             f"ws://{where}/process/states/ws{self._query}",
-            socket=_dial(settings),
+            socket=dial(settings.socket or (settings.address, settings.port), CONNECT_S),
             header={TOKEN_HEADER: settings.token} if settings.token else {},
             redirect_limit=0,
             enable_multithread=True,
@@ -226,18 +225,3 @@ class _Connection:
         if self.connected != connected:
             self.connected = connected
             self._stream.turned()
-
-
-def _dial(settings: ComposeSettings) -> socket.socket:
-    if not settings.socket:
-        plain = socket.create_connection((settings.address, settings.port), CONNECT_S)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return plain
-    plain = socket.socket(socket.AF_UNIX)
-    try:
-        plain.settimeout(CONNECT_S)
-        plain.connect(settings.socket)
-    except OSError:
-        plain.close()
-        raise
-    return plain

@@ -9,15 +9,14 @@ from math import isfinite
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ..events import Key
+from ..events import INT64, Key
 from ..log import log
-from ..times import parse_stamp
+from ..times import parse_time
 
 #: fields that change without anything having happened
 VOLATILE = frozenset(("age", "system_time", "mem", "cpu", "last_activity_time"))
 
 _CENTURY_NS = 100 * 365 * 86400 * 10**9
-_WHOLE = range(-(2**63), 2**63)
 _ABSENT: dict[str, Any] = {
     "is_running": False,
     "is_ready": "-",
@@ -162,7 +161,7 @@ def _is_sane(value: Any) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return value in _WHOLE
+        return value in INT64
     if kind is float:
         return isfinite(value)
     return all(map(_is_sane, value.values() if kind is dict else value))
@@ -180,6 +179,6 @@ def _moment(raw: Mapping[str, Any], name: str) -> datetime | None:
     if not text:
         return None
     try:
-        return parse_stamp(text)
+        return parse_time(text)
     except ValueError:
         return None

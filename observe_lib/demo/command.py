@@ -28,6 +28,6 @@ def run(args: argparse.Namespace) -> int:
     seconds = None if args.seconds is None else whole_number("--seconds", args.seconds, 1, 86400)
     from .demo import run_demo
 
-    style = style_of({"output": None, "utc": False, "color": "auto"}, sys.stdout, os.environ)
+    style = style_of({"output": None}, sys.stdout, os.environ)
     with stopped_by_signals() as stop:
         return run_demo(seconds, style, say_note if args.verbose else mute, stop)

@@ -27,6 +27,7 @@ from ..adapter.observer import ADAPTER
 from ..adapter.parts import AdapterParts
 from ..broker.embedded import NatsServer, find_nats_server
 from ..broker.stream import SUBJECTS
+from ..calling import how_to_call
 from ..compose.client import ComposeClient
 from ..compose.logs import log_fetcher
 from ..compose.push import open_push_stream
@@ -36,7 +37,7 @@ from ..log import Say
 from ..reader.consumer import BULK, Consumer
 from ..settings import VERSION, ComposeSettings, NatsSettings
 from ..signals import Stop
-from ..text.output import Style, printable
+from ..text.output import Style, printable, write_lines
 from ..text.tables import EventTable
 from ..times import now_utc
 from .stand_in import LACKS, StandInCompose
@@ -204,7 +205,7 @@ class _Demo:
         _say_demo(f"{len(_PARTS)} real processes on {what}, own NATS")
         if isinstance(self._compose, StandInCompose):
             _say_demo(f"the stand-in has {LACKS}")
-        _say_demo(f"in a second terminal: python observe.py watch --nats-url {self._nats.url}")
+        _say_demo(f"in a second terminal: {how_to_call('watch', self._nats.as_flag)}")
 
     def show(self, stop: Stop, end: float | None) -> None:
         """Print what happens, as `watch --severity info` does."""
@@ -306,7 +307,7 @@ class _Demo:
             if event.of_observer and (event.process, event.type) == (ADAPTER, EventType.STOPPED):
                 self._last_row_was_printed = True
             if event.severity != Severity.DEBUG:
-                print("\n".join(self._table.live(event)), flush=True)
+                write_lines(self._table.live(event))
 
     def _journal(self) -> list[str]:
         path = self._directory / "journal"
@@ -380,4 +381,4 @@ def _unused_port() -> int:
 
 
 def _say_demo(text: str, out: TextIO | None = None) -> None:
-    print(f"demo: {printable(text)}", file=out or sys.stderr, flush=True)
+    write_lines([f"demo: {printable(text)}"], out or sys.stderr)

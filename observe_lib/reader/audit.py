@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
-from ..events import OBSERVE, Event, filter_subjects, process_matches, read_json
+from ..events import Event, read_json
 from ..rows import Place
 from ..settings import moment_of
+from ..subjects import OBSERVE, filter_subjects, process_wanted
 from ..times import UTC, now_utc, seconds_between, stamp_of
 from .accounts import Account, Strip
 from .gaps import Gap, Gaps, find_gaps
@@ -156,7 +157,7 @@ class Audit:
             self.gaps[stack] = Gaps([*known, Gap(self._heard[stack], self.until, FORGOTTEN)])
 
     def _open_account(self, place: Place) -> Account | None:
-        named = not self.patterns or any(process_matches(one, *place[1:]) for one in self.patterns)
+        named = process_wanted(self.patterns, [place.namespace], place.process)
         if not named or self.stack not in (None, place.stack):
             return None
         account = Account(self.since, self.until, place=place, strip=self.strip() if self.strip else None)

@@ -13,10 +13,10 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from ..broker.loop import Bridge, T
+from ..broker.loop import Bridge, T, ignore
 from ..broker.session import BrokenError, Session
 from ..errors import NatsError, ObserveError
-from ..log import log
+from ..log import Say, log
 from ..settings import NatsSettings
 
 #: ending what reads, and the connection, takes no longer
@@ -39,14 +39,24 @@ class Pace:
     retry_s: tuple[float, ...] = (1.0, 5.0, 30.0)
 
 
+def _warn(_: str, text: str) -> None:
+    log.warning("%s", text)
+
+
 class Connection:
     """What readers share: one loop thread, one session over it, and the pace."""
 
-    def __init__(self, settings: NatsSettings, name: str, timeout_s: float, pace: Pace) -> None:
+    def __init__(
+        self,
+        settings: NatsSettings,
+        name: str,
+        timeout_s: float,
+        pace: Pace,
+        say: Say = _warn,
+        on_up: Callable[[], object] = ignore,
+    ) -> None:
         self.bridge, self.pace, self.timeout_s, self.url = Bridge(), pace, timeout_s, settings.url
-        self.session = Session(
-            settings, name, timeout_s=timeout_s, say=lambda _, text: log.warning("%s", text)
-        )
+        self.session = Session(settings, name, timeout_s=timeout_s, say=say, on_up=on_up)
 
     @property
     def is_up(self) -> bool:
@@ -97,7 +107,3 @@ class Connection:
     def explain(self, error: Exception, what: str) -> NatsError:
         """Return the two lines for what came of a question; `what` it does where it refuses."""
         return self.session.explain(error, what)
-
-
-def _warn(_: str, text: str) -> None:
-    log.warning("%s", text)

@@ -10,9 +10,10 @@ from datetime import datetime
 from ..broker.bucket import Bucket
 from ..broker.loop import ignore
 from ..errors import ObserveError, UsageError
-from ..events import EventType, encode_token
+from ..events import EventType
 from ..rows import Place
 from ..settings import choices
+from ..subjects import encode_token
 from ..times import now_utc
 from .connection import Pace
 from .event_consumer import EventConsumer
@@ -73,9 +74,10 @@ class Consumer(EventConsumer):
         patterns, asked = wanted_of(process).processes, choices("goals", texts_of(goals), GOALS)
         if not patterns or not asked:
             raise UsageError("nothing to wait for", "name a process, and what it is to become")
-        waiting = Waiting(
-            patterns, asked, time.monotonic(), texts_of(fail_on), stack, is_renamed=self._is_renamed
-        )
+        if all(pattern.startswith("!") for pattern in patterns):  # all but these, and at least one
+            patterns = ("*", *patterns)
+        about = (texts_of(fail_on), stack, self._settings.as_flag)
+        waiting = Waiting(patterns, asked, time.monotonic(), *about, is_renamed=self._is_renamed)
         with closing(StatesReader(self._connected(), patterns, stack).open()) as reader:
             reader.wait_whole()
             self._keep(waiting, reader, timeout_s, on_outcome)

@@ -11,7 +11,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from ..broker.stream import BUCKET, KV_STREAM, read_stored
-from ..events import OBSERVE, ROOT, Event, EventType, decode_token, encode_token, glob_token, read_json
+from ..events import Event, EventType, read_json
+from ..subjects import OBSERVE, ROOT, decode_token, encode_token, glob_token
 from .message import Message
 from .subscription import Arrival, Wanted
 

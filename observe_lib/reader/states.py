@@ -24,8 +24,7 @@ class States:
         """Return the rows that any pattern (none given: all) names, in order of their places."""
         wanted = tuple(patterns)
         rows = (row for row in self.rows.values() if stack is None or row.place.stack == stack)
-        found = [row for row in rows if not wanted or any(map(row.matches, wanted))]
-        return sorted(found, key=lambda row: row.place)
+        return sorted((row for row in rows if row.is_wanted(wanted)), key=lambda row: row.place)
 
 
 def stale_stacks_of(states: States, now: datetime) -> dict[str, Stale]:

@@ -5,7 +5,7 @@ A `StatesReader` has a thread of its own, "observe-states"; nobody else touches 
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -14,10 +14,10 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from ..broker.lease import identity, is_dead
-from ..broker.stream import BUCKET, KV_STREAM, MAX_FILTERS, ask_stream
+from ..broker.stream import BUCKET, KV_STREAM, ask_stream
 from ..errors import NatsError
-from ..events import OBSERVE, ROOT, decode_token, encode_token, filter_subjects, process_matches
 from ..rows import Place, ProcessRow, StackRow
+from ..subjects import MAX_FILTERS, OBSERVE, ROOT, decode_token, encode_token, filter_subjects, process_wanted
 from ..times import now_utc, parse_time
 from .connection import Connection
 from .feed import Feed, Mark
@@ -203,12 +203,12 @@ def _read_into(connection: Connection, subjects: list[str], table: Table) -> Non
 # --- which keys ---
 
 
-def key_matches(patterns: Iterable[str], namespace: str, name: str) -> bool:
+def key_matches(patterns: Sequence[str], namespace: str, name: str) -> bool:
     """Whether a key's last two tokens may be those of a process that a pattern names."""
     if "==" in namespace or "==" in name:  # one that was cut: only the row tells
         return True
     process = decode_token(name)
-    return any(process_matches(one, decode_token(namespace), process) for one in patterns)
+    return process_wanted(patterns, [decode_token(namespace)], process)
 
 
 def row_subjects(patterns: Sequence[str], stack: str | None) -> list[str]:
@@ -268,4 +268,4 @@ def _owner(stack: str | None) -> str:
 
 
 def _is_glob(pattern: str) -> bool:
-    return any(letter in pattern for letter in "*?[")
+    return pattern.startswith("!") or any(letter in pattern for letter in "*?[")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..broker.loop import ignore
-from ..events import OBSERVE, Event, Seen, filter_subjects, process_matches
+from ..events import Event, Seen
 from ..log import log
 from ..settings import moment_of, names
+from ..subjects import OBSERVE, filter_subjects, process_wanted
 from ..times import now_utc, stamp_of
 from .feed import Feed, Mark
 from .message import Message
@@ -51,7 +52,7 @@ class Wanted:
         if self.types and event.of_observer and not self.names_observer:
             return False
         return (
-            (not self.processes or self.names(event.process, event.namespaces or (event.namespace,)))
+            self.names(event.process, event.namespaces or (event.namespace,))
             and (not self.types or event.type in self.types)
             and event.type not in self.exclude_types
             and (self.stack is None or event.stack == self.stack)
@@ -62,9 +63,7 @@ class Wanted:
 
     def names(self, process: str, namespaces: Iterable[str]) -> bool:
         """Whether this process is asked for, under any of its namespaces."""
-        return not self.processes or any(
-            process_matches(one, space, process) for space in namespaces for one in self.processes
-        )
+        return process_wanted(self.processes, namespaces, process)
 
 
 class Subscription:

@@ -2,11 +2,13 @@
 A `Waiting` is shown the states by whoever waits; it neither waits nor reads a clock.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from ..calling import how_to_call
 from ..errors import EXIT_IMPOSSIBLE, EXIT_TIMED_OUT, ObserveError
 from ..events import Event, EventType
 from ..rows import Place, ProcessRow, Stale
@@ -25,7 +27,6 @@ REMOVED_GRACE_S = 2.0
 _FINAL = frozenset(("Completed", "Error", "Skipped", "Disabled"))
 _AT_REST = _FINAL | {"Scheduled", "Watching"}
 _ASKED = frozenset(("requested", "replaced", "terminated"))
-_SHOW = "see its last words: python observe.py show"
 #: what is said of a stack whose process-compose ended
 SOURCE_GONE = "its process-compose is gone"
 #: what a word says where it is no verb
@@ -103,6 +104,7 @@ class Waiting:
     began: float
     fail_on: Sequence[str] = ()
     stack: str | None = None
+    nats_flag: str = ""  #: for the commands in hints
     is_renamed: Callable[[Place], bool] = lambda place: False  # asked of one whose row is no more
     outcomes: dict[Place, Outcome] = field(default_factory=dict)
     _met: dict[Place, ProcessRow] = field(default_factory=dict)  # as they were last
@@ -142,7 +144,7 @@ class Waiting:
         """Whether there is nothing to wait for any more: all reached, or one that never will."""
         if any(not outcome.reached for outcome in self.outcomes.values()):
             return True
-        return all(self._is_reached(pattern) for pattern in self.patterns)
+        return all(map(self._is_reached, self.patterns))
 
     def failure(self) -> GoalMissedError | None:
         """Return the error for what cannot happen any more, if there is any."""
@@ -171,7 +173,7 @@ class Waiting:
             why = _stale_words(stale) if stale else f"{row.status}, {row.health}".removesuffix(", -")
             name, hint = self._named(row.place)
             return TimedOutError(f"{name} was not {goals} within {within} ({why})", hint)
-        hint = "python observe.py ps shows which there are; is the adapter running?"
+        hint = f"{how_to_call('ps', self.nats_flag)} shows which there are; is the adapter running?"
         return TimedOutError(f"no process matched {pattern!r} within {within}", hint)
 
     def _rows(self, states: States, now: datetime) -> list[ProcessRow]:
@@ -189,11 +191,15 @@ class Waiting:
 
     def _named(self, place: Place) -> tuple[str, str]:
         """Return what to call a process, and where to see more of it; with its stack where two have it."""
-        if self._is_shared(place):
-            return f"{place} on {place.stack}", f"{_SHOW} {place} --stack {place.stack}"
-        return str(place), f"{_SHOW} {place}"
+        shared = self._is_shared(place)
+        stack = f"--stack {shlex.quote(place.stack)}" if shared else ""
+        words = (shlex.quote(str(place)), stack, self.nats_flag)
+        hint = f"see its last words: {how_to_call('show', *words)}"
+        return f"{place} on {place.stack}" if shared else str(place), hint
 
     def _is_reached(self, pattern: str) -> bool:
+        if pattern.startswith("!"):
+            return True
         named = [place for place, row in self._met.items() if row.matches(pattern)]
         return bool(named) and all(place in self.outcomes and self.outcomes[place].reached for place in named)
 

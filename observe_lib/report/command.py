@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, NatsError, ObserveError
-from ..flags import add_nats_flags, add_output_flags, add_selection_flags
+from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_store_flag
 from ..reader.accounts import FLAP_WINDOW_S, FLAPS
 from ..reader.audit import Findings, clipped, look_back, range_of
 from ..settings import nats_settings
@@ -38,11 +39,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description}\n\n{DEFINITIONS}"
     add_selection_flags(parser)
     add = parser.add_argument_group("report").add_argument
-    add("--since", metavar="WHEN", default="24h", help="15m (ago), 10:41, 2025-10-16T10:41:07Z [24h]")
+    add("--since", metavar="WHEN", default="24h", help="15m (ago), today, 10:41, 2025-10-16T10:41:07Z [24h]")
     add("--until", metavar="WHEN", help="the same [now]")
     add("--timeline", action="store_true", help="one row per process: up, down, unhealthy, blind")
     add_output_flags(parser)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,12 +53,14 @@ def run(args: argparse.Namespace) -> int:
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
     asked, (patterns, stack) = range_of(flags, style.now()), selected(flags)
     note = mute if args.quiet else print_note
+    from ..broker.embedded import past_served
     from ..reader.consumer import BULK, Consumer
 
-    with Consumer(settings, name="observe-past", pace=BULK) as consumer:
+    with past_served(settings, flags, note), Consumer(settings, name="observe-past", pace=BULK) as consumer:
         kept = consumer.retained()
         if not kept.stream:
-            note(f"nothing is known on {settings.url} yet (start one: python observe.py adapter)")
+            begin = how_to_call("adapter", settings.as_flag)
+            note(f"nothing is known on {settings.url} yet (start one: {begin})")
             write_lines([json_line(report_json(Findings(asked, (), ())))] if style.as_json else ())
             return EXIT_OK
         span = clipped(asked, kept)
@@ -73,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
         findings = look_back(consumer, span, states, patterns, stack, strip)
     if not findings.accounts and (patterns or stack):
         what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])
-        raise ObserveError(f"no process matches {what} in that time", "python observe.py report shows all")
+        raise ObserveError(
+            f"no process matches {what} in that time", f"{how_to_call('report', settings.as_flag)} shows all"
+        )
     lines = [json_line(report_json(findings))] if style.as_json else report_lines(findings, style, room)
     write_lines(lines)
     return EXIT_OK

@@ -133,8 +133,8 @@ def style_of(flags: Mapping[str, Any], out: TextIO, environ: Mapping[str, str]) 
     terminal = out.isatty()
     return Style(
         as_json=flags["output"] == "json",
-        colour=wants_colour(flags["color"], terminal, environ),
-        zone=UTC if flags["utc"] else None,
+        colour=wants_colour(flags.get("color", "auto"), terminal, environ),
+        zone=UTC if flags.get("utc") else None,
         columns=(lambda: shutil.get_terminal_size((SCREEN_WIDTH, 24)).columns) if terminal else lambda: None,
     )
 
@@ -152,9 +152,13 @@ def note_line(topic: str, text: str, now: datetime) -> str:
 
 
 def print_note(text: str) -> None:
-    """Print a line on stderr; that nobody can read it any more is no reason to end."""
+    """Print a line on stderr; that nobody can read it any more is no reason to end.
+
+    Line and end are one string: two threads' lines never run together.
+    """
     with suppress(OSError, ValueError):
-        print(printable(text), file=sys.stderr, flush=True)
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
 
 
 def say_note(topic: str, text: str) -> None:

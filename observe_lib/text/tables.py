@@ -12,6 +12,8 @@ from .output import COLOURS, SCREEN_WIDTH, Row, Style, cut_text, painted, printa
 
 #: as narrow as these columns ever are, so that common rows never widen them; tabulate wants title + 2
 TITLES = {"TIME": 8, "STACK": 7, "PROCESS": 24, "EVENT": 9, "DETAIL": 8}
+#: no column is padded to more: one endless name must not make every row as long
+WIDEST = 120
 #: a table's last column is never cut to less
 LAST_LEAST = 12
 
@@ -87,7 +89,7 @@ def plain_table(
     cells = {title: [title, *(printable(row[title]) for row in rows)] for title in rows[0]}
     for title in most.keys() & cells.keys():
         cells[title] = [cut_text(text, most[title]) for text in cells[title]]
-    widths = {title: max(map(text_width, column)) for title, column in cells.items()}
+    widths = {title: min(max(map(text_width, column)), WIDEST) for title, column in cells.items()}
     left_out = []
     for title in give_way:
         *others, last = widths.values()
@@ -111,15 +113,19 @@ class EventTable:
         self._stacks: dict[str, None] = {}
 
     def replay(self, events: Sequence[Event]) -> list[str]:
-        """Return the lines of a table, header and all; its body is tabulate's."""
+        """Return the lines of a table, header and all; its body is tabulate's but for endless rows."""
         from tabulate import tabulate
 
         rows = [self._row(event) for event in events]
         titles, cells = self._cells(TITLES), [self._cells(row) for row in rows]
+        fitting = [[cut_text(cell, WIDEST) for cell in row] for row in cells]
         # tabulate makes a column two wider than its title
         headers = [title.ljust(TITLES[title] - 2) for title in titles]
-        lines = tabulate(cells, headers=headers, tablefmt="simple", disable_numparse=True).splitlines()
+        lines = tabulate(fitting, headers=headers, tablefmt="simple", disable_numparse=True).splitlines()
         self._widths = dict(zip(titles, map(len, lines[1].split()), strict=True))
+        for number, texts in enumerate(cells):
+            if texts != fitting[number]:
+                lines[number + 2] = table_line(self._widths.values(), texts)
         body = (self._coloured(line, row) for line, row in zip(lines[2:], rows, strict=True))
         return [*self._header(), *body]
 
@@ -129,7 +135,7 @@ class EventTable:
         cells = dict(zip(self._cells(TITLES), self._cells(row), strict=True))
         self._widths = {title: max(TITLES[title], before.get(title, 0)) for title in cells}
         for title in cells.keys() - {"DETAIL"}:
-            self._widths[title] = max(self._widths[title], text_width(cells[title]))
+            self._widths[title] = max(self._widths[title], min(text_width(cells[title]), WIDEST))
         header = [] if self._widths == before else self._header()
         return [*header, self._coloured(table_line(self._widths.values(), cells.values()), row)]
 

@@ -15,13 +15,14 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, ObserveError
-from ..events import OBSERVE, Event
-from ..flags import add_nats_flags, add_selection_flags
+from ..events import Event
+from ..flags import add_nats_flags, add_selection_flags, add_store_flag
 from ..reader.board import Board, note_events
 from ..reader.description import Description, descriptions_of
 from ..rows import Place
 from ..settings import nats_settings
 from ..signals import Stop, stopped_by_signals
+from ..subjects import OBSERVE
 from ..text.output import wants_colour
 from ..text.tables import selected
 from ..times import UTC, now_utc
@@ -55,6 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     colour = "use colours [auto; NO_COLOR wins]"
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=colour)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,13 +70,16 @@ def run_top(args: argparse.Namespace, stop: Stop) -> int:
     flags = vars(args)
     patterns, stack = selected(flags)
     settings = nats_settings(flags, os.environ)
+    from ..broker.embedded import past_served
+
+    past = past_served(settings, flags, follow=True)
     check_terminal()
     from ..reader.consumer import Consumer
 
     zone = UTC if flags["utc"] else None
     colour = wants_colour(flags["color"], True, os.environ)
     view = View(_second(), url=settings.url, patterns=tuple(patterns), stack=stack, ascii=not has_unicode())
-    with Consumer(settings) as consumer:
+    with past, Consumer(settings) as consumer:
         live = Live(consumer, view.patterns, view.stack)
         with LastWords() as words, Terminal(colour, view.ascii) as terminal:
             show_view(view, live, terminal, words, zone, stop)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import tzinfo
 from typing import NamedTuple
 
+from ..calling import how_to_call
 from ..events import Event, EventType
 from ..reader.board import Figures
 from ..reader.description import EVENTS, Description
@@ -29,7 +30,7 @@ FACT = 12
 #: conditions that the header counts, in its order
 COUNTED = ("up", "flapping", "crashed", "unhealthy", "starting", "stale", "down", "done", "idle", "ended")
 
-_KEYS = (
+_SCREEN_KEYS = (
     ("up down j k", "one row; also PageUp, PageDown, Home, End, g, G"),
     ("Enter", "all of one process, with the end of its log; Esc: back"),
     ("/", "filter by name, stack, status or event: api crashed, 'shop/*'"),
@@ -166,9 +167,9 @@ def _nothing(view: View) -> list[Line]:
     if view.filter:
         what, hint = f"no process matches {view.filter!r}", "Esc drops the filter"
     elif view.patterns or view.stack is not None:
-        what, hint = "no process matches what the command line names", "python observe.py ps shows all"
+        what, hint = "no process matches what the command line names", f"{how_to_call('ps')} shows all"
     else:
-        what, hint = "nothing is known yet", "start one: python observe.py adapter"
+        what, hint = "nothing is known yet", f"start one: {how_to_call('adapter')}"
     return [(), (Span(f"   {printable(what)}"),), (Span(f"   {hint}", "dim"),)]
 
 
@@ -277,8 +278,8 @@ def _wrapped(line: str, width: int) -> Iterator[str]:
 
 
 def _help(view: View, width: int) -> Iterator[Line]:
-    wide = max(len(keys) for keys, _ in _KEYS)
-    for keys, words in _KEYS:
+    wide = max(len(keys) for keys, _ in _SCREEN_KEYS)
+    for keys, words in _SCREEN_KEYS:
         for number, line in enumerate(textwrap.wrap(words, max(10, width - wide - 4))):
             yield (Span(f"  {'' if number else keys:<{wide}}  ", "bold"), Span(line))
     yield ()

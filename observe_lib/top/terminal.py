@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ..calling import how_to_call
 from ..errors import ObserveError, UsageError
 from ..text.tables import Line
 
@@ -30,19 +31,19 @@ _COLOUR_NUMBERS = {"red": 1, "green": 2, "yellow": 3, "cyan": 6}
 def check_terminal() -> None:
     """UsageError where there is no terminal, ObserveError where curses cannot use it."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("top needs a terminal", "for a script: python observe.py ps, or watch --json")
+        raise UsageError("top needs a terminal", f"for a script: {how_to_call('ps')}, or watch --json")
     try:
         import curses
     except ModuleNotFoundError as error:
         what = "this Python was built without curses"
-        raise ObserveError(what, "python observe.py ps needs none") from error
+        raise ObserveError(what, f"{how_to_call('ps')} needs none") from error
     try:
         curses.setupterm()
     except curses.error as error:
         kind = os.environ.get("TERM", "")
         raise ObserveError(f"nothing is known of a terminal of type {kind!r}", "try TERM=xterm") from error
     if not curses.tigetstr("cup"):
-        raise ObserveError("this terminal cannot place its cursor", "python observe.py watch needs no such")
+        raise ObserveError("this terminal cannot place its cursor", f"{how_to_call('watch')} needs no such")
 
 
 def has_unicode() -> bool:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..events import Event, EventType, process_matches
+from ..events import Event, EventType
 from ..reader.board import Board, Figures, figures_of, latest_events
 from ..reader.description import Description
 from ..reader.states import States, stale_stacks_of
 from ..rows import CONDITIONS, Place, ProcessRow, Stale
+from ..subjects import process_matches, process_wanted
 from ..text.output import text_width
 from ..times import seconds_between
 
@@ -123,7 +124,7 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         for event in latest_events(view.board, view.states)
         if view.event_type in ("", event.type)
         and view.stack in (None, event.stack or "-")
-        and (not view.patterns or any(process_matches(one, *event.key) for one in view.patterns))
+        and process_wanted(view.patterns, [event.namespace], event.process)
         and _passes(view, Place.of(event), event.type)
     ]
     width = max((text_width(str(row.place)) for row in rows), default=0)

@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if (target / OBSERVE_PY).resolve() == _root(own) / OBSERVE_PY:
         told = f"{target} is where this observe itself is"
         raise UsageError(told, "name the directory of another repository")
+    if not args.check:
+        _refuse_links(target)
     try:
         here = _read_all(target)
         wanted, origin = _wanted(own, args, here)
@@ -72,6 +74,16 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         print(f"{target}: observe {VERSION}, {origin}: {OBSERVE_PY}{_more_words(wanted)}")
     return EXIT_OK
+
+
+def _refuse_links(target: Path) -> None:
+    """Leave alone what leads out of DIR, or to another of its files: a link in the place of ours."""
+    package = target / PACKAGE_NAME
+    below = (Path(folder, name) for folder, *names in os.walk(package) for name in (*names[0], *names[1]))
+    for path in (target / OBSERVE_PY, package, *below):
+        if path.is_symlink():
+            hint = "remove the link, or name the directory that it leads to"
+            raise ObserveError(f"{path} is a link: what it leads to is left alone", hint)
 
 
 def _more_words(wanted: Mapping[str, str]) -> str:

@@ -8,10 +8,9 @@ import ipaddress
 import os
 import re
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, ObserveError, UsageError
 from ..events import Event, EventType
-from ..flags import add_nats_flags
+from ..flags import add_nats_flags, add_store_flag
 from ..reader.audit import clipped, look_back, range_of
 from ..reader.description import descriptions_of
 from ..rows import DAY
@@ -27,7 +26,7 @@ from ..settings import NatsSettings, choices, names, nats_settings, whole_number
 from ..signals import Stop
 from ..text.accounts import report_json
 from ..text.description import description_json
-from ..text.output import Style, note_line
+from ..text.output import Style, say_note
 from ..times import now_utc, parse_time
 from .live import RING, LiveStates, page_event
 from .metrics import METRICS_TYPE
@@ -82,13 +81,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     allow = "a name that this page is reached by, beside addresses and localhost; repeatable"
     parser.add_argument("--allow-host", metavar="NAME", action="append", help=allow)
     add_nats_flags(parser)
+    add_store_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; an ObserveError where the address cannot be had, or NATS not be reached."""
     flags = vars(args)
     options, settings = web_options(flags), nats_settings(flags, os.environ)
-    with serve_web(options, settings) as server:
+    from ..broker.embedded import past_served
+
+    with past_served(settings, flags, follow=True), serve_web(options, settings) as server:
         if not args.quiet:
             _say_where(replace(options, port=server.port))
         Stop().wait()
@@ -177,11 +179,9 @@ def _seen_at(event: Event) -> datetime:
 
 
 def _say_where(options: WebOptions) -> None:
-    lines = [note_line("web", f"{options.url}, until Ctrl-C", now_utc())]
+    say_note("web", f"{options.url}, until Ctrl-C")
     if options.token is not None:
-        lines.append(note_line("", "open it once as /?token=... with the token of your file", now_utc()))
-    with suppress(OSError):
-        print("\n".join(lines), file=sys.stderr, flush=True)
+        say_note("", "open it once as /?token=... with the token of your file")
 
 
 # --- what can be asked ---

@@ -36,10 +36,14 @@ const COLUMNS = [
 const text = value => value === undefined || value === null ? "" : String(value);
 const twoDigits = number => String(number).padStart(2, "0");
 
-// what could hide, turn round or break a line is spelled out, as on a terminal
-const clean = value => text(value).replace(/\x1b\[[0-9;:]*m/g, "")
-  .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
-    letter => "\\u" + letter.charCodeAt(0).toString(16).padStart(4, "0"));
+// what could hide, turn round or break a line is spelled out, as on a terminal: controls but tab and line end,
+// formats (none of them is seen: U+00AD, U+200B, tags), halves of letters, separators other than a space
+const HIDDEN = /(?![\t\n ])[\p{Cc}\p{Cf}\p{Cs}\p{Z}\u{e0000}-\u{e0fff}]/gu;
+const spelled = letter => {
+  const hex = letter.codePointAt(0).toString(16);
+  return hex.length > 4 ? "\\U" + hex.padStart(8, "0") : "\\u" + hex.padStart(4, "0");
+};
+const clean = value => text(value).replace(/\x1b\[[0-9;:]*m/g, "").replace(HIDDEN, spelled);
 
 const keyOf = place => [place.stack, place.namespace, place.process].map(encodeURIComponent).join("/");
 const nameOf = place => clean(place.namespace + "/" + place.process);

@@ -4,11 +4,14 @@ One thread per connection, "observe-http"; knows neither NATS nor states, never 
 
 import hashlib
 import hmac
+import io
 import ipaddress
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,10 +24,14 @@ from ..log import log
 from ..settings import VERSION
 from .live import PageListener
 
-#: so many connections at most; further ones are closed at once
+#: so many connections at most; a further one takes the place of who has been silent for longest
 CONNECTIONS = 256
-#: a connection that sends nothing, or takes nothing, for so long is closed
+#: a connection that waits for its next request, or takes nothing, for so long is closed
 IDLE_S = 20.0
+#: a request's head is there within, however it trickles in
+HEAD_S = 5.0
+#: the place of a connection that is closed for another one is free within
+PLACE_S = 1.0
 #: a stream gives a sign of life this often
 SIGN_S = 10.0
 SIGN = b"event: sign\ndata: 1\n\n"
@@ -117,6 +124,29 @@ class Site:
     leave: Callable[[PageListener], object]
 
 
+class _Head(io.RawIOBase):
+    """What a connection receives; a head's last byte has to come within HEAD_S of its first."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._end, self._begun = 0.0, False
+
+    def expect(self, begun: bool) -> None:
+        """Another head comes: a connection's first one has begun with the connection."""
+        self._end, self._begun = time.monotonic() + (HEAD_S if begun else IDLE_S), begun
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._connection.settimeout(max(0.001, self._end - time.monotonic()))
+        count = self._connection.recv_into(buffer)
+        self._connection.settimeout(IDLE_S)
+        if not self._begun:
+            self.expect(begun=True)
+        return count
+
+
 class WebServer(ThreadingHTTPServer):
     """Serves a site until `stop()`; `OSError` where the address cannot be had."""
 
@@ -128,6 +158,7 @@ class WebServer(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.site, self.guard = site, guard
         self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self.silent: dict[socket.socket, None] = {}  # they wait for a head, the longest one first
         super().__init__((address, port), _Handler)
         self._thread = threading.Thread(
             target=self.serve_forever, args=(0.1,), name="observe-http-accept", daemon=True
@@ -155,11 +186,18 @@ class WebServer(ThreadingHTTPServer):
         self._thread.join(5.0)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin a thread for a connection, if there is a place for it."""
-        if self._places.acquire(blocking=False):
+        """Begin a thread for a connection, if there is a place for it or can be made."""
+        if self._places.acquire(blocking=False) or self._make_place():
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
+
+    def _make_place(self) -> bool:
+        """Close who has sent no whole request for longest, and take its place."""
+        with suppress(StopIteration, RuntimeError, OSError):  # none, or it has just gone by itself
+            next(iter(self.silent)).shutdown(socket.SHUT_RDWR)
+            return self._places.acquire(timeout=PLACE_S)
+        return False
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         threading.current_thread().name = "observe-http"
@@ -181,10 +219,26 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_S
     wbufsize = -1
 
+    def setup(self) -> None:
+        super().setup()
+        self._head, self._first = _Head(self.connection), True
+        self.rfile = io.BufferedReader(self._head)
+
+    def handle_one_request(self) -> None:
+        """Wait for a head, for no longer than one may take, and answer it."""
+        self._head.expect(begun=self._first)
+        self._first = False
+        self.server.silent[self.connection] = None
+        try:
+            super().handle_one_request()
+        finally:
+            self.server.silent.pop(self.connection, None)
+
     def parse_request(self) -> bool:
         """Read the request's head; False if it was answered already."""
         if not super().parse_request():
             return False
+        self.server.silent.pop(self.connection, None)
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body is read by nobody
         if self.command not in ("GET", "HEAD"):
@@ -222,6 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
             cookie = f"{COOKIE}={guard.cookie()}; Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Strict"
             self._send(Answer(_LET_IN, HTML_TYPE, headers={"Set-Cookie": cookie}))
         elif not guard.admits(headers.get("Authorization", ""), "; ".join(headers.get_all("Cookie", []))):
+            self.close_connection = True  # who has no token keeps no place
             self._refuse(HTTPStatus.UNAUTHORIZED, _WANTS_TOKEN, {"WWW-Authenticate": "Bearer"})
         else:
             return True

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from observe_lib.adapter.comparison import Comparison
-from observe_lib.adapter.outbox import Limits, Outbox
+from observe_lib.adapter.outbox import Outbox, OutboxEvent
 from observe_lib.adapter.publisher import WINDOW_BYTES
 from observe_lib.compose.state import ProcessState
 from observe_lib.errors import OutboxError
@@ -77,12 +77,11 @@ class Bench:
         *,
         clock: Clock | None = None,
         logs: Logs | None = None,
-        limits: Limits | None = None,
         **options,
     ) -> None:
-        self.clock, self.logs, self._options = clock or Clock(), logs, (directory, limits, options)
+        self.clock, self.logs, self._options = clock or Clock(), logs, (directory, options)
         self.said: list[str] = []
-        self.outbox = Outbox.open(directory, STACK, takeover=False, say=self._say, limits=limits)
+        self.outbox = Outbox.open(directory, STACK, takeover=False, say=self._say)
         self.said.clear()
         self.refuses = False
         self._commit = self.outbox.commit
@@ -114,9 +113,9 @@ class Bench:
         self._commit(*arguments)
 
     def again(self) -> "Bench":
-        directory, limits, options = self._options
+        directory, options = self._options
         self.outbox.close()
-        return Bench(directory, clock=self.clock, logs=self.logs, limits=limits, **options)
+        return Bench(directory, clock=self.clock, logs=self.logs, **options)
 
     def reply(self, *raws: dict, after_s: float = 2.0, took_s: float = 0.0, skew_s: float = 0.0) -> None:
         """Compare one reply, that came `after_s` after the last thing that happened."""
@@ -143,10 +142,10 @@ class Bench:
     def take(self) -> list[Event]:
         """Take what waits as the publisher does, in order; return it without companions."""
         found: dict[int, Event] = {}
-        done: list[int] = []
+        done: list[OutboxEvent] = []
         while events := self.outbox.take(done, 1000, WINDOW_BYTES):
             found.update((one.id, Event.from_json(one.payload)) for one in events)
-            done = [one.id for one in events]
+            done = events
         return [event for _, event in sorted(found.items()) if not event.companion]
 
     def told(self) -> list[tuple]:

@@ -10,6 +10,7 @@ import pytest
 
 from observe_lib.adapter.adapter import AdapterOptions, run_adapter
 from observe_lib.adapter.parts import AdapterParts
+from observe_lib.broker import lease
 from observe_lib.settings import ComposeSettings, NatsSettings
 from observe_lib.times import now_utc
 from tests.integration.faults import read_back, wait_until
@@ -22,10 +23,10 @@ CRASHED = make_state("web", status="Completed", is_running=False, exit_code=3)
 class Running:
     """An adapter in a thread over a stand-in, with these parts; `said` is what it tells people."""
 
-    def __init__(self, compose: StandIn, url: str, parts: AdapterParts) -> None:
+    def __init__(self, compose: StandIn, url: str, parts: AdapterParts, **options: bool) -> None:
         self.url, self.said, self.code = url, list[tuple[str, str]](), None
         where = ComposeSettings(port=compose.port), NatsSettings(url, url_given=True)
-        self._options = AdapterOptions(*where, "bare", poll_interval_s=0.1)
+        self._options = AdapterOptions(*where, "bare", poll_interval_s=0.1, **options)
         self._parts, self._stop = parts, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -44,6 +45,10 @@ class Running:
 
     def stop(self) -> int | None:
         self._stop.set()
+        return self.ended()
+
+    def ended(self) -> int | None:
+        """Wait for its end, and return its exit code."""
         self._thread.join(20)
         assert not self._thread.is_alive(), self.said
         return self.code
@@ -144,6 +149,41 @@ class Server:
 
     def stop(self) -> None:
         self.calls.append("stop")
+
+
+def test_its_server_hears_that_it_stores_nothing(compose, nats_server, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+    monkeypatch.setattr(lease, "VALID_S", 0.3)
+    server = Server()
+    with Running(compose, nats_server.url, AdapterParts(server=server)) as adapter:
+        adapter.waits_until_told("started")
+        assert "takes no writes" not in server.calls
+        nats_server.pause()  # it is connected, and answers nothing
+        wait_until(lambda: "takes no writes" in server.calls, "that it takes no writes")
+        nats_server.resume()
+        assert adapter.stop() == 0
+
+
+def test_it_ends_with_its_project_where_it_is_asked_to(compose, nats_server):
+    with Running(compose, nats_server.url, AdapterParts(), end_with_project=True) as adapter:
+        adapter.waits_until_told("started")
+        compose.set_states([CRASHED])
+        adapter.waits_until_told("crashed")
+        compose.stop()
+        assert adapter.ended() == 0
+        assert adapter.told("process-compose")[-1] == "stopped" and adapter.told("adapter")[-1] == "stopped"
+    assert any("the project has ended" in text for _, text in adapter.said)
+
+
+def test_it_goes_on_without_its_project_otherwise(compose, nats_server):
+    with Running(compose, nats_server.url, AdapterParts()) as adapter:
+        adapter.waits_until_told("started")
+        compose.set_states([CRASHED])
+        adapter.waits_until_told("crashed")
+        compose.stop()
+        wait_until(lambda: adapter.told("process-compose")[-1:] == ["stopped"], "its end")
+        assert adapter.stop() == 0
+    assert not any("the project has ended" in text for _, text in adapter.said)
 
 
 def test_what_it_is_handed_is_used_and_ended(compose, nats_server):

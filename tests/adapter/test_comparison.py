@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from observe_lib.adapter import comparison as comparison_module
+from observe_lib.adapter import outbox as outbox_module
 from observe_lib.adapter import process_records as records_module
-from observe_lib.adapter.outbox import Limits
+from observe_lib.adapter.record import process_token
 from observe_lib.events import Event, EventType, Key
 from observe_lib.times import format_time
 from tests.adapter.bench import STACK, T0, Bench, Logs, ended, moment, running, state_of, stopping
@@ -370,13 +371,14 @@ def test_messages_wait_in_their_order_for_a_file_that_takes_them(bench):
     bench.take()
     bench.refuses = True
     bench.hear(stopping("web"))
-    bench.refuses = False  # it would take the next one, which is about the same run
     bench.hear(ended("web", code=-1))
+    bench.refuses = False
     assert bench.take() == []
-    bench.hear(ended("db", pid=8, code=3))  # another process: at once
-    assert bench.told() == [("db", "crashed", "exit")]
+    bench.hear(ended("db", pid=8, code=3))
+    in_order = [("web", "status_changed"), ("web", "stopped", "requested"), ("db", "crashed", "exit")]
+    assert bench.told() == in_order
     bench.reply(ended("web", code=-1), ended("db", pid=8, code=3))
-    assert bench.told() == [("web", "status_changed"), ("web", "stopped", "requested")]
+    assert bench.told() == []
 
 
 def test_a_reply_does_not_overtake_messages_that_wait(bench, monkeypatch):
@@ -409,7 +411,7 @@ def test_messages_that_wait_are_a_thousand(bench):
     bench.refuses = True
     for _ in range(comparison_module.KEPT_MESSAGES + 50):
         bench.hear(ended("web", code=3), after_s=0)
-    assert len(bench.comparison._unsaved) == comparison_module.KEPT_MESSAGES == 1000
+    assert len(bench.comparison._messages) == comparison_module.KEPT_MESSAGES == 1000
 
 
 def test_an_event_of_the_observers_own_that_is_not_taken(bench):
@@ -429,13 +431,13 @@ def crash_looping(bench: Bench, times: int, first: int = 1) -> None:
         bench.reply(running("web", pid=6 + number, restarts=number, exit_code=1), running("db", pid=5))
 
 
-def test_a_process_with_too_much_waiting_is_not_compared_and_others_are(tmp_path):
-    bench = Bench(tmp_path, limits=Limits(of_process=10))
+def test_a_process_with_too_much_waiting_is_not_compared_and_others_are(bench, monkeypatch):
+    monkeypatch.setattr(outbox_module, "MOST_OF_PROCESS", 10)
     bench.reply(running("web", pid=6), running("db", pid=5))
     crash_looping(bench, 30)
-    assert bench.outbox.waiting_of("default.web") < 10 + 4
+    assert bench.outbox.queue.count_of("default.web") < 10 + 4
     bench.reply(running("web", pid=36, restarts=30, exit_code=1), ended("db", pid=5, code=3))
-    assert bench.outbox.waiting_of("default.db") > 1
+    assert bench.outbox.queue.count_of("default.db") > 1
     assert [line for line in bench.said if "too many events wait" in line] == bench.said
     assert len(bench.said) == 1
     events = bench.take()
@@ -448,12 +450,14 @@ def test_a_process_with_too_much_waiting_is_not_compared_and_others_are(tmp_path
     assert [one.seq for one in events if one.process == "web"] == sorted(
         one.seq for one in events if one.process == "web"
     )
-    bench.outbox.close()
 
 
-@pytest.mark.parametrize("limits", [Limits(events=10), Limits(size=5000)], ids=["events", "bytes"])
-def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(tmp_path, limits):
-    bench = Bench(tmp_path, limits=limits)
+@pytest.mark.parametrize(
+    "limits", [{"MOST_EVENTS": 10, "MOST_IN_MEMORY": 10}, {"MOST_BYTES": 5000}], ids=["events", "bytes"]
+)
+def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(bench, monkeypatch, limits):
+    for name, most in limits.items():
+        monkeypatch.setattr(outbox_module, name, most)
     bench.reply(running("web", pid=6), running("db", pid=5))
     crash_looping(bench, 30)
     bench.hear(ended("db", pid=5, code=3))
@@ -468,7 +472,6 @@ def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(tmp
     assert ("db", "crashed") in told and ("web", "crashed") in told
     crash_looping(bench, 30, 31)
     assert len(bench.said) == 2  # it was over, and is said again
-    bench.outbox.close()
 
 
 # --- one insane process ---
@@ -507,7 +510,7 @@ def test_another_name_keeps_the_history(bench, old, new):
         (old, "status_changed", 4),
         (new, "status_changed", 1),
     ]
-    record = bench.comparison.records._records[Key("default", new)]
+    record = bench.comparison.records._records[process_token("default", new)]
     assert record.history.events["crashed"][0] == 1
     assert Key("default", old) not in bench.comparison.records.known
 
@@ -579,7 +582,7 @@ def test_a_row_tells_how_far_it_is_ahead(bench):
     bench.reply(running("web"))
     bench.reply(ended("web"))
     (_, payload), *_ = bench.comparison.records.rows("default.web")
-    assert json.loads(payload)["seq"] == bench.comparison.records._records[Key("default", "web")].seq == 3
+    assert json.loads(payload)["seq"] == bench.comparison.records._records["default.web"].seq == 3
 
 
 # --- the observer's own events ---

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from observe_lib.adapter import outbox as outbox_module
-from observe_lib.adapter.outbox import Limits, Outbox, Record
+from observe_lib.adapter.outbox import Outbox, Record
 from observe_lib.adapter.seal import Sealed
 from observe_lib.errors import OutboxError
 
@@ -22,13 +22,13 @@ def sealed(process: str, seq: int, size: int = 10) -> Sealed:
     return Sealed(process, f"core.process.{process}.x", f"host-a.{process}.{seq}.{seq}", b"x" * size)
 
 
-def opened(directory: Path, **more) -> Outbox:
+def opened(directory: Path) -> Outbox:
     """Open host-a's file; whoever hears a word of it fails."""
 
     def say(topic: str, text: str) -> None:
         raise AssertionError(text)
 
-    return Outbox.open(directory, "host-a", takeover=False, say=say, **more)
+    return Outbox.open(directory, "host-a", takeover=False, say=say)
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_of_each_process_one_at_a_time_in_turns(outbox):
     first = outbox.take([], 2, 1000)
     assert ids(first) == ["d.a.1", "d.b.1"]
     assert ids(outbox.take([], 9, 1000)) == ["d.c.1"]
-    assert ids(outbox.take([first[1].id], 9, 1000)) == ["d.b.2"]
-    assert ids(outbox.take([first[0].id], 9, 1000)) == ["d.a.2"]
-    assert (outbox.waiting(), outbox.waiting_of("d.a"), outbox.size()) == (4, 2, 40)
+    assert ids(outbox.take([first[1]], 9, 1000)) == ["d.b.2"]
+    assert ids(outbox.take([first[0]], 9, 1000)) == ["d.a.2"]
+    assert (outbox.waiting(), outbox.queue.count_of("d.a"), outbox.queue.size) == (4, 2, 40)
 
 
 def test_bytes_are_limited_but_for_one_alone(outbox):
@@ -85,22 +85,22 @@ def test_bytes_are_limited_but_for_one_alone(outbox):
 def test_an_acknowledgement_twice_late_or_of_nothing_does_no_harm(outbox):
     outbox.commit([], [sealed("d.a", 1), sealed("d.a", 2), sealed("d.b", 1)], None)
     first, other = outbox.take([], 9, 1000)
-    outbox.put_back([first.id, other.id])
-    assert ids(outbox.take([first.id, first.id, 12345], 9, 1000)) == ["d.a.2", "d.b.1"]
-    assert outbox.take([first.id], 9, 1000) == []
+    assert ids(outbox.take([first, first, first._replace(id=12345)], 9, 1000)) == ["d.a.2"]
+    assert outbox.take([first], 9, 1000, [first]) == []
+    assert ids(outbox.take([], 9, 1000, [other])) == ["d.b.1"]
     assert outbox.waiting() == 2
 
 
 def test_an_event_is_cut_in_its_place(outbox, tmp_path):
     outbox.commit([], [sealed("d.a", 1, 900), sealed("d.b", 1, 5)], None)
     (event,) = outbox.take([], 1, 10**6)
-    outbox.cut(event.id, b"small")
-    outbox.cut(99, b"none")
-    assert outbox.size() == 10
-    outbox.put_back([event.id])
-    assert outbox.take([], 1, 10**6) == [event._replace(payload=b"small")]
-    outbox.take([event.id], 1, 10)
-    assert outbox.size() == 5
+    outbox.cut(event, b"small")
+    outbox.cut(event._replace(id=99), b"none")
+    assert outbox.queue.size == 10
+    (smaller,) = outbox.take([], 1, 10**6, [event])
+    assert smaller == event._replace(payload=b"small")
+    outbox.take([smaller], 1, 10)
+    assert outbox.queue.size == 5
 
 
 def test_an_id_never_comes_again(tmp_path):
@@ -109,26 +109,25 @@ def test_an_id_never_comes_again(tmp_path):
         outbox = opened(tmp_path)
         outbox.commit([], [sealed("d.a", 1)], None)
         (event,) = outbox.take([], 1, 100)
-        outbox.take([event.id], 0, 0)
+        outbox.take([event], 0, 0)
         seen.append(event.id)
         outbox.close()
     assert seen == sorted(set(seen))
 
 
-def test_when_too_much_waits(tmp_path):
-    limits = Limits(of_process=2, events=5, size=100)
-    outbox = opened(tmp_path, limits=limits)
+def test_when_too_much_waits(outbox, monkeypatch):
+    for name, most in {"MOST_OF_PROCESS": 2, "MOST_EVENTS": 5, "MOST_BYTES": 100}.items():
+        monkeypatch.setattr(outbox_module, name, most)
     outbox.commit([], [sealed("d.a", 1), sealed("d.a", 2), sealed("d.b", 1)], None)
     assert (outbox.is_full("d.a"), outbox.is_full("d.b"), outbox.is_full()) == (True, False, False)
     outbox.commit([], [sealed("d.c", 1), sealed("d.d", 1)], None)
     assert outbox.is_full()
     (event, *_) = outbox.take([], 9, 1000)
-    outbox.take([event.id], 0, 0)
+    outbox.take([event], 0, 0)
     assert not outbox.is_full()
     assert not outbox.is_full("d.a")
     outbox.commit([], [sealed("d.e", 1, 80)], None)
     assert outbox.is_full()
-    outbox.close()
 
 
 def test_who_had_the_file(tmp_path):
@@ -154,9 +153,9 @@ def test_forgetting_all_of_it(outbox):
     outbox.commit([Record("d.a", 1, b"1")], [sealed("d.a", 1), sealed("d.a", 2)], NOW)
     (event,) = outbox.take([], 9, 1000)
     assert outbox.forget() == 2
-    assert (outbox.records(), outbox.waiting(), outbox.size(), outbox.take([], 9, 99)) == ([], 0, 0, [])
+    assert (outbox.records(), outbox.waiting(), outbox.queue.size, outbox.take([], 9, 99)) == ([], 0, 0, [])
     outbox.commit([], [sealed("d.a", 1)], NOW)
-    assert len(outbox.take([event.id], 9, 1000)) == 1  # the old one's acknowledgement is nobody's
+    assert len(outbox.take([event], 9, 1000)) == 1  # the old one's acknowledgement is nobody's
     assert outbox.had_owner(outbox.owner)
 
 
@@ -183,11 +182,11 @@ def test_a_deletion_that_fails_is_asked_for_again(outbox):
     other = sqlite3.connect(outbox.path)
     other.execute("create trigger t before delete on outbox begin select raise(abort, 'no'); end")
     with pytest.raises(OutboxError):
-        outbox.take([event.id], 9, 100)
+        outbox.take([event], 9, 100)
     assert outbox.waiting() == 3
     other.execute("drop trigger t")
     other.close()
-    assert ids(outbox.take([event.id], 9, 100)) == ["d.a.2", "d.b.1"]
+    assert ids(outbox.take([event], 9, 100)) == ["d.a.2", "d.b.1"]
 
 
 def test_after_the_end_it_says_so(tmp_path):
@@ -207,7 +206,7 @@ def test_a_file_that_nothing_waits_in_becomes_small_again(tmp_path, monkeypatch)
     outbox.commit([Record("d.a", 1, b"1")], [sealed(f"d.{n}", 1, 100_000) for n in range(150)], NOW)
     outbox.touch(NOW)
     large = outbox.path.stat().st_size
-    done = [event.id for event in outbox.take([], 999, 10**9)]
+    done = outbox.take([], 999, 10**9)
     outbox.take(done[1:], 0, 0)
     outbox.touch(NOW)
     assert outbox.path.stat().st_size >= large > 8_000_000  # one waits still
@@ -227,7 +226,7 @@ def test_memory_does_not_grow_with_what_waits(tmp_path):
     tracemalloc.start()
     outbox = opened(tmp_path)
     for _ in range(50):
-        outbox.take([event.id for event in outbox.take([], 1000, 256_000)], 0, 0)
+        outbox.take(outbox.take([], 1000, 256_000), 0, 0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert outbox.waiting() == 19_000
@@ -250,9 +249,9 @@ def test_any_history_as_a_plain_list_would_have_it(tmp_path):
             outbox.commit([], events, None)
             model += events
         elif what < 0.9:
-            done = [id for id in taken if rng.random() < 0.6]
-            for id in done:
-                model.remove(taken.pop(id))
+            done = [event for event in taken if rng.random() < 0.6]
+            for event in done:
+                model.remove(taken.pop(event))
             count, size = rng.randint(0, 5), rng.choice([10, 100, 1000])
             busy = {one.process for one in taken.values()}
             oldest = {one.process: one for one in reversed(model)}
@@ -261,16 +260,16 @@ def test_any_history_as_a_plain_list_would_have_it(tmp_path):
                         if not n or sum(len(each.payload) for each in heads[: n + 1]) <= size]  # fmt: skip
             found = outbox.take(done, count, size)
             assert [event[1:] for event in found] == expected
-            taken |= {event.id: one for event, one in zip(found, expected, strict=True)}
+            taken |= dict(zip(found, expected, strict=True))
         elif what < 0.96:
-            back = [id for id in taken if rng.random() < 0.5]
-            outbox.put_back(back)
-            for id in back:
-                del taken[id]
+            back = [event for event in taken if rng.random() < 0.5]
+            assert outbox.take([], 0, 0, back) == []
+            for event in back:
+                del taken[event]
         else:
             outbox.close()
             outbox, taken = opened(tmp_path), {}
         assert outbox.waiting() == len(model)
-        assert outbox.size() == sum(len(one.payload) for one in model)
-        assert outbox.waiting_of("d.3") == sum(one.process == "d.3" for one in model)
+        assert outbox.queue.size == sum(len(one.payload) for one in model)
+        assert outbox.queue.count_of("d.3") == sum(one.process == "d.3" for one in model)
     outbox.close()

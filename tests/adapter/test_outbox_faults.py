@@ -36,7 +36,7 @@ while True:
     outbox.commit(*told(turn), now_utc())
     print("committed", turn, flush=True)
     taken = outbox.take([], 30, 100_000)
-    outbox.take([event.id for event in taken], 0, 0)
+    outbox.take(taken, 0, 0)
     if turn % 50 == 0:
         outbox.touch(now_utc())
     for event in taken:
@@ -62,7 +62,7 @@ def waiting_seqs(outbox: Outbox) -> dict[str, list[int]]:
     while events := outbox.take([], 1000, 10**9):
         for event in events:
             found[event.process].append(int(event.message_id.rpartition(".")[2]))
-        outbox.take([event.id for event in events], 0, 0)
+        outbox.take(events, 0, 0)
     return found
 
 
@@ -90,7 +90,7 @@ def check_killed(directory: Path, begun_at: int, run_s: float) -> int:
     for name in PROCESSES:
         assert seqs[name] == list(range(turn * 2 - len(seqs[name]) + 1, turn * 2 + 1))
         assert not {int(seq) for other, seq in gone if other == name} & set(seqs[name])
-    assert outbox.waiting() == outbox.size() == 0
+    assert outbox.waiting() == outbox.queue.size == 0
     outbox.close()
     return turn
 

@@ -50,7 +50,7 @@ def in_memory(found: Opened) -> str:
     found.outbox.commit([Record("d.a", 1, b"1")], [EVENT], now_utc())
     found.outbox.touch(now_utc())
     (event,) = found.outbox.take([], 9, 99)
-    assert found.outbox.take([event.id], 9, 99) == []
+    assert found.outbox.take([event], 9, 99) == []
     assert found.outbox.records() == [Record("d.a", 1, b"1")]
     (said,) = found.said
     assert "in memory alone, and lost at the end; 20,000 events may wait" in said
@@ -141,22 +141,6 @@ def test_one_of_another_stack(tmp_path):
     assert "is the outbox of stack host-a, not of host-b\nname that stack" in refused(tmp_path, "host-b")
 
 
-def test_the_database_of_another_program(tmp_path):
-    change(tmp_path / "host-a.sqlite", "create table theirs (x)")
-    assert "is another program's database\nmove it away" in refused(tmp_path)
-
-
-def test_a_directory_in_its_place(tmp_path):
-    (tmp_path / "host-a.sqlite").mkdir()
-    assert "host-a.sqlite is a directory, where the outbox should be\nmove it away" in refused(tmp_path)
-
-
-@pytest.mark.parametrize("below", ["file", "file/state"])
-def test_a_file_in_the_directorys_place(tmp_path, below):
-    (tmp_path / "file").write_text("")
-    assert "is no directory\nname another directory: --state-dir" in refused(tmp_path / below)
-
-
 def test_one_that_another_program_writes_into(tmp_path, monkeypatch):
     monkeypatch.setattr(outbox_file, "BUSY_S", 0.01)
     other = sqlite3.connect(filled(tmp_path))
@@ -239,7 +223,7 @@ def test_a_file_removed_under_the_adapter(tmp_path):
     first.outbox.commit([Record("d.a", 2, b"2")], [EVENT], now_utc())
     first.outbox.touch(now_utc())
     (event,) = first.outbox.take([], 9, 99)
-    first.outbox.take([event.id], 9, 99)
+    first.outbox.take([event], 9, 99)
     with Opened(tmp_path) as found:
         assert (found.said, found.outbox.made, found.outbox.records()) == ([], True, [])
         found.outbox.commit([Record("d.b", 1, b"1")], [], now_utc())
@@ -288,6 +272,27 @@ def test_where_no_directory_can_be():
 def test_where_no_file_can_be():
     with Opened(Path("/proc")) as found:
         assert "/proc/host-a.sqlite.lock cannot be written: " in in_memory(found)
+
+
+def test_a_directory_in_its_place(tmp_path):
+    (tmp_path / "host-a.sqlite").mkdir()
+    with Opened(tmp_path) as found:
+        assert "host-a.sqlite cannot be written: Is a directory" in in_memory(found)
+
+
+@pytest.mark.parametrize("below", ["file", "file/state"])
+def test_a_file_in_the_directorys_place(tmp_path, below):
+    (tmp_path / "file").write_text("")
+    with Opened(tmp_path / below) as found:
+        assert "cannot be made: " in in_memory(found)
+
+
+def test_the_database_of_another_program(tmp_path):
+    change(tmp_path / "host-a.sqlite", "create table theirs (x)")
+    before = (tmp_path / "host-a.sqlite").read_bytes()
+    with Opened(tmp_path) as found:
+        assert "host-a.sqlite cannot be used: no such table: meta" in in_memory(found)
+    assert (tmp_path / "host-a.sqlite").read_bytes() == before
 
 
 def test_anothers_directory(tmp_path):

@@ -56,7 +56,7 @@ class Running:
             settings,
             "bench",
             say=lambda _, text: self.said.append(text),
-            on_up=self._on_up,
+            on_up=lambda: self.publisher.wake(),
             on_denied=lambda subject: self.publisher.deny(subject),
         )
         self.publisher = Publisher(
@@ -65,10 +65,11 @@ class Running:
             self.session,
             rows=self._rows,
             may_send=lambda: self.may,
+            until_may_send=self._until_may_send,
             ensure=self._ensure,
             stuck=lambda: self.stuck.append(True),
         )
-        self.started, self.stuck = False, list[bool]()
+        self.stuck = list[bool]()
 
     def _rows(self, process: str) -> list[tuple[str, bytes]]:
         return [(f"{STACK}.{process}", json.dumps(self.rows.get(process, {})).encode())]
@@ -76,14 +77,13 @@ class Running:
     async def _ensure(self) -> None:
         await self.session.until_done(lambda _: ensure(self.session.js, StreamOptions()))
 
-    def _on_up(self) -> None:
-        if self.started:
-            self.loop.spawn(self.publisher.on_up())
+    async def _until_may_send(self) -> None:
+        while not self.may:
+            await asyncio.sleep(0.02)
 
     async def _main(self) -> None:
         await self.session.open()
         await self._ensure()
-        self.started = True
         await self.publisher.run()
 
     def __enter__(self) -> "Running":
@@ -185,7 +185,7 @@ def test_each_process_in_order_one_in_flight(nats_server):
 
         def taking(*arguments):
             events = take(*arguments)
-            processes = Counter(flight.event.process for flight in running.publisher._flying)
+            processes = Counter(flight.event.process for flight in running.publisher._flying.values())
             processes.update(one.process for one in events)
             flying.append(max(processes.values(), default=0))
             return events
@@ -219,7 +219,7 @@ def test_no_more_than_a_window_is_in_flight(nats_server, size, count):
         running.put(*(f"p{number}" for number in range(1500)), size=size)
         wait_until(lambda: len(running.publisher._flying) >= count, "a full window")
         assert len(running.publisher._flying) <= count + 1
-        assert running.publisher._flying.bytes <= WINDOW_BYTES + 2 * size
+        assert running.publisher._flying_bytes <= WINDOW_BYTES + 2 * size
         nats_server.resume()
         running.is_done()
     assert len(stored(nats_server.url)) == 1500
@@ -251,7 +251,7 @@ def test_after_a_reconnection_at_once_under_the_same_id(nats_server):
         nats_server.pause()  # what is sent now is lost with the connection
         running.put(*(f"p{number}" for number in range(30)))
         wait_until(lambda: len(running.publisher._flying) == 30, "in flight")
-        ids = {flight.event.message_id for flight in running.publisher._flying}
+        ids = {flight.event.message_id for flight in running.publisher._flying.values()}
         kill_frozen(nats_server)
         nats_server.start()
         running.is_done()
@@ -266,7 +266,7 @@ def test_unanswered_it_is_sent_again_after_a_while(nats_server, monkeypatch):
         running.is_done()
         nats_server.pause()
         running.put("web")
-        wait_until(lambda: [f for f in running.publisher._flying if f.sends > 1], "sent again")
+        wait_until(lambda: [f for f in running.publisher._flying.values() if f.sends > 1], "sent again")
         wait_until(lambda: running.stuck, "a server that takes no writes is told of")
         assert running.said.count("no answer in time, sending again") == 1
         nats_server.resume()
@@ -426,7 +426,7 @@ def test_doubts_are_looked_up_in_the_stream(nats_server, tmp_path):
         await client.close()
 
     asyncio.run(send())
-    with Running(nats_server.url, tmp_path / "state") as second, Tap(nats_server.url) as tap:
+    with Tap(nats_server.url) as tap, Running(nats_server.url, tmp_path / "state") as second:
         second.is_done()
         wait_until(lambda: len(tap.seen) >= 3, tap.seen)
     assert events[0].message_id not in [message_id for _, message_id in tap.seen]
@@ -455,18 +455,26 @@ def test_what_this_start_made_is_not_looked_for(nats_server, tmp_path, monkeypat
     assert faults(stored(nats_server.url)) == []
 
 
-def test_where_it_cannot_be_looked_for_the_id_has_to_do(nats_server, tmp_path, monkeypatch):
-    async def refuse(*_):
-        raise nats.errors.TimeoutError
+def test_where_it_cannot_be_looked_for_it_is_asked_again(nats_server, tmp_path, monkeypatch):
+    real, failures = publisher_module.has_message, 3
+
+    async def refuse(*arguments):
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise nats.errors.TimeoutError
+        return await real(*arguments)
 
     monkeypatch.setattr(publisher_module, "has_message", refuse)
+    monkeypatch.setattr(publisher_module, "LOOK_S", 0.05)
     first = Running(nats_server.url, tmp_path / "state")
     first.put("web", wake=False)
     first.outbox.close()
     with Running(nats_server.url, tmp_path / "state") as second:
         second.is_done()
         assert len([text for text in second.said if "cannot look for" in text]) == 1
-    assert stored(nats_server.url) == [("web", 1)]
+        wait_until(lambda: "takes events again" in second.said, second.said)
+    assert failures == -1 and stored(nats_server.url) == [("web", 1)]
 
 
 # --- rows ---
@@ -565,8 +573,8 @@ def test_all_that_waited_is_sent_or_its_trouble_said(configured, monkeypatch):
     server.start()
     with Running(server.url.replace("//", "//u:p@")) as running:
         running.put("web", "denied", "db")
-        running.loop.run(running.publisher.all_sent(running.outbox.last_id), 20)
-        assert running.outbox.waiting_of("default.denied") == 1
+        running.loop.run(running.publisher.settled(), 20)
+        assert running.outbox.queue.count_of("default.denied") == 1
 
 
 def test_the_loop_does_not_touch_the_file(nats_server):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from observe_lib.adapter.outbox import Outbox, Record
+from observe_lib.adapter.outbox import Outbox, OutboxEvent, Record
 from observe_lib.adapter.seal import Sealed
 from observe_lib.times import now_utc
 
@@ -27,7 +27,7 @@ begun = time.perf_counter()
 outbox = Outbox.open(Path(sys.argv[1]), "host-a", takeover=False, say=print)
 opened = time.perf_counter() - begun
 for _ in range(20):
-    outbox.take([event.id for event in outbox.take([], 1000, 256_000)], 0, 0)
+    outbox.take(outbox.take([], 1000, 256_000), 0, 0)
 pages = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(json.dumps([opened, int(pages[0].split()[1]) / 1024 if pages else 0]))
 """
@@ -58,10 +58,10 @@ def ours(count: int, rounds: int) -> tuple[float, float, float]:
             begun = time.perf_counter()
             outbox.commit(records, events, now_utc())
             committed = time.perf_counter()
-            done: list[int] = []
+            done: list[OutboxEvent] = []
             takes = 0
             while taken := outbox.take(done, WINDOW, 10**9):
-                done, takes = [event.id for event in taken], takes + 1
+                done, takes = taken, takes + 1
             took = time.perf_counter() - committed
             found.append((committed - begun, took, took / takes))
         outbox.close()

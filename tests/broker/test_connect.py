@@ -3,19 +3,81 @@
 import base64
 import hashlib
 import json
+import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import nkeys
 import pytest
+import requests.certs
 
 from observe_lib.broker.connect import connect
 from observe_lib.broker.loop import Bridge
+from observe_lib.broker.session import Session
 from observe_lib.errors import NatsError
 from observe_lib.settings import NatsSettings
+from tests.credentials import Authority
 from tests.nats_server import RealNats, free_port
+
+GREETING = (
+    b"INFO "
+    + json.dumps({"server_id": "x" * 200, "version": "2.15.1", "max_payload": 2**20}).encode()
+    + b"\r\n"
+)
+
+
+class Overheard:
+    """What listens in the place of a NATS: it greets without TLS, and keeps all that it is sent."""
+
+    def __init__(self, greeting: bytes, port: int = 0, pause_s: float = 0.0) -> None:
+        self._greeting, self._pause_s = greeting, pause_s
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port = self._listener.getsockname()[1]
+        self.heard = b""
+        self._threads: list[threading.Thread] = []
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._start(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            connection.settimeout(20)
+            step = 1 if self._pause_s else max(1, len(self._greeting))
+            for at in range(0, len(self._greeting), step):
+                connection.sendall(self._greeting[at : at + step])
+                time.sleep(self._pause_s)
+            while more := connection.recv(4096):
+                self.heard += more
+
+    def _start(self, run: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def __enter__(self) -> "Overheard":
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+
+def authority_file(directory: Path) -> str:
+    """Return a file with certificates: those of the machine do."""
+    path = directory / "ca.pem"
+    shutil.copy(requests.certs.where(), path)
+    return str(path)
 
 
 @pytest.fixture
@@ -65,6 +127,61 @@ class TestConnect:
         url = nats_server.url.replace("nats:", "tls:")
         with pytest.raises(NatsError, match="speaks no TLS"):
             bridge.run(connect(NatsSettings(url), name="test"))
+
+    @pytest.mark.parametrize("greeting", [GREETING, b"", GREETING[:-20]], ids=["no TLS", "nothing", "half"])
+    @pytest.mark.parametrize("scheme", ["tls", "nats"])
+    def test_nothing_is_sent_before_tls_is_offered(self, bridge, tmp_path, scheme, greeting):
+        with Overheard(greeting) as server:
+            ca = None if scheme == "tls" else authority_file(tmp_path)
+            url = f"{scheme}://127.0.0.1:{server.port}"
+            settings = NatsSettings(url, user="u", password="sesame", token="sesame", ca=ca)
+            with pytest.raises(NatsError) as caught:
+                bridge.run(connect(settings, name="test", timeout_s=0.6))
+        assert not any(word in server.heard for word in (b"CONNECT", b"sesame", b"PING"))
+        if greeting == GREETING:
+            assert f"{url} speaks no TLS" in str(caught.value) and not server.heard
+            assert ("NATS_CA" in str(caught.value)) == (scheme == "nats")
+
+    def test_nothing_is_sent_to_a_server_without_tls_that_took_the_place_of_one_with_it(
+        self, bridge, tmp_path
+    ):
+        if shutil.which("openssl") is None:
+            pytest.skip("needs openssl to make certificates")
+        ours = Authority(tmp_path / "ours")
+        cert, key = ours.issue("server")
+        port = free_port()
+        settings = NatsSettings(f"tls://127.0.0.1:{port}", user="u", password="sesame", ca=ours.ca)
+        words = ("--user", "u", "--pass", "sesame", "--tls", "--tlscert", cert, "--tlskey", key)
+        with RealNats(tmp_path / "store", port, *words):
+            said: list[str] = []
+            session = Session(settings, "test", say=lambda topic, text: said.append(text))
+            bridge.run(session.open(), 10)
+        wait_until(lambda: any("lost" in text for text in said))
+        with Overheard(GREETING, port) as server:
+            wait_until(lambda: any("speaks no TLS" in text for text in said))
+            bridge.run(session.close(), 10)
+        assert not server.heard
+
+    def test_tls_is_had_where_the_server_does_not_demand_it(self, bridge, tmp_path):
+        if shutil.which("openssl") is None:
+            pytest.skip("needs openssl to make certificates")
+        ours = Authority(tmp_path / "ours")
+        cert, key = ours.issue("server")
+        config = tmp_path / "nats.conf"
+        config.write_text(f"tls {{cert_file: {cert!r}, key_file: {key!r}}}\nallow_non_tls: true\n")
+        with RealNats(tmp_path / "store", None, "-c", str(config)) as server:
+            nc = bridge.run(connect(NatsSettings(server.url, ca=ours.ca), name="test"), 10)
+            assert nc._transport._io_writer.get_extra_info("cipher")
+            bridge.run(nc.close(), 5)
+
+    @pytest.mark.parametrize("scheme", ["nats", "tls"])
+    def test_a_greeting_that_trickles_in_has_a_deadline_in_all(self, bridge, scheme):
+        with Overheard(GREETING, pause_s=0.05) as server:
+            began = time.monotonic()
+            with pytest.raises(NatsError):
+                url = f"{scheme}://127.0.0.1:{server.port}"
+                bridge.run(connect(NatsSettings(url), name="test", timeout_s=0.5))
+        assert time.monotonic() - began < len(GREETING) * 0.05 / 2  # some 4 s, and 15 s would be all of it
 
     @pytest.mark.parametrize("file", ["creds", "nkey", "ca"])
     @pytest.mark.parametrize("content", [None, "", "nonsense\n", "-----BEGIN NATS USER JWT-----\n", b"\xff"])

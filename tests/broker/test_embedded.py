@@ -16,8 +16,16 @@ import nats
 import pytest
 
 from observe_lib.broker import embedded as nats_server
-from observe_lib.broker.embedded import EmbeddedServer, NatsServer, find_nats_server, greeting, serving
+from observe_lib.broker.embedded import (
+    EmbeddedServer,
+    NatsServer,
+    find_nats_server,
+    greeting,
+    past_served,
+    serving,
+)
 from observe_lib.errors import NatsError
+from observe_lib.settings import NatsSettings
 from tests.nats_server import RealNats, free_port
 
 
@@ -494,3 +502,53 @@ def test_another_ones_is_not_restarted(keeper, quick, request):
     one.embedded.takes_no_writes()
     wait_for(lambda: not one.embedded._full.is_set())
     assert greeting(real.url) and not one.said
+
+
+# --- the past, when the adapter has ended ---
+
+
+def make_store(server: NatsServer, url: str) -> None:
+    server.start()
+    asyncio.run(make_stream(url))
+    server.stop()
+
+
+def test_the_past_is_served_and_said_while_a_reader_runs(url, tmp_path):
+    make_store(NatsServer(url, tmp_path / "nats"), url)
+    notes: list[str] = []
+    with past_served(NatsSettings(url), {"state_dir": str(tmp_path)}, notes.append):
+        assert greeting(url)
+    assert greeting(url) is None
+    assert notes == [f"nobody listens at {url}: {tmp_path}/nats is served until this ends"]
+
+
+def test_who_follows_is_told_that_it_is_there_and_what_to_start(url, tmp_path):
+    make_store(NatsServer(url, tmp_path / "nats"), url)
+    flags = {"state_dir": str(tmp_path)}
+    with pytest.raises(NatsError) as caught, past_served(NatsSettings(url), flags, follow=True):
+        raise AssertionError("there is nothing to follow")
+    assert (
+        str(caught.value) == f"nobody listens at {url}; what the built-in server kept is in {tmp_path}/nats"
+    )
+    assert f"python observe.py adapter --state-dir {tmp_path}" in caught.value.hint
+    assert "watch --no-follow" in caught.value.hint
+    assert greeting(url) is None
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_the_past_is_nobodys_affair_otherwise(url, tmp_path, follow):
+    """No store, a NATS that was named, somebody listens."""
+    flags = {"state_dir": str(tmp_path)}
+    with past_served(NatsSettings(url), flags, pytest.fail, follow=follow):
+        assert greeting(url) is None
+    server = NatsServer(url, tmp_path / "nats")
+    make_store(server, url)
+    with past_served(NatsSettings(url, url_given=True), flags, pytest.fail, follow=follow):
+        assert greeting(url) is None
+    server.start()
+    try:
+        with past_served(NatsSettings(url), flags, pytest.fail, follow=follow):
+            assert greeting(url)
+        assert greeting(url)
+    finally:
+        server.stop()

@@ -545,21 +545,6 @@ def test_the_end_is_written():
     run_virtually(scenario())
 
 
-def test_the_end_is_written_over_a_renewal_that_comes_in_between():
-    async def scenario() -> None:
-        values = Values()
-        holder = Holder(values)
-        await asyncio.sleep(1)
-        values.answer_s = 1.0
-        holder.task.cancel()
-        stopping = asyncio.ensure_future(holder.lease.stop())
-        await asyncio.sleep(1.2)  # it has read where the lease is
-        values.write({**values.lease, "waiting": 1})
-        assert await stopping and values.lease["stopped"] is True
-
-    run_virtually(scenario())
-
-
 def test_the_end_of_what_is_another_ones_is_not():
     async def scenario() -> None:
         for lease in (None, ELSEWHERE):

@@ -53,7 +53,6 @@ class Program:
             "test",
             say=lambda topic, text: self.said.append(text),
             on_up=lambda: self.heard.append("up"),
-            on_down=lambda: self.heard.append("down"),
             on_denied=self.heard.append,
         )
 
@@ -111,10 +110,10 @@ class TestOpen:
 
     def test_what_it_knows_of_the_server(self, program, nats_server):
         one = program(nats_server.url)
-        assert (one.session.client, one.session.server_version) == (None, ())
+        assert (one.session.client, one.session.server_version) == (None, "")
         assert (one.session.url, one.session.max_payload) == (nats_server.url, 2**20)
         one.open()
-        assert one.session.server_version >= (2, 9) and len(one.session.server_version) == 3
+        assert one.session.server_version.startswith("2.")
         assert one.session.url == nats_server.url and one.session.client.is_connected
 
     def test_closing_ends_what_is_under_way(self, bridge, nats_server):
@@ -132,9 +131,9 @@ class TestKeep:
         clients = [one.session.client]
         for _ in range(3):
             nats_server.restart()
-            wait_until(lambda: one.heard[-2:] == ["down", "up"] and one.session.client is not clients[-1])
+            wait_until(lambda: len(one.heard) == len(clients) + 1 and one.session.is_up)
             clients.append(one.session.client)
-        assert one.heard == ["up", *["down", "up"] * 3]
+        assert one.heard == ["up"] * 4
         assert all(client.is_closed for client in clients[:-1]) and clients[-1].is_connected
         lost = f"{nats_server.url}: connection lost, trying again; nothing is lost meanwhile"
         assert one.said == [lost, f"{nats_server.url}: connected again"] * 3
@@ -152,7 +151,7 @@ class TestKeep:
         one = program(nats_server.url).open()
 
         one.run(drop(one.session._client))
-        wait_until(lambda: one.heard == ["up", "down", "up"])
+        wait_until(lambda: one.heard == ["up", "up"])
 
     def test_frozen_for_longer_than_its_patience(self, program, nats_server, monkeypatch):
         monkeypatch.setitem(connect_module._LIVELY, "ping_interval", 0.2)
@@ -164,7 +163,7 @@ class TestKeep:
         time.sleep(0.5)
         nats_server.resume()
         wait_until(lambda: one.session.is_up)
-        assert one.heard == ["up", "down", "up"] and len(one.said) == 2
+        assert one.heard == ["up", "up"] and len(one.said) == 2
 
     def test_nothing_is_sent_that_was_published_while_it_was_away(self, program, nats_server):
         """The library would send it with the next connection, when nobody knows of it any more."""
@@ -245,19 +244,11 @@ class TestKeep:
             if opening:
                 opening.result(10)
 
-    def test_a_hook_that_fails_ends_nothing(self, program, nats_server, caplog):
-        one = program(nats_server.url)
-        one.session._on_up = lambda: 1 / 0
-        one.open()
-        nats_server.restart()
-        wait_until(lambda: one.heard == ["down"] and one.session.is_up)
-        assert caplog.text.count("ZeroDivisionError") == 2
-
 
 class TestAsk:
     def test_an_answer(self, program, nats_server):
         one = program(nats_server.url).open()
-        answer = one.run(one.session.request("$JS.API.INFO"))
+        answer = one.ask(lambda client: client.request("$JS.API.INFO")).result(5)
         assert json.loads(answer.data)["type"].endswith("account_info_response")
 
     def test_what_the_library_cancels_is_broken_off(self, program, nats_server):
@@ -275,7 +266,7 @@ class TestAsk:
             one = program(server.url, user="u", password="p").open()
             subject = "core.process.default.Web.crashed"
             with pytest.raises(DeniedError, match=f"may not publish to {subject}") as caught:
-                one.run(one.session.request(subject))
+                one.ask(lambda client: client.request(subject), subject).result(5)
             assert caught.value.hint == "grant publish on core.process.>"
             assert one.heard == ["up", subject.lower()]
             assert "ermissions" in one.session.denied and one.session.is_up

@@ -18,7 +18,7 @@ def test_a_container_id_as_host_name_is_said(monkeypatch, capsys, hostname, flag
     """It is another one after every start, so that nobody would find the stack again."""
     stacks = []
     monkeypatch.delenv("OBSERVE_STACK", raising=False)
-    monkeypatch.setattr(cli.socket, "gethostname", lambda: hostname)
+    monkeypatch.setattr("socket.gethostname", lambda: hostname)
     monkeypatch.setattr(adapter, "run_adapter", lambda options, *_: stacks.append(options.stack) or 0)
     assert cli.main(["adapter", *flags]) == 0
     assert stacks == [flags[1] if flags else hostname]

@@ -30,6 +30,18 @@ def test_the_adapters_flags_are_in_the_unit(typed, stands, capsys):
     assert "WatchdogSec=" in unit
 
 
+def test_the_state_directory_is_named_and_may_be_written(tmp_path, monkeypatch, capsys):
+    assert cli.main(["service", "--name", "shop"]) == 0
+    unit = capsys.readouterr().out
+    assert "\nEnvironment=OBSERVE_STATE_DIR=%S/shop\nStateDirectory=shop\n" in unit
+    assert "ReadWritePaths" not in unit
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["service", "systemd", "--state-dir", "state"]) == 0
+    unit = capsys.readouterr().out
+    assert f"\nReadWritePaths={tmp_path}/state\n" in unit
+    assert f"adapter --state-dir {tmp_path}/state\n" in unit
+
+
 def test_what_has_spaces_is_quoted():
     unit = systemd_unit("observe", "me", ["--stack", 'a "b"'], ["/usr/bin/python3", "/my tools/observe.py"])
     assert 'ExecStart=/usr/bin/python3 "/my tools/observe.py" adapter --stack "a \\"b\\""' in unit
@@ -120,3 +132,50 @@ def test_without_a_watchdog_it_only_waits(variables, monkeypatch):
     stop = threading.Event()
     stop.set()
     stay(stop, lambda: pytest.fail("nobody asked"))
+
+
+def test_the_alerters_unit(capsys):
+    words = [
+        "--user",
+        "me",
+        "--verb",
+        "alert",
+        "--",
+        "shop/*",
+        "--headers-file",
+        "headers",
+        "--exec",
+        "page.sh {process}",
+    ]
+    assert cli.main(["service", "systemd", *words]) == 0
+    unit = capsys.readouterr().out
+    headers = os.path.abspath("headers")
+    assert f' alert "shop/*" --headers-file {headers} --exec "page.sh {{process}}"' in unit
+    assert "/etc/systemd/system/observe-alert.service" in unit
+    assert "EnvironmentFile=-/etc/observe-alert.env" in unit and "Type=exec" in unit
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--verb", "alert"],
+        ["--verb", "alert", "--stack", "x", "--", "--webhook", "https://x"],
+        ["--verb", "alert", "--", "--webhook", "https://u:hunter2@x"],
+        ["--", "--stack", "x"],
+    ],
+)
+def test_an_alerters_unit_that_would_not_work_is_refused(words, capsys):
+    assert cli.main(["service", "systemd", *words]) == 2
+    told = capsys.readouterr()
+    assert not told.out and "hunter2" not in told.err
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_understands_the_alerters_unit(tmp_path, capsys):
+    assert cli.main(["service", "systemd", "--user", "root", "--verb", "alert", "--", "--exec", "true"]) == 0
+    path = tmp_path / "observe-alert.service"
+    path.write_text(capsys.readouterr().out)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

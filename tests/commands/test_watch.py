@@ -17,7 +17,8 @@ from observe_lib.commands.watch import (
     selection_of,
 )
 from observe_lib.errors import UsageError
-from observe_lib.events import Event, observer_subject
+from observe_lib.events import Event
+from observe_lib.subjects import observer_subject
 from observe_lib.text.output import Style, json_line
 from observe_lib.times import UTC
 from observe_lib.verbs import load_verb

@@ -1,8 +1,14 @@
+import asyncio
 import json
 import os
+import shutil
+import subprocess
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import nats
+import nats.errors
 import pytest
 
 from observe_lib import cli
@@ -12,10 +18,11 @@ from observe_lib.broker.lease import identity
 from observe_lib.doctor.findings import Finding, clock_finding
 from observe_lib.doctor.nats import _adapter_finding, _bucket_finding, _stream_finding
 from observe_lib.doctor.outbox import outbox_finding, outbox_findings
+from observe_lib.doctor.room import room_finding, write_error
 from observe_lib.events import dump_json
 from observe_lib.rows import StackRow
 from observe_lib.times import format_time, now_utc
-from tests.nats_server import free_port
+from tests.nats_server import RealNats, free_port
 from tests.stand_in import StandIn, make_state
 
 
@@ -64,6 +71,67 @@ def test_the_streams_configuration(change, told, result):
     found = _stream_finding({"config": {**CONFIG, **change}, "state": {"messages": 3, "bytes": 2**20}})
     assert (found.result, told in found.text) == (result, True)
     assert "3 events, 1.0 MiB" in found.text
+
+
+FULL = {
+    "config": {**CONFIG, "discard": "new", "max_bytes": 2**20},
+    "state": {"messages": 3, "bytes": 2**20 - 9},
+}
+
+
+@pytest.mark.parametrize(
+    ("account", "streams", "error", "result", "told"),
+    [
+        ({"storage": 2**20, "limits": {"max_storage": -1}}, {}, "", "ok", "1.0 MiB used"),
+        ({"storage": 2**20, "limits": {"max_storage": 2**21}}, {}, "", "ok", "1.0 MiB used of 2.0 MiB"),
+        ({"storage": 2**21, "limits": {"max_storage": 2**21}}, {}, "", "fail", "account is full: 2.0 MiB of"),
+        ({}, {"S": FULL}, "", "fail", "S is full: 1.0 MiB"),
+        ({}, {"S": {**FULL, "config": CONFIG}, "T": None}, "", "ok", "used"),
+        ({}, {}, "write error: no space left on device", "fail", "takes no writes: write error"),
+    ],
+)
+def test_room(account, streams, error, result, told):
+    found = room_finding(account, streams, error)
+    assert (found.result, told in found.text, bool(found.hint)) == (result, True, result == "fail")
+
+
+def test_a_server_that_takes_no_writes_is_seen_without_one(tmp_path):
+    """nats-server 2.15 after a full disk: its API says that all is well, also when there is room again."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a small file system")
+    monitor = free_port()
+
+    async def fill(url):
+        client = await nats.connect(url)
+        js = client.jetstream(timeout=1)
+        await js.add_stream(name="S", subjects=["s"])
+        server_id = client._server_info["server_id"]
+        assert write_error("127.0.0.1", server_id, monitor) == ""
+        (disk / "ballast").write_bytes(b"x" * (shutil.disk_usage(disk).free - 1_000_000))
+        with suppress(nats.errors.Error):
+            while True:
+                await js.publish("s", b"x" * 100_000)
+        (disk / "ballast").unlink()
+        await client.close()
+        return server_id
+
+    try:
+        with RealNats(disk / "nats", None, "-m", str(monitor)) as server:
+            server_id = asyncio.run(fill(server.url))
+            assert "no space left" in write_error("127.0.0.1", server_id, monitor)
+            assert write_error("127.0.0.1", "another server", monitor) == ""
+        assert write_error("127.0.0.1", server_id, monitor) == ""
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_an_adapter_that_is_alive_and_writes_nothing_is_told():
+    judged = _adapter_finding(lease(age_s=60, **identity()))
+    assert judged.result == "fail" and "has not written to NATS for 1m" in judged.text
+    assert "restart nats-server" in judged.hint
 
 
 def test_what_is_not_there_yet():

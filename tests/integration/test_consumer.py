@@ -21,9 +21,9 @@ from observe_lib import Consumer, Event, EventType, NatsError, ObserveError, Usa
 from observe_lib.broker.connect import connect
 from observe_lib.broker.loop import Bridge
 from observe_lib.broker.stream import STREAM, StreamOptions, ensure_stream
-from observe_lib.events import observer_subject
 from observe_lib.reader.connection import Pace
 from observe_lib.settings import NatsSettings
+from observe_lib.subjects import observer_subject
 from tests.nats_server import RealNats, free_port
 
 ROOT = Path(__file__).resolve().parents[2]

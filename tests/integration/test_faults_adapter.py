@@ -536,7 +536,7 @@ def test_two_stacks_share_a_server(nats_server, tmp_path):
 
 def test_a_queue_of_ten(nats_server, tmp_path, monkeypatch):
     """1,000 changes while NATS is away: what did not fit comes collapsed, and that is said once."""
-    monkeypatch.setattr("observe_lib.adapter.outbox.Limits.__new__.__defaults__", (10, 1000, 10**9, 1000))
+    monkeypatch.setattr("observe_lib.adapter.outbox.MOST_OF_PROCESS", 10)
     with Storm(policy=10, hand=0, pool=0, seed=SEED) as storm:
         with InProcess(storm, nats_server.url, tmp_path / "state", poll_interval_s=0.05) as adapter:
             adapter.ready()

@@ -12,7 +12,8 @@ import nats
 import pytest
 
 from observe_lib.broker.stream import StreamOptions, ensure_bucket, ensure_stream
-from observe_lib.events import OBSERVE, Event, observer_subject
+from observe_lib.events import Event
+from observe_lib.subjects import OBSERVE, observer_subject
 from observe_lib.times import earlier, format_time, now_utc
 from tests.nats_server import RealNats
 from tests.real_compose import MISSING, RealCompose

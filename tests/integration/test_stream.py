@@ -163,7 +163,7 @@ class TestReaderConfig:
         assert (config.filter_subject, config.filter_subjects) == (None, ["a", "b"])
 
     def test_too_many_filters_become_one(self):
-        assert reader_config("x", [str(n) for n in range(101)]).filter_subject == "core.process.>"
+        assert reader_config("x", [str(n) for n in range(121)]).filter_subject == "core.process.>"
 
     def test_durable(self):
         config = reader_config("pager", ["a"], ack_wait_s=10)

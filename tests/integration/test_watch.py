@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from observe_lib.broker.stream import StreamOptions, ensure_bucket
-from observe_lib.events import Event, observer_subject
+from observe_lib.events import Event
+from observe_lib.subjects import observer_subject
 from tests.integration.test_consumer import ROOT, Writer
 from tests.nats_server import RealNats
 

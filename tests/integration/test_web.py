@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from observe_lib import Event, ObserveError
-from observe_lib.events import observer_subject
 from observe_lib.settings import NatsSettings
+from observe_lib.subjects import observer_subject
 from observe_lib.times import earlier, format_time, now_utc
 from observe_lib.web.command import WebOptions, serve_web
 from observe_lib.web.server import WebServer

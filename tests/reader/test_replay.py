@@ -2,11 +2,12 @@
 
 import pytest
 
-from observe_lib.events import Event, observer_subject
+from observe_lib.events import Event
 from observe_lib.reader.feed import Mark
 from observe_lib.reader.message import Message
 from observe_lib.reader.replay import Replay, shared_names
 from observe_lib.reader.subscription import Arrival, Wanted
+from observe_lib.subjects import observer_subject
 
 AT = "2025-10-16T10:41:19.000Z"
 

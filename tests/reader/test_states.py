@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from observe_lib.events import OBSERVE, Event, observer_subject
+from observe_lib.events import Event
 from observe_lib.reader.states import States
 from observe_lib.rows import Place
+from observe_lib.subjects import OBSERVE, observer_subject
 from observe_lib.times import UTC, format_time
 from tests.fleet import row_after, states_of
 

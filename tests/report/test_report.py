@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from observe_lib.errors import UsageError
-from observe_lib.events import OBSERVE, Event, observer_subject
+from observe_lib.events import Event
 from observe_lib.reader.accounts import Account, total_of
 from observe_lib.reader.audit import Audit, Findings, Range, range_of
 from observe_lib.reader.gaps import Gap, Gaps, find_gaps
@@ -18,6 +18,7 @@ from observe_lib.reader.states import States
 from observe_lib.reader.timeline import Shade
 from observe_lib.report.figures import ProcessStrip, percent_text, report_lines, strip_room
 from observe_lib.rows import Place, ProcessRow, StackRow, Stale
+from observe_lib.subjects import OBSERVE, observer_subject
 from observe_lib.text.accounts import account_json, report_json
 from observe_lib.text.output import Style
 from observe_lib.times import UTC, format_time

@@ -14,6 +14,7 @@ from observe_lib.text.output import (
     note_line,
     print_note,
     printable,
+    say_note,
     style_of,
     text_width,
     wants_colour,
@@ -208,3 +209,18 @@ def test_notes_have_their_text_in_one_column():
 def test_a_note_holds_no_control_characters(capsys):
     print_note("host\x1b[2J and host-b both have a/b")
     assert capsys.readouterr().err == "host\\x1b[2J and host-b both have a/b\n"
+
+
+def test_a_note_is_one_string_so_that_two_threads_lines_never_run_together(monkeypatch):
+    class Recorder(io.StringIO):
+        written: list[str] = []
+
+        def write(self, text):
+            self.written.append(text)
+            return len(text)
+
+    monkeypatch.setattr("sys.stderr", Recorder())
+    print_note("one")
+    say_note("nats", "two")
+    assert Recorder.written[0] == "one\n" and Recorder.written[1].endswith(" nats              two\n")
+    assert len(Recorder.written) == 2

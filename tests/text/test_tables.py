@@ -5,9 +5,20 @@ from datetime import timedelta
 import pytest
 
 from observe_lib.commands.ps import HEADERS, NARROWED, cells_of
+from observe_lib.events import Event
 from observe_lib.rows import Place, ProcessRow
-from observe_lib.text.output import text_width
-from observe_lib.text.tables import Cell, Span, cut_spans, laid_out, plain_table, table_line
+from observe_lib.text.output import Style, text_width
+from observe_lib.text.tables import (
+    WIDEST,
+    Cell,
+    EventTable,
+    Span,
+    cut_spans,
+    laid_out,
+    plain_table,
+    table_line,
+)
+from observe_lib.times import UTC
 from tests.reader.test_states import T0
 
 
@@ -25,6 +36,27 @@ def ps_lines(columns: int | None, *names: str, stack: str = "host-a") -> list[st
 def test_nothing_is_cut_and_nothing_left_out_when_piped():
     titles, row = ps_lines(None, "x" * 300)
     assert titles.split() == " ".join(HEADERS).split() and "x" * 300 in row
+
+
+def test_one_endless_name_makes_no_other_row_long():
+    titles, endless, row = ps_lines(None, "x" * 100_000, "api")
+    assert "x" * 100_000 in endless and "Completed" in endless
+    assert max(len(titles), len(row)) < WIDEST + 150
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_one_endless_event_makes_no_other_row_long(live):
+    at = "2026-11-23T12:00:00Z"
+    events = [
+        Event("crashed", name, "shop", at, stack="host-a", reason="exit", exit_code=1, log_tail=[tail])
+        for name, tail in (("x" * 100_000, "y" * 100_000), ("api", "out of luck"))
+    ]
+    table = EventTable(Style(zone=UTC, now=lambda: T0))
+    lines = [line for event in events for line in table.live(event)] if live else table.replay(events)
+    *header, endless, row = [line for line in lines if "out" not in line or "api" in line]
+    assert "x" * 100_000 in endless and endless.endswith("y" * 100_000)
+    assert row.endswith("exit 1: out of luck")
+    assert max(map(len, [*header, row])) < WIDEST + 150
 
 
 def test_control_characters_are_spelled_out_before_widths_are_measured():

@@ -1,6 +1,7 @@
 import pytest
 
-from observe_lib.events import Event, observer_subject
+from observe_lib.events import Event
+from observe_lib.subjects import observer_subject
 from observe_lib.text.words import detail
 
 AT = "2025-10-16T10:42:20.000Z"

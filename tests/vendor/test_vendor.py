@@ -208,3 +208,25 @@ def test_the_commit_is_told_only_of_a_repository_that_has_it(given, tmp_path):
     assert origin() == f"commit {head.strip()}"
     (other / "observe.py").write_text((other / "observe.py").read_text() + "\n")
     assert origin() == f"commit {head.strip()} with changes"
+
+
+@pytest.mark.parametrize("link", ["observe_lib", "observe.py", "observe_lib/web", "observe_lib/cli.py"])
+@pytest.mark.parametrize("flags", [(), ("--force",), ("--single-file", "--force")])
+def test_nothing_is_written_or_removed_through_a_link(given, tmp_path, capsys, link, flags):
+    """What the link leads to is outside of DIR, and may be anybody's."""
+    outside = tmp_path / "outside"
+    (given / link).rename(outside)
+    (given / link).symlink_to(outside)
+    before = tree(tmp_path)
+    assert cli.main(["vendor", str(given), *flags]) == 1
+    happened, do = capsys.readouterr().err.splitlines()
+    assert happened == f"observe: {given / link} is a link: what it leads to is left alone"
+    assert do == "remove the link, or name the directory that it leads to"
+    assert tree(tmp_path) == before
+
+
+def test_a_directory_that_is_itself_a_link_is_what_was_named(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert cli.main(["vendor", "-q", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "real" / "observe.py").exists()

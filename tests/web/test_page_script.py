@@ -118,6 +118,10 @@ def test_clock(call, moment, expected):
         ("abc\u202edcba", "abc\\u202edcba"),
         ("\u2066x\u2069\u200e\u061c\ufeff", "\\u2066x\\u2069\\u200e\\u061c\\ufeff"),
         ("\u2028", "\\u2028"),
+        ("a\u200b\u200c\u200d\u00adb", "a\\u200b\\u200c\\u200d\\u00adb"),
+        ("\u2060\u2061\u2062\u2063\u2064", "\\u2060\\u2061\\u2062\\u2063\\u2064"),
+        ("\U000e0001\U000e0041\U000e0100", "\\U000e0001\\U000e0041\\U000e0100"),
+        ("a\u00a0b\u3000c", "a\\u00a0b\\u3000c"),
         ("<img src=x>", "<img src=x>"),
     ],
 )

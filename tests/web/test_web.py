@@ -593,13 +593,48 @@ def test_so_many_connections_and_no_more(monkeypatch):
     monkeypatch.setattr(web_server, "CONNECTIONS", 3)
     with serving() as page:
         idle = [socket.create_connection(("127.0.0.1", page.port), 5) for _ in range(3)]
-        wait_for(lambda: not page.server._places._value)
-        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
-            page.get("/healthz")
+        wait_for(lambda: len(page.server.silent) == 3)
+        assert page.get("/healthz").status == 200  # in the place of who has been silent for longest
+        assert idle[0].recv(1) == b""
         for one in idle:
             one.close()
         wait_for(lambda: page.server._places._value == 3)
         assert page.get("/healthz").status == 200
+
+
+def test_streams_keep_their_places(monkeypatch):
+    monkeypatch.setattr(web_server, "CONNECTIONS", 2)
+    with serving() as page:
+        streams = [Stream(page) for _ in range(2)]
+        wait_for(lambda: not (page.server._places._value or page.server.silent))
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            page.get("/healthz")
+        for stream in streams:
+            stream.close()
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_a_head_that_trickles_in_has_a_deadline_in_all(monkeypatch, first):
+    """However often a byte comes, of the first request and of one that follows another."""
+    monkeypatch.setattr(web_server, "HEAD_S", 0.3)
+    with serving() as page, socket.create_connection(("127.0.0.1", page.port), 5) as slow:
+        slow.sendall(first)
+        if first:
+            assert b"200" in slow.recv(4096)
+        sent, end = 0, time.monotonic() + 10
+        with suppress(OSError):  # it is closed while we send
+            while time.monotonic() < end:
+                slow.sendall(b"GET / HTTP/1.1\r\nX: "[sent : sent + 1] or b"x")
+                sent += 1
+                time.sleep(0.01)
+        assert time.monotonic() < end and sent > 1
+
+
+def test_without_a_token_no_place_is_kept():
+    with serving(token="a-long-enough-token") as page:
+        answer = page.get("/api/states")
+        assert (answer.status, answer.headers["Connection"]) == (401, "close")
+        wait_for(lambda: page.server._places._value == web_server.CONNECTIONS)
 
 
 def test_streams_end_with_the_server():
