@@ -1,9 +1,6 @@
 """Fixtures that more than one test module uses."""
 
-import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,25 +19,14 @@ def nats_server(tmp_path: Path) -> Iterator[RealNats]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no adapter of a test find what another one left."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run what takes long (marked `long`)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    os.environ["OBSERVE_STATE_DIR"] = tempfile.mkdtemp(prefix="observe-state-")  # not the user's own
     config.addinivalue_line("markers", "long: takes long, runs only with --long")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with `&`: what we start inherits that
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    shutil.rmtree(os.environ.pop("OBSERVE_STATE_DIR"), ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

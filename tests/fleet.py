@@ -131,7 +131,7 @@ async def store(
 ) -> None:
     """Write rows, leases and events, in order of time, as adapters do."""
     nc = await nats.connect(url)
-    js = nc.jetstream()
+    js = nc.jetstream(timeout=30)
     await ensure_stream(js, StreamOptions())
     await ensure_bucket(js, StreamOptions())
     for stack in hosts:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,8 @@ def environ_for(nats_url: str) -> dict[str, str]:
         for name, text in os.environ.items()
         if not name.startswith(("NATS_", "PC_", "OBSERVE_STACK"))
     }
-    return {**bare, "NATS_URL": nats_url, "TZ": "UTC"}
+    nowhere = str(Path(tempfile.gettempdir()) / "observe-has-no-state-here")  # not the user's own
+    return {"OBSERVE_STATE_DIR": nowhere, **bare, "NATS_URL": nats_url, "TZ": "UTC"}
 
 
 def run_observe(nats_url: str, *words: str, timeout_s: float = 60.0) -> Ran:

@@ -19,7 +19,19 @@ PACKAGE = ROOT / "observe_lib"
 MAX_LINES = 400
 
 #: files that every package may import, and that import only each other
-SHARED = ("calling", "contexts", "errors", "events", "flags", "log", "rows", "settings", "signals", "subjects", "times")
+SHARED = (
+    "calling",
+    "contexts",
+    "errors",
+    "events",
+    "flags",
+    "log",
+    "rows",
+    "settings",
+    "signals",
+    "subjects",
+    "times",
+)
 BELOW = ("compose", "detect", "broker", "adapter", "reader", "text")
 #: what each package may import, beside the shared files and itself; all others are verbs: BELOW
 MAY_IMPORT = {

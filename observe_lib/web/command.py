@@ -164,12 +164,11 @@ def serve_web(options: WebOptions, settings: NatsSettings) -> Iterator[WebServer
 def begin_live(consumer: "Consumer") -> LiveStates:
     """Return the stream of states, begun with what is stored."""
     now = now_utc()
-    states = consumer.follow_states()
     stored, last_seq = consumer.recent(HISTORY, keep=lambda event: True)
     day = [event for event in stored if _seen_at(event) >= now - DAY]
     # where there is more than that, nothing is known of what was before the first of them
     since = min(map(_seen_at, stored)) if len(stored) == HISTORY else now - DAY
-    live = LiveStates(consumer, states, max(since, now - DAY))
+    live = LiveStates(consumer, consumer.follow_states(), max(since, now - DAY))  # still being read
     consumer.subscribe(live.hear, start_seq=last_seq + 1)
     return live.start(day)
 

@@ -108,8 +108,8 @@ watch --count 9999999999               | --count '9999999999' is no number from 
 watch --json -o table                  | argument -o/--output: not allowed with .*--json    | its flags
 watch -v -q                            | argument -q/--quiet: not allowed with              | its flags
 ps ''                                  | NAME is empty                                      | name a process
-ps --sort colour | --sort 'colour' is unknown | one of: name, status
-ps --sort name,up | --sort 'name,up' is unknown | one of: name, status
+ps --sort colour | --sort 'colour' is unknown | one of: trouble, name, status
+ps --sort name,up | --sort 'name,up' is unknown | one of: trouble, name, status
 wait                                   | wait for what\?                                    | name processes
 wait web --for exploded | --for 'exploded' is unknown | one of: ready, running
 wait web --for '' | --for '' is unknown | one of: ready, running
