@@ -15,7 +15,7 @@ from ..errors import EXIT_OK, UsageError
 from ..flags import add_adapter_flags
 from ..settings import Flags, adapter_numbers, compose_settings, nats_settings, stack_name, stream_limits
 
-ORDER = 13
+ORDER = 14
 ARGUMENTS = " systemd [-- FLAGS OF THE VERB]"
 EXAMPLES = (
     "service systemd",
