@@ -3,7 +3,7 @@ Pure. All that the bucket holds is read here, bounded; readers add to it only wh
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from sys import intern
@@ -100,7 +100,7 @@ class ProcessRow:
         told = read_json(payload)
         found, times, counted = _row_in(told), _Times(), dict[str, datetime | None]()
         for kind, one in found.get("events", {}).items():
-            _check_kinds(one, _COUNTED, ("count", "last"))
+            _check_kinds(one, _COUNTED, _COUNTED_ALWAYS)
             counted[kind] = times.read(one["last"])
         last, hours = _event_in(found, "last_event"), found.get("crash_hours")
         times.read(_event_in(found, "last_crash").get("timestamp"))
@@ -276,6 +276,7 @@ _ROW: dict[str, type] = {
     **dict.fromkeys(("pid", "exit_code", "restarts"), int),
     **dict.fromkeys(("crash_hours", "events"), dict),
 }
+_ROW_ALWAYS, _COUNTED_ALWAYS = frozenset(("status", "alive")), frozenset(("count", "last"))
 _EVENT_TOLD: dict[str, type] = {"type": str, "timestamp": str}
 _COUNTED: dict[str, type] = {"count": int, "last": str, "starting": int}
 _LEASE: dict[str, type] = {
@@ -295,7 +296,11 @@ class _Times(dict[str, datetime]):
             return None
         if not isinstance(text, str):
             raise ValueError(f"no time: {text!r}"[:200])
-        return self.get(text) or self.setdefault(text, parse_stamp(text))
+        return self[text]
+
+    def __missing__(self, text: str) -> datetime:
+        self[text] = moment = parse_stamp(text)
+        return moment
 
 
 def _row_in(told: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -305,15 +310,15 @@ def _row_in(told: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ValueError("it holds no row")
     if type(told.get("seq")) is not int or told["seq"] not in _WHOLE_64:
         raise ValueError("its seq is no whole number")
-    _check_kinds(found, _ROW, ("status", "alive"))
+    _check_kinds(found, _ROW, _ROW_ALWAYS)
     if not (found.get("stack") and found.get("namespace") and found.get("process")):
         raise ValueError("it does not tell whose row it is")
     return found
 
 
-def _check_kinds(found: Any, kinds: Mapping[str, type], needed: Iterable[str] = ()) -> None:
+def _check_kinds(found: Any, kinds: Mapping[str, type], needed: Set[str] = frozenset()) -> None:
     """See that fields have the types of the contract; ValueError."""
-    if type(found) is not dict or any(name not in found for name in needed):
+    if type(found) is not dict or not found.keys() >= needed:
         raise ValueError(f"no such object: {found!r}"[:200])
     for name, value in found.items():
         kind = kinds.get(name)
@@ -325,8 +330,8 @@ def _event_in(found: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return what a row tells of an event, {} where it tells nothing."""
     if name not in found:
         return {}
-    _check_kinds(found[name], _EVENT_TOLD, _EVENT_TOLD)
-    return dict(found[name])
+    _check_kinds(found[name], _EVENT_TOLD, _EVENT_TOLD.keys())
+    return found[name]  # type: ignore[no-any-return]
 
 
 def _texts(found: Mapping[str, Any], name: str) -> tuple[str, ...]:

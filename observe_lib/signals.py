@@ -1,5 +1,5 @@
 """The signals that end a program, made something that its loops wait for.
-Only for the main thread, and only for `cli`: a library has no signal handlers.
+Only for the main thread, and only for `cli` and `run_forever`: a library has no signal handlers.
 """
 
 import math

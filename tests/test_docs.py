@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from observe_lib.events import EventType
+from observe_lib.rows import ProcessRow, Stale
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, file_in_docs
 from tests.event_examples import examples
 from tests.forms import SINGLE_FILE
 from tests.nats_server import RealNats
+from tests.row_examples import row_examples, rows
 from tests.stand_in import StandIn, make_state
 
 pytestmark = pytest.mark.skipif(bool(SINGLE_FILE), reason="the documents are of the package")
@@ -185,8 +187,9 @@ def test_what_goes_on_does_not_fail_at_once(world):
 @pytest.mark.parametrize("block", python_blocks(), ids=lambda block: block.where)
 def test_the_python_runs(world, block):
     text = re.sub(r"nats://127.0.0.1:4222", world.url, block.text)
-    code, out = outcome(start(world, [sys.executable, "-c", text]), 20 if "wait()" not in text else 4)
-    assert code == 0 or (code is None and "wait()" in text), out
+    waits = "wait()" in text or "run_forever()" in text
+    code, out = outcome(start(world, [sys.executable, "-c", text]), 4 if waits else 20)
+    assert code == 0 or (code is None and waits), out
     assert "Traceback" not in out
 
 
@@ -272,3 +275,41 @@ def test_the_schema_knows_every_field_and_every_field_is_explained():
         if field.name != "extra":
             assert field.name in SCHEMA["properties"]
             assert f"`{field.name}`" in document
+
+
+# --- docs/rows.md and its schema ---
+
+ROW_SCHEMA: dict[str, Any] = json.loads((ROOT / "docs/row.schema.json").read_text())
+ROW_PROPERTIES = ROW_SCHEMA["properties"]["row"]["properties"]
+SHOWN_PROPERTIES = ROW_SCHEMA["$defs"]["shown"]["properties"]
+
+
+def wrong_row(shown: dict[str, Any]) -> list[str]:
+    """Return what a line of `ps --json` has against the schema."""
+    both = {"type": "object", "required": ROW_SCHEMA["properties"]["row"]["required"]}
+    unknown = set(shown) - {*ROW_PROPERTIES, *SHOWN_PROPERTIES}
+    found = wrong(shown, {**both, "properties": ROW_PROPERTIES | SHOWN_PROPERTIES}, "row")
+    return [*found, *(f"{name} is not in the schema" for name in sorted(unknown))]
+
+
+def test_the_rows_are_what_the_adapter_writes_and_ps_shows():
+    shown = [block.text for block in blocks(ROOT / "docs/rows.md") if block.language == "json"]
+    assert shown == [f"{text}\n" for text in row_examples()], "python -m tests.row_examples prints them anew"
+
+
+def test_every_row_of_the_story_is_as_the_schema_says():
+    for now, stored in rows():
+        assert wrong(json.loads(stored), ROW_SCHEMA) == []
+        assert wrong_row(ProcessRow.read(stored).to_dict(now, Stale("adapter", "silent", now))) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"alive": 1}, {"since": "soon"}, {"restarts": -1}, {"namespaces": ["a"]}, {"new": 1}], ids=str
+)
+def test_the_schema_of_rows_refuses(change):
+    assert wrong_row({**json.loads(row_examples()[1]), **change})
+
+
+def test_every_field_of_a_row_is_explained():
+    document = (ROOT / "docs/rows.md").read_text()
+    assert [name for name in (*ROW_PROPERTIES, *SHOWN_PROPERTIES) if f"`{name}`" not in document] == []

@@ -3,8 +3,9 @@ Coroutines for the loop thread only; never deletes a stream or a bucket, never p
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from nats.js.errors import (
 from ..errors import NatsError, NatsRefusedError
 from ..settings import DEFAULT_NATS_URL
 from ..times import UTC, format_duration
+from .stream_settings import stream_troubles
 
 #: the header that holds a message's id
 MESSAGE_ID = api.Header.MSG_ID.value
@@ -59,6 +61,7 @@ _SEE_STREAMS = f"nats stream info {STREAM} shows what there is"
 #: what to do about what JetStream answers, by its error code: no room for the account, subjects overlap
 _HINTS_OF_API = {
     **dict.fromkeys((10002, 10026, 10027), "give this account more room: nats account info shows its limits"),
+    **dict.fromkeys((10084, 10098, 10099, 10100, 10101), f"retention workqueue: nats stream rm {STREAM}"),
     10065: f"another stream takes some of {SUBJECTS[0]}: nats stream ls, and narrow or remove that one",
 }
 _NO_JETSTREAM = {10039, 10076}
@@ -83,6 +86,8 @@ class EnsuredStream:
     max_age_s: float
     duplicate_window_s: float
     storage: str
+    #: what is not as it should be
+    troubles: str = ""
 
     @property
     def done(self) -> str:
@@ -94,7 +99,7 @@ class EnsuredStream:
         """What to tell people of it: `PROCESS_EVENTS created (file, 24h)`."""
         age = format_duration(self.max_age_s) if self.max_age_s else "no limit"
         age = "24h" if self.max_age_s == MAX_AGE_S else age
-        return f"{STREAM} {self.done} ({self.storage}, {age})"
+        return f"{STREAM} {self.done} ({self.storage}, {age})" + (self.troubles and f"; {self.troubles}")
 
 
 async def ensure(js: JetStreamContext, options: StreamOptions) -> tuple[EnsuredStream, EnsuredStream]:
@@ -117,10 +122,11 @@ async def ensure_stream(js: JetStreamContext, options: StreamOptions) -> Ensured
         "duplicate_window": int(window_s * 1e9),
     }
     ensured, found = await _ensure(js, config, options, f"the stream {STREAM}")
-    if not any(_covers(subject, SUBJECTS[0]) for subject in found.get("subjects") or ()):
-        hint = f"nats stream edit {STREAM} --subjects {SUBJECTS[0]}"
-        raise NatsRefusedError(f"there is a stream {STREAM}, but it does not take {SUBJECTS[0]}", hint)
-    return ensured
+    troubles = stream_troubles(found, SUBJECTS[0])
+    if fatal := next((one for one in troubles if one.fatal), None):
+        what = f"there is a stream {STREAM}, but it is not as it must be: {fatal}"
+        raise NatsRefusedError(f"{server_address(js)}: {what}", fatal.mend)
+    return replace(ensured, troubles="; ".join(f"{one} (mend: {one.mend})" for one in troubles))
 
 
 async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> EnsuredStream:
@@ -179,12 +185,6 @@ def _changes(config: dict[str, Any], options: StreamOptions) -> dict[str, Any]:
     if options.replicas is not None:
         wanted["num_replicas"] = options.replicas
     return {name: value for name, value in wanted.items() if config.get(name) != value}
-
-
-def _covers(wide: str, narrow: str) -> bool:
-    """Whether every subject of `narrow` (which ends in `>`) is one of `wide`."""
-    head, _, end = wide.rpartition(".")
-    return (end or wide) == ">" and f"{narrow}.".startswith(f"{head}." if head else "")
 
 
 async def ask_stream(
@@ -291,7 +291,7 @@ async def read_stored(
 
     Of a subject that is written meanwhile the later message comes too.
     """
-    config = reader_config("", [subject], start_time=since)
+    config = reader_config(f"observe-{secrets.token_hex(8)}", [subject], start_time=since)
     config.headers_only = headers_only or None
     info = await js.add_consumer(stream, config)
     left, found = info.num_pending or 0, list[Msg]()

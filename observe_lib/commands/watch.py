@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..reader.event_consumer import EventConsumer
     from ..reader.replay import Replay
     from ..reader.retained import Retained
-    from ..reader.subscription import Subscription, Told, Wanted
+    from ..reader.subscription import Arrival, Subscription, Wanted
 
 ORDER = 2
 ARGUMENTS = " [NAME ...]"
@@ -329,14 +329,14 @@ def _replay_of(consumer: "EventConsumer", wanted: "Wanted", screen: Screen) -> "
         return Replay((), wanted)
 
 
-def read_items(subscription: "Subscription", screen: Screen) -> Iterator["Told"]:
+def read_items(subscription: "Subscription", screen: Screen) -> Iterator["Arrival"]:
     """Yield what comes until the screen has enough; it is flushed when nothing waits, and every 50 ms."""
     wanted, flushed, wait_s = screen.wanted, time.monotonic(), 0.0
     while wanted.until is None or not wanted.follow or now_utc() < wanted.until:
         came = False
-        for told in subscription.read(wait_s):
+        for arrival in subscription.read(wait_s):
             came = True
-            yield told
+            yield arrival
             if screen.is_full:
                 return
         if not came or time.monotonic() - flushed > FLUSH_S:

@@ -17,11 +17,12 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_dead
-from ..broker.stream import BUCKET, STREAM, ask_stream, read_stored, refused
+from ..broker.stream import BUCKET, KV_STREAM, STREAM, SUBJECTS, ask_stream, read_stored, refused
+from ..broker.stream_settings import stream_troubles
 from ..errors import NatsError
 from ..events import decode_token
 from ..reader.alerters import read_alerters
-from ..reader.states_reader import KEYS, KV_STREAM, LEASE_END
+from ..reader.states_reader import KEYS, LEASE_END
 from ..rows import StackRow
 from ..settings import NatsSettings
 from ..times import UTC, format_duration, now_utc, parse_time, seconds_between
@@ -90,7 +91,9 @@ class _Examination:
             Finding(OK, "nats", f"{where}, JetStream", facts=facts),
             _stream_finding(stream),
             _bucket_finding(bucket),
-            await self._permissions({name for name, info in ((STREAM, stream), (KV_STREAM, bucket)) if info}),
+            await self._permissions(
+                {name for name, info in ((STREAM, stream), (KV_STREAM, bucket)) if _usable(info)}
+            ),
             *(await self._adapters() if bucket else [_NO_ADAPTER]),
             *(await self._alerters() if bucket else []),
         ]
@@ -143,7 +146,7 @@ class _Examination:
 
     async def _may_read(self, stream: str) -> bool:
         """Make a consumer as a reader does, ask it for what it has not, and take it away."""
-        name = f"observe-doctor-{uuid.uuid4().hex[:8]}" if stream == STREAM else None  # as readers do
+        name = f"observe-doctor-{uuid.uuid4().hex[:8]}"
         config = api.ConsumerConfig(
             name=name,
             deliver_policy=api.DeliverPolicy.NEW,
@@ -186,6 +189,13 @@ class _Examination:
 _NO_ADAPTER = Finding(WARN, "adapters", "none was ever here", "start one: python observe.py adapter")
 
 
+def _usable(info: Mapping[str, Any] | None) -> bool:
+    """Whether what is refused there can be for want of a permission: a wrong setting was said already."""
+    if info is None or info["config"]["name"] != STREAM:
+        return info is not None
+    return not any(one.fatal for one in stream_troubles(info["config"], SUBJECTS[0]))
+
+
 def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
     if info is None:
         return _absent("stream", STREAM)
@@ -194,13 +204,15 @@ def _stream_finding(info: Mapping[str, Any] | None) -> Finding:
     kept = f"kept for {format_duration(max_age_s)}" if max_age_s else "kept for ever"
     copies = f", {config['num_replicas']} replicas" if config.get("num_replicas", 1) > 1 else ""
     told = f"{kept}{copies}, {state['messages']} events, {state['bytes'] / 2**20:.1f} MiB"
-    troubles = {
-        f"forgets ids after {format_duration(window_s)}: a late retry is stored twice": 0 < window_s < 60,
-        "takes nothing more when it is full (discard new)": config.get("discard") == "new",
-        "takes nothing (sealed)": bool(config.get("sealed")),
-    }
+    forgets = f"forgets ids after {format_duration(window_s)}: a late retry is stored twice"
+    wrong = stream_troubles(config, SUBJECTS[0])
+    troubles = {forgets: 0 < window_s < 60, **{str(one): True for one in wrong}}
     facts = (("messages", state["messages"]), ("bytes", state["bytes"]), ("max_age_s", max_age_s))
-    return _judged("stream", STREAM, info, told, troubles, facts)
+    found = _judged("stream", STREAM, info, told, troubles, facts)
+    if not wrong:
+        return found
+    level = FAIL if any(one.fatal for one in wrong) else WARN
+    return found._replace(result=level, hint="; ".join(dict.fromkeys(one.mend for one in wrong)))
 
 
 def _bucket_finding(info: Mapping[str, Any] | None) -> Finding:

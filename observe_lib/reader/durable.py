@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from nats.aio.client import Client
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 from nats.js.errors import BadRequestError, NotFoundError
 
@@ -15,7 +14,8 @@ from ..broker.stream import reader_config
 from ..errors import NatsError
 from ..times import parse_time, seconds_between
 from .connection import Connection
-from .feed import ACK, REQUEST_S, RETRY_S, Feed, Message
+from .feed import REQUEST_S, RETRY_S, Feed
+from .message import ACK, Message
 
 #: so much later than it should the server sends again what nobody acknowledged
 LATE_S = 0.25
@@ -161,7 +161,7 @@ class DurableFeed(Feed):
         self._go_live()
         return name
 
-    async def _detach(self, nc: Client, name: str, inbound: Subscription) -> None:
+    async def _detach(self, nc: Client, name: str, inbound: Any) -> None:
         """Answer; at the end give back what no handler got, or it would come late, and after others."""
         await self._send_answer(nc)
         if not self.ended:
@@ -169,7 +169,7 @@ class DurableFeed(Feed):
             return
         if self._asked > 0:
             await self._end_pull(nc, name, inbound.subject)
-        await inbound.drain()  # type: ignore[no-untyped-call]
+        await inbound.drain()
         for reply in filter(None, (self._held, self._spare)):
             await nc.publish(reply, b"-NAK")
         if self._last:  # the next program is to find all answers taken

@@ -17,6 +17,7 @@ from ..broker.stream import BUCKET, KV_STREAM, stored_subjects
 from ..errors import NatsError, ObserveError, UsageError
 from ..events import Event, EventType
 from ..settings import NatsSettings, nats_settings
+from ..signals import Stop, stopped_by_signals
 from .connection import Connection, Pace
 from .durable import DurableFeed
 from .feed import Feed
@@ -52,6 +53,7 @@ class EventConsumer:
         self._lock = threading.RLock()
         self._closed = False
         self._ending = threading.Condition()  # no Event: one interrupted as it begins to wait stays locked
+        self._stop: Stop | None = None  # of `run_forever`
         self._connection: Connection | None = None
         self._subscriptions: list[Subscription] = []
         self._kept = False  # something else than loops over `events()` uses the connection
@@ -76,6 +78,8 @@ class EventConsumer:
         with self._ending:
             self._closed = True
             self._ending.notify_all()
+        if self._stop:
+            self._stop.set()
         for subscription in self._subscriptions:
             subscription.stop()
         if any(one.thread is threading.current_thread() for one in self._subscriptions):
@@ -110,19 +114,28 @@ class EventConsumer:
         self.close()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until `close()` (True) or the timeout (False); Ctrl-C is a KeyboardInterrupt as ever."""
+        """Wait for `close()` alone (True), or the timeout (False); Ctrl-C is a KeyboardInterrupt as ever."""
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         with self._ending:
             while not self._closed and (left_s := end - time.monotonic()) > 0:
                 self._ending.wait(min(left_s, SLICE_S))
         return self._closed
 
+    def run_forever(self) -> None:
+        """Wait until `close()`, Ctrl-C or SIGTERM, and return: a program's last line, in its main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            self.wait()
+            return
+        with stopped_by_signals("SIGINT", "SIGTERM") as self._stop:
+            while not (self._closed or self._stop.wait(SLICE_S)):
+                pass
+
     def subscribe(
         self,
         handler: Handler,
         *,
-        process: str | Sequence[str] = (),
-        types: str | Sequence[str] = (),
+        process: str | Sequence[str] | None = None,
+        types: str | Sequence[str] | None = None,
         exclude_types: str | Sequence[str] = (),
         stack: str | None = None,
         new: bool = False,
@@ -162,8 +175,8 @@ class EventConsumer:
 
     def events(
         self,
-        process: str | Sequence[str] = (),
-        types: str | Sequence[str] = (),
+        process: str | Sequence[str] | None = None,
+        types: str | Sequence[str] | None = None,
         *,
         exclude_types: str | Sequence[str] = (),
         stack: str | None = None,
@@ -192,8 +205,8 @@ class EventConsumer:
     def recent(
         self,
         number: int,
-        process: str | Sequence[str] = (),
-        types: str | Sequence[str] = (),
+        process: str | Sequence[str] | None = None,
+        types: str | Sequence[str] | None = None,
         *,
         keep: Callable[[Event], bool] = bool,
         **filters: Any,

@@ -8,16 +8,15 @@ import itertools
 import json
 import queue
 import secrets
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
@@ -26,8 +25,9 @@ from ..broker.session import BrokenError
 from ..broker.stream import STREAM, ask_stream, reader_config
 from ..errors import NatsError
 from ..log import log
-from ..times import UTC, earlier, now_utc, parse_time
+from ..times import earlier, now_utc, parse_time
 from .connection import Connection
+from .message import ACK, Message, parse_reply
 
 #: how long one request to the server may take
 REQUEST_S = 3.0
@@ -38,9 +38,6 @@ RETRY_MAX_S = 1.0
 SKEW_MAX_S = 300.0
 
 _API = f"{api.DEFAULT_PREFIX}.CONSUMER"
-#: where what was handled is acknowledged
-ACK = "$JS.ACK."
-_MARKS_OF_DELETION = ("KV-Operation", "Nats-Marker-Reason")
 _numbers = itertools.count(1)
 
 
@@ -50,27 +47,6 @@ class Mark(Enum):
     LIVE = "the replay is over"
     WIPED = "the stream was wiped, or is gone: what comes from now on is another's"
     END = "nothing more will come"
-
-
-class Message(NamedTuple):
-    """What one reads: payload, where to acknowledge, place in the stream, the how manieth delivery."""
-
-    data: bytes
-    reply: str
-    seq: int
-    attempt: int = 1
-    subject: str = ""
-    headers: Mapping[str, str] | None = None
-
-    @property
-    def is_deletion(self) -> bool:
-        """Whether it says that a key of the bucket was deleted."""
-        return any(mark in (self.headers or ()) for mark in _MARKS_OF_DELETION)
-
-    @property
-    def stored_at(self) -> datetime:
-        """When the server took it, on the server's clock."""
-        return datetime.fromtimestamp(int(_reply_parts(self.reply)[3]) / 1e9, UTC)
 
 
 Item = Message | Mark | str
@@ -281,7 +257,7 @@ class Feed:
             self._take_status(message.headers or {})
             return
         try:
-            attempt, seq, number, pending = _parse_reply(message.reply)
+            attempt, seq, number, pending = parse_reply(message.reply)
         except (ValueError, IndexError):
             return  # nobody's but a stranger's
         self._asked -= 1
@@ -381,7 +357,7 @@ class Feed:
         await self._add(js, reader_config(name, self._filters, start_seq=place, start_time=since))
         return name
 
-    async def _detach(self, nc: Client, name: str, inbound: Subscription) -> None:
+    async def _detach(self, nc: Client, name: str, inbound: Any) -> None:
         await inbound.unsubscribe()
         await nc.publish(f"{_API}.DELETE.{self._stream}.{name}")
 
@@ -404,18 +380,3 @@ class _Callback:
 
     def cancelled(self) -> bool:
         return False
-
-
-def _reply_parts(reply: str) -> list[str]:
-    """Return, of `$JS.ACK.[domain.account.]stream.consumer.attempt.seq.number.time.pending`, the numbers."""
-    parts = reply.split(".")
-    return parts[4:] if len(parts) == 9 else parts[6:]
-
-
-def _parse_reply(reply: str) -> tuple[int, int, int, int]:
-    """Return the how manieth delivery it is, the places in stream and consumer, and how many come after it.
-
-    nats-py's `metadata` tells that too, but takes as long as all the rest of reading a message.
-    """
-    parts = _reply_parts(reply)
-    return int(parts[0]), int(parts[1]), int(parts[2]), int(parts[4])

@@ -12,20 +12,20 @@ from nats.js.errors import NotFoundError
 
 from ..broker.stream import BUCKET, KV_STREAM, read_stored
 from ..events import OBSERVE, ROOT, Event, EventType, decode_token, encode_token, glob_token, read_json
-from .feed import Message
-from .subscription import Told, Wanted
+from .message import Message
+from .subscription import Arrival, Wanted
 
 #: the observer's own last events that a replay shows: those that tell why nothing else comes
 NOT_GOOD = frozenset((EventType.UNHEALTHY, EventType.STOPPED))
 #: what the observer tells of, in every stack: the first one shows without being asked for by name
 OBSERVERS = ("process-compose", "adapter")
 
-_KEYS = f"$KV.{BUCKET}."
+_ROW_SUBJECTS = f"$KV.{BUCKET}."
 
 
 def shared_names(key_subjects: Iterable[str], wanted: Wanted) -> set[str]:
     """Return `{namespace}.{name}`, as in subjects, of what is wanted and more than one stack has."""
-    counted = Counter(subject.removeprefix(_KEYS).partition(".")[2] for subject in key_subjects)
+    counted = Counter(subject.removeprefix(_ROW_SUBJECTS).partition(".")[2] for subject in key_subjects)
     several = (name for name, count in counted.items() if count > 1)
     return {name for name in several if not name.startswith(f"{OBSERVE}.") and _is_wanted(name, wanted)}
 
@@ -42,7 +42,7 @@ async def names_elsewhere(js: JetStreamContext, patterns: Iterable[str]) -> list
     for namespace, name in (one.split("/", 1) for one in patterns if "/" in one):
         if namespace == OBSERVE or glob_token(namespace) == "*":
             continue
-        keys = f"{_KEYS}*.{encode_token(namespace)}.{glob_token(name)}"
+        keys = f"{_ROW_SUBJECTS}*.{encode_token(namespace)}.{glob_token(name)}"
         try:
             messages = await read_stored(js, KV_STREAM, keys)
         except NotFoundError:
@@ -86,7 +86,7 @@ class Replay:
         found = [one for one in last.values() if self._by_name or not one[0].of_observer or one[0] in news]
         self._left = sorted(found, key=lambda one: one[1].seq, reverse=True)
 
-    def merged(self, items: Iterable[Told]) -> Iterator[Told]:
+    def merged(self, items: Iterable[Arrival]) -> Iterator[Arrival]:
         """Yield these items of a feed, with the events that are here in the places of the feed's."""
         items = iter(items)
         for item, message in items:
@@ -98,7 +98,7 @@ class Replay:
                 yield item, message
         yield from items
 
-    def _before(self, seq: float) -> Iterator[Told]:
+    def _before(self, seq: float) -> Iterator[Arrival]:
         while self._left and self._left[-1][1].seq < seq:
             yield self._left.pop()
 

@@ -14,17 +14,17 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from ..broker.lease import identity, is_dead
-from ..broker.stream import BUCKET, MAX_FILTERS, ask_stream
+from ..broker.stream import BUCKET, KV_STREAM, MAX_FILTERS, ask_stream
 from ..errors import NatsError
 from ..events import OBSERVE, ROOT, decode_token, encode_token, filter_subjects, process_matches
 from ..rows import Place, ProcessRow, StackRow
 from ..times import now_utc, parse_time
 from .connection import Connection
-from .feed import Feed, Mark, Message
+from .feed import Feed, Mark
+from .message import Message
 from .states import States
 
-#: the stream below the bucket, and what its subjects begin with
-KV_STREAM = f"KV_{BUCKET}"
+#: what the subjects of the stream below the bucket begin with
 KEYS = f"$KV.{BUCKET}."
 LEASE_END = f".{OBSERVE}.lease"
 #: how often it is looked whether an adapter of this machine still lives: a killed one says nothing

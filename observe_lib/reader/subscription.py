@@ -13,11 +13,12 @@ from ..events import OBSERVE, Event, Seen, filter_subjects, process_matches
 from ..log import log
 from ..settings import moment_of, names
 from ..times import now_utc, stamp_of
-from .feed import Feed, Mark, Message
+from .feed import Feed, Mark
+from .message import Message
 
 Handler = Callable[[Event], object]
-#: what one reads: an event with its message, or what a feed says
-Told = tuple[Event | Mark | str, Message | None]
+#: an event with its message, or what a feed says
+Arrival = tuple[Event | Mark | str, Message | None]
 #: a moment, or what `parse_when` makes one of
 When = datetime | str | None
 #: durable: of so many messages it is known how they came out; a server that dies may send them again
@@ -102,7 +103,7 @@ class Subscription:
                 if isinstance(item, Message) and (event := self._decode(item)):
                     yield event
 
-    def read(self, timeout_s: float) -> Iterator[Told]:
+    def read(self, timeout_s: float) -> Iterator[Arrival]:
         """Yield what came together, in the calling thread; nothing if nothing came in that time."""
         for item in self.feed.batch(timeout_s):
             if not isinstance(item, Message):
@@ -189,8 +190,8 @@ def _place_of(message: Message) -> tuple[int, int]:
 
 
 def wanted_of(
-    process: str | Sequence[str],
-    types: str | Sequence[str] = (),
+    process: str | Sequence[str] | None,
+    types: str | Sequence[str] | None = None,
     exclude_types: str | Sequence[str] = (),
     stack: str | None = None,
     companions: bool = True,
@@ -207,6 +208,8 @@ def _moment_of(name: str, when: When) -> datetime | None:
     return moment_of(name, when, now_utc()) if isinstance(when, str) else when
 
 
-def texts_of(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one text, or several, as several."""
+def texts_of(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return one text, or several, as several; None is none."""
+    if given is None:
+        return ()
     return (str(given),) if isinstance(given, str) else tuple(str(one) for one in given)

@@ -84,10 +84,9 @@ def plain_table(
     columns give way in turn, which is said, until no more is to be cut than a part of the last one.
     """
     most = {} if columns is None else {"PROCESS": columns // 2, "STACK": columns // 4}
-    cells = {
-        title: [title, *(cut_text(printable(row[title]), most.get(title)) for row in rows)]
-        for title in rows[0]
-    }
+    cells = {title: [title, *(printable(row[title]) for row in rows)] for title in rows[0]}
+    for title in most.keys() & cells.keys():
+        cells[title] = [cut_text(text, most[title]) for text in cells[title]]
     widths = {title: max(map(text_width, column)) for title, column in cells.items()}
     left_out = []
     for title in give_way:
@@ -96,8 +95,10 @@ def plain_table(
             break
         left_out.append(title)
         del widths[title]
-    lines = zip(*(cells[title] for title in widths), strict=True)
-    found = [cut_text(table_line(widths.values(), row), columns) for row in lines]
+    padded = (
+        [text + " " * (width - text_width(text)) for text in cells[title]] for title, width in widths.items()
+    )
+    found = [cut_text("  ".join(line).rstrip(), columns) for line in zip(*padded, strict=True)]
     return [*found, f"(no room for {', '.join(left_out)})"] if left_out else found
 
 

@@ -1,6 +1,7 @@
 """What is kept of one process, and the row that readers see of it."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -161,6 +162,27 @@ def test_how_many_of_each_type_and_when_the_last():
         "crashed": {"count": 3, "last": moment(1)},
         "restarted": {"count": 2, "last": moment(3)},
     }
+
+
+def test_starts_are_told_apart_from_what_became_unhealthy():
+    found = row(known(), event("unhealthy", 1, starting=True), event("unhealthy", 2), event("started", 3))
+    assert found["events"]["unhealthy"] == {"count": 2, "last": moment(2), "starting": 1}
+    assert "starting" not in found["events"]["started"]
+
+
+@pytest.mark.parametrize(
+    "log, why",
+    [(["one", "two", ""], "two"), ([], None), (None, None), (["x" * 10_000], "x" * 300)],
+    ids=["the last line", "an empty log", "no log", "an endless line"],
+)
+def test_a_crash_tells_why_in_one_line_without_its_log(log, why):
+    found = row(known(), event("crashed", 1, log_tail=log, **CRASH))
+    assert found["last_crash"].get("why") == why and "log_tail" not in found["last_crash"]
+
+
+def test_a_name_that_left_while_its_run_lives_is_terminating():
+    gone = replace(known(), missing=(T0, T0))
+    assert (row(gone)["status"], row(gone)["alive"]) == ("Terminating", True)
 
 
 def test_what_the_bucket_gets():

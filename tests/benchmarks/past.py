@@ -19,7 +19,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from observe_lib.broker.stream import StreamOptions, ensure_bucket, ensure_stream
 from observe_lib.events import Event, EventType
-from observe_lib.reader.feed import Message
+from observe_lib.reader.message import Message
 from observe_lib.reader.states_reader import Table
 from observe_lib.times import format_time, now_utc
 from tests.fleet import bucket_of

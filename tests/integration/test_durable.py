@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +87,36 @@ def test_a_reader_that_may_not_acknowledge_is_told_so_at_once(tmp_path: Path):
             consumer.subscribe(seen)
             seen.until_count(1)
         writer.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_forever_is_a_programs_last_line(nats_server, writer, number):
+    code = f"""
+        from observe_lib import Consumer
+        with Consumer({nats_server.url!r}) as consumer:
+            consumer.subscribe(lambda event: print(event.process, flush=True), process=None)
+            consumer.run_forever()
+    """
+    writer.put(event("a", seq=1))
+    program = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(
+        program, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout and child.stdout.readline() == "a\n"
+        child.send_signal(number)
+        try:
+            assert child.communicate(timeout=15) == ("", "")
+        finally:
+            child.kill()
+        assert child.returncode == 0
+
+
+def test_run_forever_ends_at_close_in_any_thread(nats_server, writer):
+    consumer = Consumer(nats_server.url)
+    consumer.subscribe(lambda _: consumer.close())
+    writer.put(event("a", seq=1))
+    consumer.run_forever()
+    waiting = threading.Thread(target=consumer.run_forever)
+    waiting.start()
+    waiting.join(10)
+    assert not waiting.is_alive()

@@ -26,6 +26,7 @@ from observe_lib.rows import Place
 from tests.nats_server import RealNats
 from tests.real_compose import MISSING, RealCompose
 from tests.running import ROOT, Ran, RunningAdapter, environ_for, run_observe, start_observe
+from tests.test_docs import wrong_row
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
@@ -93,7 +94,7 @@ class Stage:
         return states
 
     def start_waiting(self, *words: str) -> "subprocess.Popen[str]":
-        """Start a `wait`, and return once it follows the stream: what was before is not its business."""
+        """Start a `wait`, and return once it follows the states: what was before is not its business."""
         before = asyncio.run(self._readers())
         waiting = start_observe(self.nats.url, "wait", *words)
         end = time.monotonic() + PATIENCE_S
@@ -105,7 +106,7 @@ class Stage:
     async def _readers(self) -> set[str]:
         client = await nats.connect(self.nats.url)
         try:
-            return {one.name for one in await client.jetstream().consumers_info("PROCESS_EVENTS")}
+            return {one.name for one in await client.jetstream().consumers_info("KV_PROCESS_STATES")}
         finally:
             await client.close()
 
@@ -179,6 +180,7 @@ def test_a_stack_from_its_first_process_to_its_end(stage: Stage) -> None:
         (row["stack"], f"{row['namespace']}/{row['process']}"): row
         for row in map(json.loads, stage.run("ps", "--json").out.splitlines())
     }
+    assert [text for row in rows.values() for text in wrong_row(row)] == []
     web_a, web_b = rows["host-a", "default/web"], rows["host-b", "default/web"]
     assert web_a["pid"] == compose.state("web")["pid"] != web_b["pid"]
     assert rows["host-a", "shop/db"]["health"] == "Ready"

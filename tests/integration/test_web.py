@@ -17,6 +17,7 @@ from observe_lib.times import earlier, format_time, now_utc
 from observe_lib.web.command import WebOptions, serve_web
 from observe_lib.web.server import WebServer
 from tests.integration.test_consumer import Writer
+from tests.integration.test_states import Bucket
 from tests.nats_server import RealNats, free_port
 
 
@@ -91,14 +92,17 @@ def test_before_there_is_anything(nats, writer):
         assert get(server, "/metrics")[1].endswith("# EOF\n")
         assert get(server, "/api/report")[0] == 503
         assert json.loads(get(server, "/api/events")[1]) == {"events": []}
-        writer.ensure()
-        writer.put(told("started", 1, 0))
+        bucket = Bucket(nats.url)
+        bucket.row(told("started", 1, 0))
         wait_for(lambda: names(server) == ["web"])
+        bucket.drop("host-a.shop.web")
+        wait_for(lambda: names(server) == [] and 'process="web"' not in get(server, "/metrics")[1])
+        bucket.close()
 
 
 def test_nats_goes_and_comes(nats, writer):
-    writer.ensure()
-    writer.put(told("started", 1, 10))
+    bucket = Bucket(nats.url)
+    bucket.row(told("started", 1, 10))
     with serving(nats.url) as server:
         nats.kill()
         wait_for(lambda: get(server, "/healthz")[0] == 503)
@@ -106,8 +110,9 @@ def test_nats_goes_and_comes(nats, writer):
         assert get(server, "/")[0] == 200
         nats.start()
         wait_for(lambda: get(server, "/healthz")[0] == 200)
-        writer.put(told("started", 1, 0, "db"))
+        bucket.row(told("started", 1, 0, "db"))
         wait_for(lambda: 'process="db"' in get(server, "/metrics")[1])
+    bucket.close()
 
 
 def test_what_keeps_it_from_starting(nats):

@@ -3,14 +3,15 @@
 import pytest
 
 from observe_lib.events import Event, observer_subject
-from observe_lib.reader.feed import Mark, Message
+from observe_lib.reader.feed import Mark
+from observe_lib.reader.message import Message
 from observe_lib.reader.replay import Replay, shared_names
-from observe_lib.reader.subscription import Told, Wanted
+from observe_lib.reader.subscription import Arrival, Wanted
 
 AT = "2025-10-16T10:41:19.000Z"
 
 
-def told(seq: int, kind: str, process: str = "api", stack: str = "a", observer: bool = False) -> Told:
+def told(seq: int, kind: str, process: str = "api", stack: str = "a", observer: bool = False) -> Arrival:
     subject = observer_subject(process, kind) if observer else ""
     space = "_observe" if observer else "shop"
     event = Event(kind, process, space, AT, subject=subject, stack=stack, seq=seq)
@@ -43,9 +44,10 @@ def test_which_names_several_stacks_have(processes, names):
     assert shared_names(KEYS, Wanted(processes)) == names
 
 
-def merged(names: set[str], stored: list[Told], feed: list[Told], wanted: Wanted = Wanted()) -> list[object]:  # noqa: B008
+def merged(names: set[str], stored: list, feed: list, wanted: Wanted | None = None) -> list[object]:
+    wanted = wanted or Wanted()
     replay = Replay(names, wanted)
-    replay.take(stored)  # type: ignore[arg-type]
+    replay.take(stored)
     found = replay.merged(feed)
     return [(one.stack, one.type, one.seq) if isinstance(one, Event) else one for one, _ in found]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from observe_lib.events import Event
-from observe_lib.reader.feed import Message
+from observe_lib.reader.message import Message
 from observe_lib.reader.subscription import OUTCOMES, Subscription, Wanted, wanted_of
 
 MOMENT = "2025-10-16T16:26:18.123Z"
