@@ -20,7 +20,7 @@ from ..reader.connection import Connection, Pace
 from ..settings import VERSION, NatsSettings
 from ..times import format_time, now_utc
 from .row_feed import RowFeed
-from .trouble import Trouble
+from .trouble import OpenTrouble
 
 #: a call into the loop takes no longer
 CALL_S = 10.0
@@ -101,7 +101,7 @@ class Store:
                 self._revision = revision  # an unanswered write of our own, or the bucket is a new one
         return False
 
-    def crash_log(self, trouble: Trouble) -> Sequence[str]:
+    def crash_log(self, trouble: OpenTrouble) -> Sequence[str]:
         """Return the end of a crash's log, as the stream has it; () for none."""
         subject = subject_of(trouble.place.namespace, trouble.place.process, EventType.CRASHED)
         try:
