@@ -48,13 +48,14 @@ class Store:
             name=name,
             kind="alerter",
             hint="give this one another --name",
+            say=self._say_once,
             on_trouble=lambda error: log.info("alerter's lease: %r", error),
         )
         self._up_at: datetime | None = None
         self._was_up = False
         self.rows = RowFeed(connection, self._bucket, lambda: self._up_at)
         self._revision: int | None = None
-        self._said_standby = False
+        self._said = set[str]()
         self.failure: ObserveError | None = None
 
     @property
@@ -122,7 +123,7 @@ class Store:
         """Return what it returns; what passes is a NatsError."""
         try:
             return self._bridge.run(work, CALL_S)
-        except WrongLastError:
+        except NatsError:  # denied, or not at that revision
             raise
         except (*PASSING_ERRORS, ObserveError) as error:
             raise NatsError(f"the bucket does not answer: {error!r}", "it is tried again") from error
@@ -143,10 +144,15 @@ class Store:
             try:
                 await self._lease.hold()
             except StackHeldError as error:
-                if not self._said_standby:
-                    self._said_standby = True
-                    self._say("alert", f"{error}; this one takes over when that one ends")
+                who = str(error).partition(", alive")[0].removesuffix(", watching ?")
+                self._say_once(f"{who}; this one takes over when that one ends")
             await asyncio.sleep(STAND_BY_S)
+
+    def _say_once(self, text: str) -> None:
+        """Say what a waiting alerter would say again and again."""
+        if text not in self._said:
+            self._said.add(text)
+            self._say("alert", text)
 
     def _on_up(self) -> None:
         self._up_at = now_utc() if self._was_up else None

@@ -20,6 +20,7 @@ class Store:
 
     def __init__(self, *processes: Process) -> None:
         self.processes, self.log = processes, list[str]()
+        self.said = list[tuple[str, ...]]()
         self.state: dict[str, Any] | None = None
         self.is_ours = self.is_current = True
         self.fails, self.is_anothers = False, False
@@ -38,7 +39,7 @@ class Store:
 
     def save(self, state: Mapping[str, Any]) -> bool:
         if self.fails:
-            raise NatsError("away")
+            raise NatsError("may not publish", "grant that")
         if self.is_anothers:
             self.is_anothers = False
             return False
@@ -102,7 +103,7 @@ def make(store: Store, *names: str) -> tuple[Alerter, list[Receiver]]:
         sends = Sends(name, store.log)
         receivers.append(Receiver(sends, sends.deliver))
     pairs = [(receiver, Rules()) for receiver in receivers]
-    return Alerter(store, pairs, "alert", lambda *_: None), receivers
+    return Alerter(store, pairs, "alert", lambda *words: store.said.append(words)), receivers
 
 
 def test_the_state_is_written_before_a_message_goes_out_and_confirmed_after(store, api, turn):
@@ -122,6 +123,7 @@ def test_what_cannot_be_written_is_not_sent_and_later_is_sent_once(store, api, t
     api.crash(10, status="Completed")
     turn(60)
     assert not [one for one in store.log if "got" in one]
+    assert store.said[1:] == [("nats", "may not publish; grant that; nobody is told meanwhile")], "once"
     store.fails = False
     turn(90)
     assert [one for one in store.log if "got" in one] == ["webhook got shop/api crashed, exit 1"]
