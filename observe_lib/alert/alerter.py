@@ -65,6 +65,7 @@ class Alerter:
         self._store, self._receivers, self._name, self._say = store, receivers, name, say
         self._log_of, self._link, self._where = log_of, link, where
         self._is_loaded = False
+        self._complained = set[str]()
         self._saved: Mapping[str, Any] = {}
         self._saved_at: datetime | None = None
 
@@ -79,7 +80,9 @@ class Alerter:
                 self._look(self._store.rows.take(now), now)
             self._tell(now)
         except NatsError as error:
-            log.info("alerter: %s", error)
+            if str(error) not in self._complained:
+                self._complained.add(str(error))
+                self._say("nats", f"{error}; {error.hint}; nobody is told meanwhile")
 
     def end(self, now: datetime) -> None:
         """Save what is known by now; what is under way goes out again at the next start."""

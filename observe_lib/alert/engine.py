@@ -14,7 +14,7 @@ from ..rows import Place
 from ..subjects import process_matches
 from ..times import format_time, parse_time
 from .condition import Condition, StackCondition
-from .trouble import KINDS, Notice, Rules, Trouble, after_s
+from .trouble import KINDS, Notice, OpenTrouble, Rules, after_s
 
 #: what was observed longer ago than this, and comes only now, opens nothing
 BACKLOG = timedelta(minutes=15)
@@ -38,7 +38,7 @@ class Engine:
         say: Callable[[str, str], object] = ignore,
     ) -> None:
         self._rules, self._name, self._say = rules, name, say
-        self.troubles: dict[Place, Trouble] = {}
+        self.troubles: dict[Place, OpenTrouble] = {}
         self.sending: Notice | None = None  #: begun and not done: after a restart it is sent again
         self.failed = 0  #: how many messages were given up
         self._sent: list[datetime] = []
@@ -152,14 +152,14 @@ class Engine:
         seen_at = condition.unhealthy_at if kind == "unhealthy" else condition.crash_seen_at
         return min(now, seen_at or now)
 
-    def _opened(self, condition: Condition, kind: str, now: datetime, before: bool) -> Trouble:
+    def _opened(self, condition: Condition, kind: str, now: datetime, before: bool) -> OpenTrouble:
         seen_at = self._seen_at(condition, kind, now)
         happened = condition.unhealthy_at if kind == "unhealthy" else condition.crashed_at
         due = after_s(seen_at if self._is_first else now, self._rules.hold_s[kind])
         count = condition.crash.get("count", 1) if kind != "unhealthy" else 0
         crashes = max(0, condition.crashes - (count if isinstance(count, int) else 1))
         began = min(now, happened or now)
-        return Trouble(condition.place, kind, began, due, crashes_before=crashes, before=before)
+        return OpenTrouble(condition.place, kind, began, due, crashes_before=crashes, before=before)
 
     def _note_stack(self, stack: StackCondition, processes: int, now: datetime) -> None:
         if "stale" not in self._rules.types or self._stale_of(stack.stack):
@@ -169,15 +169,15 @@ class Engine:
         due = after_s(now, self._rules.hold_s["stale"])  # after a start its adapter may start, too
         facts = {"about": stack.about, "error": stack.error, "processes": processes}
         place = stack.place
-        self.troubles[place] = Trouble(place, "stale", began, due, facts=facts, before=before)
+        self.troubles[place] = OpenTrouble(place, "stale", began, due, facts=facts, before=before)
 
-    def _stale_of(self, stack: str) -> Trouble | None:
+    def _stale_of(self, stack: str) -> OpenTrouble | None:
         found = (one for one in self.troubles.values() if one.kind == "stale" and one.place.stack == stack)
         return next((one for one in found if one.over_at is None), None)
 
     # --- seeing it end ---
 
-    def _judged(self, trouble: Trouble, stack: StackCondition | None, now: datetime) -> Trouble:
+    def _judged(self, trouble: OpenTrouble, stack: StackCondition | None, now: datetime) -> OpenTrouble:
         if trouble.over_at is not None:
             return trouble
         well = self._well(trouble, stack, now)
@@ -192,7 +192,7 @@ class Engine:
         return replace(trouble, well_since=since, over_at=since, ready_at=ready_at, facts=facts)
 
     def _well(
-        self, trouble: Trouble, stack: StackCondition | None, now: datetime
+        self, trouble: OpenTrouble, stack: StackCondition | None, now: datetime
     ) -> tuple[str, float] | None:
         """Return why it looks as if it were over, and how many seconds that has to last; None: it is not."""
         settle_s = max(self._rules.settle_s, self._rules.hold_s[trouble.kind])
@@ -214,7 +214,7 @@ class Engine:
             return "is healthy", settle_s if is_told or condition.flapping(now) else 0.0
         return "runs", settle_s
 
-    def _keep(self, place: Place, trouble: Trouble) -> None:
+    def _keep(self, place: Place, trouble: OpenTrouble) -> None:
         """Keep a trouble, unless it is over and nobody is told of it: it was too short, or kept back."""
         in_flight = self.sending is not None and place in self.sending.places
         kept_back = trouble.before or bool(trouble.silenced_by) or self._held_told
@@ -225,7 +225,7 @@ class Engine:
         else:
             self.troubles[place] = trouble
 
-    def _drop(self, trouble: Trouble) -> None:
+    def _drop(self, trouble: OpenTrouble) -> None:
         self.troubles.pop(trouble.place, None)
         self._conditions.pop(trouble.place, None)
         if trouble.crash_seen_at is not None:
@@ -233,7 +233,7 @@ class Engine:
 
     # --- telling ---
 
-    def _readied(self, trouble: Trouble, silences: Sequence[Silence], now: datetime) -> Trouble:
+    def _readied(self, trouble: OpenTrouble, silences: Sequence[Silence], now: datetime) -> OpenTrouble:
         """Return it with the moment since when it waits to be told."""
         if not self._is_due(trouble, now):
             return replace(trouble, ready_at=None) if trouble.ready_at else trouble
@@ -247,7 +247,7 @@ class Engine:
             self._say("silenced", f"{trouble.place} {trouble.kind} ({why})")
         return replace(trouble, silenced_by=words, ready_at=None)
 
-    def _is_due(self, trouble: Trouble, now: datetime) -> bool:
+    def _is_due(self, trouble: OpenTrouble, now: datetime) -> bool:
         if trouble.is_end:
             return True
         if trouble.before:
@@ -285,7 +285,7 @@ class Engine:
             "firing", f'{{}}:{{alerter="{self._name}", limit="{self._rules.limit}"}}', now, held=len(waiting)
         )
 
-    def _group_of(self, waiting: Sequence[Trouble], now: datetime) -> list[Trouble]:
+    def _group_of(self, waiting: Sequence[OpenTrouble], now: datetime) -> list[OpenTrouble]:
         """Return what goes into one message: all that opened, or is over of what was told in one message."""
         for first in waiting:
             if first.ready_at is None or now < after_s(first.ready_at, self._rules.group_s):
@@ -356,7 +356,7 @@ class Engine:
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self.troubles = {one.place: one for one in map(Trouble.from_dict, state["troubles"])}
+        self.troubles = {one.place: one for one in map(OpenTrouble.from_dict, state["troubles"])}
         self.sending = Notice.from_dict(state["sending"]) if state.get("sending") else None
         self.failed, self._held_told = int(state["failed"]), bool(state["held_told"])
         self._sent = [parse_time(at) for at in state["sent"]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..rows import Place, telling_line
 from ..times import format_duration, format_time, parse_time
-from .trouble import SEVERITIES, Notice, Rules, Trouble
+from .trouble import SEVERITIES, Notice, OpenTrouble, Rules
 
 #: Alertmanager's word for a time that is not known yet
 NO_TIME = "0001-01-01T00:00:00Z"
@@ -20,12 +20,12 @@ NAMES = 3
 #: the payload's version, of Alertmanager's documentation
 WEBHOOK_VERSION = "4"
 
-LogOf = Callable[[Trouble], Sequence[str]]
+LogOf = Callable[[OpenTrouble], Sequence[str]]
 
 
 def payload_of(
     notice: Notice,
-    troubles: Mapping[Place, Trouble],
+    troubles: Mapping[Place, OpenTrouble],
     rules: Rules,
     *,
     receiver: str,
@@ -110,7 +110,7 @@ def line_of(payload: Mapping[str, Any]) -> str:
     return f"{len(names)} {what}: {', '.join(names[:NAMES])}{', …' if len(names) > NAMES else ''}"
 
 
-def _alert(trouble: Trouble, notice: Notice, log: Sequence[str], link: str) -> dict[str, Any]:
+def _alert(trouble: OpenTrouble, notice: Notice, log: Sequence[str], link: str) -> dict[str, Any]:
     summary = _summary(trouble, notice)
     why = trouble.facts.get("why") if notice.status == "firing" else ""
     last = why if isinstance(why, str) and why else telling_line(log)
@@ -129,7 +129,7 @@ def _alert(trouble: Trouble, notice: Notice, log: Sequence[str], link: str) -> d
     return alert_of(labels, annotations, trouble.began, over, link)
 
 
-def _summary(trouble: Trouble, notice: Notice) -> str:
+def _summary(trouble: OpenTrouble, notice: Notice) -> str:
     if trouble.kind == "stale":
         return _stale_summary(trouble, notice)
     name, crashes = trouble.place, _crashes_of(trouble)
@@ -148,7 +148,7 @@ def _summary(trouble: Trouble, notice: Notice) -> str:
     return f"{name} crashed{f' {_times_in(trouble, crashes)}' if crashes > 1 else ''}{why}"
 
 
-def _stale_summary(trouble: Trouble, notice: Notice) -> str:
+def _stale_summary(trouble: OpenTrouble, notice: Notice) -> str:
     stack, count = trouble.place.stack, trouble.facts.get("processes", 0)
     processes = f"{count} process{'es' if count != 1 else ''}"
     if notice.status == "resolved":
@@ -158,14 +158,14 @@ def _stale_summary(trouble: Trouble, notice: Notice) -> str:
     return f"{stack}: {processes}, {said} since {format_time(trouble.began)}{f': {error}' if error else ''}"
 
 
-def _crashes_of(trouble: Trouble) -> int:
+def _crashes_of(trouble: OpenTrouble) -> int:
     count = trouble.facts.get("crashes", 0)
     if trouble.kind == "unhealthy" or not isinstance(count, int):
         return 0
     return max(1, count - trouble.crashes_before)  # counted anew: its adapter began anew
 
 
-def _times_in(trouble: Trouble, count: int, noun: str = "") -> str:
+def _times_in(trouble: OpenTrouble, count: int, noun: str = "") -> str:
     last = parse_time(trouble.facts["crashed_at"]) if "crashed_at" in trouble.facts else trouble.began
     times = f"{count} {noun}{'es' if count != 1 else ''}" if noun else f"{count} times"
     span_s = (last - trouble.began).total_seconds()

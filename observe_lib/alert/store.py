@@ -21,7 +21,7 @@ from ..settings import VERSION, NatsSettings
 from ..subjects import subject_of
 from ..times import format_time, now_utc
 from .row_feed import RowFeed
-from .trouble import Trouble
+from .trouble import OpenTrouble
 
 #: a call into the loop takes no longer
 CALL_S = 10.0
@@ -49,13 +49,14 @@ class Store:
             name=name,
             kind="alerter",
             hint="give this one another --name",
+            say=self._say_once,
             on_trouble=lambda error: log.info("alerter's lease: %r", error),
         )
         self._up_at: datetime | None = None
         self._was_up = False
         self.rows = RowFeed(connection, self._bucket, lambda: self._up_at)
         self._revision: int | None = None
-        self._said_standby = False
+        self._said = set[str]()
         self.failure: ObserveError | None = None
 
     @property
@@ -102,7 +103,7 @@ class Store:
                 self._revision = revision  # an unanswered write of our own, or the bucket is a new one
         return False
 
-    def crash_log(self, trouble: Trouble) -> Sequence[str]:
+    def crash_log(self, trouble: OpenTrouble) -> Sequence[str]:
         """Return the end of a crash's log, as the stream has it; () for none."""
         subject = subject_of(trouble.place.namespace, trouble.place.process, EventType.CRASHED)
         try:
@@ -123,7 +124,7 @@ class Store:
         """Return what it returns; what passes is a NatsError."""
         try:
             return self._bridge.run(work, CALL_S)
-        except WrongLastError:
+        except NatsError:  # denied, or not at that revision
             raise
         except (*PASSING_ERRORS, ObserveError) as error:
             raise NatsError(f"the bucket does not answer: {error!r}", "it is tried again") from error
@@ -144,10 +145,15 @@ class Store:
             try:
                 await self._lease.hold()
             except StackHeldError as error:
-                if not self._said_standby:
-                    self._said_standby = True
-                    self._say("alert", f"{error}; this one takes over when that one ends")
+                who = str(error).partition(", alive")[0].removesuffix(", watching ?")
+                self._say_once(f"{who}; this one takes over when that one ends")
             await asyncio.sleep(STAND_BY_S)
+
+    def _say_once(self, text: str) -> None:
+        """Say what a waiting alerter would say again and again."""
+        if text not in self._said:
+            self._said.add(text)
+            self._say("alert", text)
 
     def _on_up(self) -> None:
         self._up_at = now_utc() if self._was_up else None

@@ -35,7 +35,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class OpenTrouble:
     """From the first sign until it is over, and told."""
 
     place: Place
@@ -69,19 +69,19 @@ class Trouble:
         return {**found, "place": list(self.place)}
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Trouble":
+    def from_dict(cls, found: Mapping[str, Any]) -> "OpenTrouble":
         """Read what `to_dict` wrote; ValueError, LookupError or TypeError where it did not."""
         given = {one.name: found[one.name] for one in fields(cls) if one.name in found}
         for name in _TIMES & given.keys():
             given[name] = parse_time(given[name])
         return cls(**{**given, "place": Place(*map(str, given["place"]))})
 
-    def worse(self, kind: str, due: datetime) -> "Trouble":
+    def worse(self, kind: str, due: datetime) -> "OpenTrouble":
         """Return it with a kind that may be worse, told as soon as either says."""
         kind = min(kind, self.kind, key=KINDS.index)
         return replace(self, kind=kind, due=min(due, self.due))
 
-    def open_again(self) -> "Trouble":
+    def open_again(self) -> "OpenTrouble":
         """Return it as not over."""
         if self.over_at is None and self.well_since is None:
             return self
@@ -89,7 +89,7 @@ class Trouble:
         return replace(self, over_at=None, well_since=None, ready_at=ready_at)
 
 
-_TIMES = frozenset(one.name for one in fields(Trouble) if "datetime" in str(one.type))
+_TIMES = frozenset(one.name for one in fields(OpenTrouble) if "datetime" in str(one.type))
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Notice:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Notice":
-        """Read what `to_dict` wrote; errors as `Trouble.from_dict`."""
+        """Read what `to_dict` wrote; errors as `OpenTrouble.from_dict`."""
         places = tuple(Place(*map(str, place)) for place in found["places"])
         return cls(
             str(found["status"]), str(found["group"]), parse_time(found["at"]), places, int(found["held"])

@@ -23,7 +23,7 @@ from ..settings import (
     stream_limits,
 )
 
-ORDER = 13
+ORDER = 14
 ARGUMENTS = " [systemd] [-- FLAGS OF THE VERB]"
 EXAMPLES = (
     "service systemd",

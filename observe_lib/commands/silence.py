@@ -20,7 +20,7 @@ from ..times import format_time, now_utc
 if TYPE_CHECKING:
     from ..reader.silences import Silence
 
-ORDER = 11
+ORDER = 10
 ARGUMENTS = " [NAME]"
 EXAMPLES = (
     "silence 'shop/*' --for 30m --reason deploy",

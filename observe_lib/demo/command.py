@@ -10,7 +10,7 @@ from ..settings import whole_number
 from ..signals import stopped_by_signals
 from ..text.output import mute, say_note, style_of
 
-ORDER = 10
+ORDER = 11
 ARGUMENTS = ""
 EXAMPLES = (
     "demo",

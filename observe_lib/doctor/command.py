@@ -26,7 +26,7 @@ from ..text.output import json_line, painted, printable, style_of
 from ..times import now_utc, seconds_between
 from .findings import FAIL, OK, SKIP, WARN, Finding, clock_finding
 
-ORDER = 11
+ORDER = 12
 ARGUMENTS = ""
 EXAMPLES = (
     "doctor",

@@ -17,7 +17,7 @@ from .headers import VendoredFile, split_header, with_header
 from .single_file import CORE_VERBS, build_single_file, verbs_in
 from .verb_table import verb_paths
 
-ORDER = 12
+ORDER = 13
 ARGUMENTS = " DIR"
 EXAMPLES = (
     "vendor ../shop/tools",

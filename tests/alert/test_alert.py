@@ -190,6 +190,21 @@ def test_a_command_runs_beside_the_webhook(nats_server, rows, hook, tmp_path):
     assert resolved.startswith("resolved|shop/api runs for ") and resolved.endswith("|crashed")
 
 
+def test_a_webhook_that_is_away_does_not_keep_the_command(nats_server, rows, hook, tmp_path):
+    hook.status, done = 503, tmp_path / "done"
+    rows.write(Process("api"))
+    words = ("--webhook", hook.url, "--exec", f"touch {done}")
+    with RunningAlert(nats_server.url, tmp_path, *words).wait_started() as alert:
+        crash(rows, "api")
+        end = time.monotonic() + 20
+        while not done.exists():
+            assert time.monotonic() < end, alert.said
+            time.sleep(0.1)
+        alert.wait_said("trying again")
+        hook.status = 200
+        hook.wait(1)
+
+
 def test_an_adapter_that_is_not_heard_of_is_told(nats_server, rows, hook, tmp_path):
     rows.write(Process("api"), Process("web"))
     with RunningAlert(nats_server.url, tmp_path, "--webhook", hook.url, "--for", "1s").wait_started():

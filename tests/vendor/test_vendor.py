@@ -127,10 +127,10 @@ def test_one_form_replaces_the_other(given, capsys):
 
 #: how it is put there, and the verbs that the help there lists
 FORMS = [
-    ((), "adapter watch ps wait show report top forget web demo doctor vendor service"),
+    ((), "adapter watch ps wait show report top forget web alert silence demo doctor vendor service"),
     (("--single-file",), "adapter watch"),
     (("--with", "ps,forget", "--with", "wait"), "adapter watch ps wait forget"),
-    (("--all",), "adapter watch ps wait show report top forget web demo doctor vendor service"),
+    (("--all",), "adapter watch ps wait show report top forget web alert silence demo doctor vendor service"),
 ]
 
 
@@ -170,13 +170,13 @@ def test_a_verb_that_there_is_not_cannot_be_added(tmp_path, capsys):
 
 def test_a_verb_that_is_deleted_is_not_missed(given):
     """Nothing knows a verb but its own file."""
-    for name in ("report", "top", "web", "demo", "doctor", "service"):
+    for name in ("report", "top", "web", "alert", "silence", "demo", "doctor", "service"):
         shutil.rmtree(given / "observe_lib" / name, ignore_errors=True)
         (given / f"observe_lib/commands/{name}.py").unlink(missing_ok=True)
     for words in (["--help"], *([verb, "--help"] for verb in ("adapter", "watch", "ps", "show", "vendor"))):
         command = [cli.sys.executable, str(given / "observe.py"), *words]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-        assert not re.search(r"^  (report|top|web|demo|doctor|service) ", shown, re.M)
+        assert not re.search(r"^  (report|top|web|alert|silence|demo|doctor|service) ", shown, re.M)
 
 
 def test_where_it_cannot_go(tmp_path, capsys):
