@@ -69,7 +69,7 @@ class Comparison:
         self._waiting: dict[Key, _Waiting] = {}
         self._heard: dict[Key, datetime] = {}
         self._messages: deque[Heard] = deque(maxlen=KEPT_MESSAGES)  # not compared yet
-        self._first_look = outbox.made
+        self._first_look = not (self._known or outbox.last_good)  # no reply was ever compared
         self._compared = self._restating = False
         self._skew_s = 0.0
         self._full = False  # that too much waits was said, and is not over
