@@ -350,7 +350,8 @@ class Publisher:
         self._land(event.id)
         self._note(event, text)
         self._refusals[event.id] += 1
-        asyncio.get_running_loop().call_later(wait_s, self._take_again, event)
+        aside = event._replace(payload=b"")  # it is read again: however many wait, memory stays flat
+        asyncio.get_running_loop().call_later(wait_s, self._take_again, aside)
 
     def _take_again(self, event: OutboxEvent) -> None:
         self._back.append(event)
