@@ -44,7 +44,8 @@ class Comparison:
 
     `committed(processes)` is called after each commit: these have news. `ring()` asks for a poll at once.
     `born`: when the adapter began.
-    `listening_since`: since when the push stream hears everything, None where it does not.
+    `listening_since`: since when the push stream hears everything, None where it does not. `is_compared`:
+    whether a reply was compared, since it was begun anew.
     """
 
     def __init__(
@@ -69,18 +70,13 @@ class Comparison:
         self._waiting: dict[Key, _Waiting] = {}
         self._heard: dict[Key, datetime] = {}
         self._messages: deque[Heard] = deque(maxlen=KEPT_MESSAGES)  # not compared yet
-        self._first_look = outbox.made
-        self._compared = self._restating = False
+        self._first_look = not (self._known or outbox.last_good)  # no reply was ever compared
+        self.is_compared = self._restating = False
         self._skew_s = 0.0
         self._full = False  # that too much waits was said, and is not over
         self.listening_since: datetime | None = None
 
     # --- comparing ---
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether a reply was compared, since it was begun anew."""
-        return self._compared
 
     def compare(self, after: Mapping[Key, ProcessState], asked_at: datetime, skew_s: float) -> list[Change]:
         """Compare a whole reply, that was asked for at `asked_at`; return what was committed of it.
@@ -96,7 +92,7 @@ class Comparison:
             changes = self._detect(known, after, now)
             told = self.records.commit(self._held_back(changes))
             if told is not None:
-                self._first_look, self._compared = False, True
+                self._first_look, self.is_compared = False, True
                 if self._restating:
                     self.restate()
             self._heard = {key: at for key, at in self._heard.items() if at > asked_at}
@@ -112,7 +108,7 @@ class Comparison:
         """Announce once more what is alive, to a server that does not know this stack; compared first."""
         with self._lock:
             changes = announce(self._known, self._clock(), self._skew_s)
-            self._restating = not self._compared or self.records.commit(changes) is None
+            self._restating = not self.is_compared or self.records.commit(changes) is None
 
     def end_unseen(self) -> None:
         """process-compose is gone for good, and nobody listens: what was being stopped has ended."""
@@ -130,7 +126,7 @@ class Comparison:
             self._waiting.clear()
             self._heard.clear()
             self._messages.clear()
-            self._first_look, self._compared, self._restating = True, False, False
+            self._first_look, self.is_compared, self._restating = True, False, False
             self._born = born or self._born
             return waited
 

@@ -147,7 +147,7 @@ class Publisher:
             if flight.event.subject.lower() == subject:
                 denial = f"may not publish to {flight.event.subject}: grant publish on {ROOT}.>"
                 self._denial = self._denial or denial  # said once for all
-                self._set_aside(flight.event, HELD_S, f"{self._denial}; trying every {HELD_S:g}s")
+                self._hold(flight.event, self._denial)
                 return
         self._rows.deny(subject)
 
@@ -335,20 +335,24 @@ class Publisher:
             self._land(event.id)
             self._loop.spawn(self._cut(event, refusal))
         elif refusal.kind == HELD:
-            text = f"refuses events: {refusal.text}: see the stream's settings: nats stream info"
-            self._set_aside(event, HELD_S, f"{text}; trying every {HELD_S:g}s")
+            self._hold(event, f"refuses events: {refusal.text}: see the stream's settings: nats stream info")
         else:
             wait_s = REFUSED_S[min(self._refusals.get(event.id, 0), len(REFUSED_S) - 1)]
             self._set_aside(event, wait_s, f"takes no events: {refusal.text}")
             if refusal.kind == NO_STREAM:
                 self.mend()
 
+    def _hold(self, event: OutboxEvent, text: str) -> None:
+        """Have it taken again when somebody may have mended what is wrong."""
+        self._set_aside(event, HELD_S, f"{text}; trying every {HELD_S:g}s")
+
     def _set_aside(self, event: OutboxEvent, wait_s: float, text: str) -> None:
         """Have it taken again after so long; others go on meanwhile, and no event is skipped."""
         self._land(event.id)
         self._note(event, text)
         self._refusals[event.id] += 1
-        asyncio.get_running_loop().call_later(wait_s, self._take_again, event)
+        aside = event._replace(payload=b"")  # it is read again: however many wait, memory stays flat
+        asyncio.get_running_loop().call_later(wait_s, self._take_again, aside)
 
     def _take_again(self, event: OutboxEvent) -> None:
         self._back.append(event)
@@ -365,8 +369,7 @@ class Publisher:
         limit = self._session.max_payload - _size(event) + len(event.payload)
         payload = shrink(event.payload, limit)
         if payload is None:
-            text = f"{event.subject}: {refusal.text}: raise max_payload, max_msg_size"
-            self._set_aside(event, HELD_S, f"{text}; trying every {HELD_S:g}s")
+            self._hold(event, f"{event.subject}: {refusal.text}: raise max_payload, max_msg_size")
             return
         try:
             await self.in_worker(self._outbox.cut, event, payload)

@@ -13,16 +13,7 @@ from ..times import earlier, seconds_between
 from .ends import Look, asked_at, end_of_known, find_ends, unmask, waits_for_word
 from .known import GONE_AFTER_S, LAUNCH_POLLS, NO_HEALTH, Known, Run
 from .runs import Step, is_fresh, launch_failed, measure
-from .telling import (
-    last_begin_at,
-    retype,
-    status_fields,
-    tell_begins,
-    tell_ends,
-    tell_health,
-    tell_initial,
-    tell_status,
-)
+from .telling import Teller, last_begin_at, retype, status_fields
 
 #: a begin this soon after a requested end is a restart (process-compose waits 1 s in between)
 RESTART_WITHIN_S = 3.0
@@ -135,7 +126,7 @@ def end_unseen(known: Mapping[Key, Known], now: datetime, skew_s: float = 0.0) -
     for key, before in known.items():
         if before.alive and before.terminating:
             end = end_of_known(before, None, None, look, None)
-            told = tell_ends(key, before.state, look, [end], before.restarts, {})
+            told = Teller(key, before.state, look).ends([end], before.restarts, {})
             after = replace(before, ended=True, terminating=False, health=NO_HEALTH, health_since=None)
             changes.append(Change(key, tuple(told), after, end.needs_log))
     return changes
@@ -144,7 +135,8 @@ def end_unseen(known: Mapping[Key, Known], now: datetime, skew_s: float = 0.0) -
 def announce(known: Mapping[Key, Known], now: datetime, skew_s: float = 0.0) -> list[Change]:
     """Return what tells a server that knows nothing of this stack what is alive: an `initial` begin each."""
     look = Look.of(now, skew_s)
-    return [Change(key, tell_initial(key, found, look), found) for key, found in known.items() if found.alive]
+    alive = [(key, found) for key, found in known.items() if found.alive]
+    return [Change(key, Teller(key, found.state, look).initial(found), found) for key, found in alive]
 
 
 # --- which names to compare with which ---
@@ -170,11 +162,11 @@ def _rename(new: Key, old: Key, before: Known, state: ProcessState, look: Look) 
     same_space = old.namespace == new.namespace
     to, came_from = (new.process, old.process) if same_space else (str(new), str(old))
     gone = {"old_status": before.state.status, "new_status": REMOVED}
-    leave = tell_status(old, before.state, look, reason="renamed", renamed_to=to, **gone)
+    leave = Teller(old, before.state, look).status(reason="renamed", renamed_to=to, **gone)
     (change,) = _compare(new, before, state, look)
     others = tuple(event for event in change.events if event.type != EventType.STATUS_CHANGED)
     status = status_fields(before, state)
-    enter = tell_status(new, state, look, reason="renamed", renamed_from=came_from, **status)
+    enter = Teller(new, state, look).status(reason="renamed", renamed_from=came_from, **status)
     return [Change(old, (leave,), None), replace(change, events=(*others, enter))]
 
 
@@ -189,8 +181,8 @@ def _vanish(key: Key, before: Known, others: bool, look: Look) -> list[Change]:
         return [Change(key, (), before if before.missing else replace(before, missing=(since, shown_at)))]
     status = {"old_status": before.state.status, "new_status": REMOVED}
     ends = [end_of_known(before, None, None, look, None)] if before.alive else []
-    told = tell_ends(key, before.state, look, ends, before.restarts, status)
-    told.append(tell_status(key, before.state, look, companion=bool(ends), **status))
+    tell = Teller(key, before.state, look)
+    told = [*tell.ends(ends, before.restarts, status), tell.status(companion=bool(ends), **status)]
     return [Change(key, tuple(told), None, needs_log=any(end.needs_log for end in ends))]
 
 
@@ -212,20 +204,19 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
     run, begun_at = _shown_run(before, state, step, look)
     ends = find_ends(before, state, step, look, run, begun_at)
     status = status_fields(before, state)
-    begins = tell_begins(key, state, look, before, step, ends, begun_at, status)
-    over = tell_ends(key, state, look, ends, step.restarts, status)
+    tell = Teller(key, state, look)
+    begins = tell.begins(before, step, ends, begun_at, status)
+    over = tell.ends(ends, step.restarts, status)
     if not step.alive:
         told = [*begins, *over]
     elif step.was_alive:
         told = [*over, *begins]
     else:  # the runs that came and went unseen, then the one that is there
         told = [*begins[:-1], *over, *begins[-1:]]
-    health, since_when, was_ready, turns = tell_health(
-        key, state, look, before if step.same else None, run, step
-    )
+    health, since_when, was_ready, turns = tell.health(before if step.same else None, run, step)
     told += turns
     if status:
-        told.append(tell_status(key, state, look, companion=bool(begins or over), **status))
+        told.append(tell.status(companion=bool(begins or over), **status))
     terminating = state.status == "Terminating" or (step.same and before is not None and before.terminating)
     known = Known(
         state,
@@ -247,14 +238,13 @@ def _find(key: Key, state: ProcessState, look: Look) -> Change:
     """First look at a process older than the adapter: say that it is there, count nothing of its past."""
     step = measure(None, state)
     run, _ = _shown_run(None, state, step, look)
-    over, dying = not step.alive, state.status == "Terminating"
+    tell, over, dying = Teller(key, state, look), not step.alive, state.status == "Terminating"
     known = Known(state, step.restarts, run, over, dying, launch_polls=step.launch_polls)
     if not step.alive:
-        told = tell_status(key, state, look, new_status=state.status, initial=True)
-        return Change(key, (told,), known)
-    health, since, was_ready, _ = tell_health(key, state, look, None, run, step)
+        return Change(key, (tell.status(new_status=state.status, initial=True),), known)
+    health, since, was_ready, _ = tell.health(None, run, step)
     known = replace(known, health=health, health_since=since, was_ready=was_ready)
-    return Change(key, tell_initial(key, known, look), known)
+    return Change(key, tell.initial(known), known)
 
 
 def _is_younger(state: ProcessState, born: datetime) -> bool:

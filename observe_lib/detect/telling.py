@@ -1,7 +1,7 @@
 """The events that tell a change: begins, ends, turns of health, statuses. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,9 @@ from .ends import End, Look, asked_at
 from .known import NO_HEALTH, NOT_READY, READY, Known, Run
 from .runs import Step
 
+#: the fields of an event that comes with a new status
+Status = Mapping[str, str]
+
 
 def last_begin_at(step: Step, state: ProcessState) -> int:
     """Return the restarts at the last begin: where the policy ended that run, they rose since."""
@@ -20,39 +23,113 @@ def last_begin_at(step: Step, state: ProcessState) -> int:
     return step.restarts - 1 if ended_by_policy and step.restarts > 0 else step.restarts
 
 
-def tell_begins(
-    key: Key,
-    state: ProcessState,
-    look: Look,
-    before: Known | None,
-    step: Step,
-    ends: Sequence[End],
-    begun_at: datetime,
-    status: Mapping[str, str],
-) -> list[Event]:
-    """Return the begins in groups of a kind; the one that is alive stands apart if others end before it."""
-    if not step.begins:
-        return []
-    last = last_begin_at(step, state)
-    first = _kind_of_first(before, step, last, ends, begun_at, look)
-    apart = step.alive and bool(ends) and not step.was_alive
-    groups = [(first, step.begins - apart)] if step.begins > apart else []
-    if first != EventType.RESTARTED and step.begins - apart > 1:
-        groups = [(first, 1), (EventType.RESTARTED, step.begins - apart - 1)]
-    if apart:
-        groups.append((EventType.RESTARTED if groups else first, 1))
-    told: list[Event] = []
-    begun = 0
-    for event_type, count in groups:
-        begun += count
-        newest = begun == step.begins
-        at = begun_at if step.alive or (newest and step.has_run) else look.at
-        if ends and not step.alive:
-            at = min(at, ends[-1].at)
-        unseen = state.heard or not (newest and step.alive and count == 1)
-        counts = {"count": count, "restarts": last - (step.begins - begun)}
-        told.append(tell(key, state, look, event_type, at, inferred=unseen, **counts, **status))
-    return told
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Tells of one process what a look at it shows; the state goes with each event."""
+
+    key: Key
+    state: ProcessState
+    look: Look
+
+    def begins(
+        self, before: Known | None, step: Step, ends: Sequence[End], begun_at: datetime, status: Status
+    ) -> list[Event]:
+        """Return the begins in groups of a kind; the one that is alive apart if others end before it."""
+        if not step.begins:
+            return []
+        last = last_begin_at(step, self.state)
+        first = _kind_of_first(before, step, last, ends, begun_at, self.look)
+        apart = step.alive and bool(ends) and not step.was_alive
+        groups = [(first, step.begins - apart)] if step.begins > apart else []
+        if first != EventType.RESTARTED and step.begins - apart > 1:
+            groups = [(first, 1), (EventType.RESTARTED, step.begins - apart - 1)]
+        if apart:
+            groups.append((EventType.RESTARTED if groups else first, 1))
+        told: list[Event] = []
+        begun = 0
+        for event_type, count in groups:
+            begun += count
+            newest = begun == step.begins
+            at = begun_at if step.alive or (newest and step.has_run) else self.look.at
+            if ends and not step.alive:
+                at = min(at, ends[-1].at)
+            unseen = self.state.heard or not (newest and step.alive and count == 1)
+            counts = {"count": count, "restarts": last - (step.begins - begun)}
+            told.append(self.event(event_type, at, inferred=unseen, **counts, **status))
+        return told
+
+    def ends(self, ends: Sequence[End], restarts: int, status: Status) -> list[Event]:
+        """Return the ends as events, those of one class in a row as one."""
+        told = []
+        for _, group in groupby(ends, lambda end: (end.type, end.reason)):
+            same = list(group)
+            end = same[-1]
+            ran = round(seconds_between(end.began, end.at), 3) if end.began and end.exact else None
+            ended = {
+                "reason": end.reason,
+                "exit_code": end.exit_code,
+                "run_seconds": ran,
+                "restarts": restarts,
+            }
+            count, unseen = sum(one.runs for one in same), any(one.inferred for one in same)
+            told.append(self.event(end.type, end.at, count=count, inferred=unseen, **ended, **status))
+        return told
+
+    def health(
+        self, before: Known | None, run: Run | None, step: Step
+    ) -> tuple[str, datetime | None, bool, list[Event]]:
+        """Return the run's health, since when, if it ever was Ready, and its turn; `before`: the same run."""
+        if not step.alive:
+            return NO_HEALTH, None, False, []
+        if before:
+            health, since, was_ready = before.health, before.health_since, before.was_ready
+        else:
+            began = run.began if run else None
+            was_ready = self.state.ready_at is not None and (began is None or self.state.ready_at >= began)
+            health, since = NO_HEALTH, None
+        turned = self.state.is_ready
+        if not self.state.is_running or turned not in (READY, NOT_READY) or turned == health:
+            return health, since, was_ready, []
+        at = _ready_at(self.state, run, since) or self.look.at
+        extra = {"was_seconds": round(seconds_between(since, at), 3)} if since else {}
+        was_ready = was_ready or turned == READY
+        return turned, at, was_ready, [self._turn(turned, at, was_ready, extra=extra)]
+
+    def _turn(self, health: str, at: datetime, was_ready: bool, **fields: Any) -> Event:
+        """Return the event of a turn of health; not to be Ready yet is a start, not a trouble."""
+        kind = EventType.HEALTHY if health == READY else EventType.UNHEALTHY
+        if not was_ready:
+            fields |= {"starting": True, "severity": Severity.INFO.value}
+        return self.event(kind, at, health=health, **fields)
+
+    def initial(self, found: Known) -> tuple[Event, ...]:
+        """Return what announces a run that is alive, and its health: what was before is not counted."""
+        began = found.run.began if found.run else None
+        begin = self.event(EventType.STARTED, began or self.look.at, restarts=found.restarts, initial=True)
+        if found.health == NO_HEALTH:
+            return (begin,)
+        at, was_ready = found.health_since or self.look.at, found.was_ready or found.health == READY
+        return begin, self._turn(found.health, at, was_ready, initial=True)
+
+    def status(self, **fields: Any) -> Event:
+        """Return a status_changed of now."""
+        return self.event(EventType.STATUS_CHANGED, self.look.at, **fields)
+
+    def event(self, event_type: EventType, at: datetime, **fields: Any) -> Event:
+        """Return one event about a process; `restarts` are the state's unless given."""
+        restarts = fields.pop("restarts", self.state.restarts)
+        if self.look.not_before and fields.get("inferred"):
+            fields["extra"] = {**fields.get("extra", {}), "not_before": self.look.not_before}
+        return Event.of(
+            self.key,
+            event_type,
+            timestamp=self.look.at_text if at is self.look.at else format_time(at),
+            observed_at=self.look.seen_text,
+            state=self.state.raw,
+            restarts=restarts if restarts > 0 or event_type == EventType.RESTARTED else None,
+            namespaces=list(self.state.namespaces) or None,
+            **fields,
+        )
 
 
 def _kind_of_first(
@@ -71,101 +148,19 @@ def _kind_of_first(
     return EventType.RESTARTED if soon else EventType.STARTED
 
 
-def tell_ends(
-    key: Key, state: ProcessState, look: Look, ends: Sequence[End], restarts: int, status: Mapping[str, str]
-) -> list[Event]:
-    """Return the ends as events, those of one class in a row as one."""
-    told = []
-    for _, group in groupby(ends, lambda end: (end.type, end.reason)):
-        same = list(group)
-        end = same[-1]
-        ran = round(seconds_between(end.began, end.at), 3) if end.began and end.exact else None
-        ended = {"reason": end.reason, "exit_code": end.exit_code, "run_seconds": ran, "restarts": restarts}
-        count, unseen = sum(one.runs for one in same), any(one.inferred for one in same)
-        told.append(tell(key, state, look, end.type, end.at, count=count, inferred=unseen, **ended, **status))
-    return told
-
-
-def tell_health(
-    key: Key, state: ProcessState, look: Look, before: Known | None, run: Run | None, step: Step
-) -> tuple[str, datetime | None, bool, list[Event]]:
-    """Return the run's health, since when, if it ever was Ready, and its turn; `before`: the same run."""
-    if not step.alive:
-        return NO_HEALTH, None, False, []
-    if before:
-        health, since, was_ready = before.health, before.health_since, before.was_ready
-    else:
-        began = run.began if run else None
-        was_ready = state.ready_at is not None and (began is None or state.ready_at >= began)
-        health, since = NO_HEALTH, None
-    turned = state.is_ready
-    if not state.is_running or turned not in (READY, NOT_READY) or turned == health:
-        return health, since, was_ready, []
-    at = _ready_at(state, run, since) or look.at
-    extra = {"was_seconds": round(seconds_between(since, at), 3)} if since else {}
-    was_ready = was_ready or turned == READY
-    return turned, at, was_ready, [_tell_turn(key, state, look, turned, at, was_ready, extra=extra)]
-
-
-def _tell_turn(
-    key: Key, state: ProcessState, look: Look, health: str, at: datetime, was_ready: bool, **fields: Any
-) -> Event:
-    """Return the event of a turn of health; not to be Ready yet is a start, not a trouble."""
-    kind = EventType.HEALTHY if health == READY else EventType.UNHEALTHY
-    if not was_ready:
-        fields |= {"starting": True, "severity": Severity.INFO.value}
-    return tell(key, state, look, kind, at, health=health, **fields)
-
-
 def _ready_at(state: ProcessState, run: Run | None, since: datetime | None) -> datetime | None:
     """Return process_ready_time where it tells this turn: the first time that this run got Ready."""
     ready = state.ready_at if state.is_ready == READY and since is None else None
     return ready if ready and run and run.began and ready >= run.began else None
 
 
-def tell_initial(key: Key, found: Known, look: Look) -> tuple[Event, ...]:
-    """Return what announces a run that is alive, and its health: what was before is not counted."""
-    began = found.run.began if found.run else None
-    begin = tell(
-        key, found.state, look, EventType.STARTED, began or look.at, restarts=found.restarts, initial=True
-    )
-    if found.health == NO_HEALTH:
-        return (begin,)
-    at, was_ready = found.health_since or look.at, found.was_ready or found.health == READY
-    return begin, _tell_turn(key, found.state, look, found.health, at, was_ready, initial=True)
-
-
-def status_fields(before: Known | None, state: ProcessState) -> dict[str, str]:
+def status_fields(before: Known | None, state: ProcessState) -> Status:
     """Return the fields of an event that comes with a new status."""
     if before is None:
         return {"new_status": state.status}
     if before.state.status == state.status:
         return {}
     return {"old_status": before.state.status, "new_status": state.status}
-
-
-def tell_status(key: Key, state: ProcessState, look: Look, **fields: Any) -> Event:
-    """Return a status_changed of now."""
-    return tell(key, state, look, EventType.STATUS_CHANGED, look.at, **fields)
-
-
-def tell(
-    key: Key, state: ProcessState, look: Look, event_type: EventType, at: datetime, **fields: Any
-) -> Event:
-    """Return one event about a process; `restarts` are the state's unless given."""
-    restarts = fields.pop("restarts", state.restarts)
-    if look.not_before and fields.get("inferred"):
-        fields["extra"] = {**fields.get("extra", {}), "not_before": look.not_before}
-    return Event.of(
-        key,
-        event_type,
-        timestamp=look.at_text if at is look.at else format_time(at),
-        observed_at=look.seen_text,
-        state=state.raw,
-        restarts=restarts if restarts > 0 or event_type == EventType.RESTARTED else None,
-        namespaces=list(state.namespaces) or None,
-        **fields,
-    )
 
 
 def retype(event: Event, event_type: EventType, **fields: Any) -> Event:

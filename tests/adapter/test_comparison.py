@@ -51,6 +51,15 @@ def test_what_is_new_is_a_matter_of_process_composes_clock(bench, skew_s, initia
     assert [event.initial for event in bench.take()] == [initial]
 
 
+def test_a_start_that_was_killed_before_its_first_reply_leaves_the_first_look_to_the_next(tmp_path):
+    first = Bench(tmp_path)
+    assert first.comparison.records.tell("adapter", EventType.STARTED)
+    second = first.again()
+    second.reply(running("web", restarts=3))
+    assert ("web", "started", "initial") in second.told()
+    second.outbox.close()
+
+
 def test_the_second_reply_is_no_first_look(bench):
     bench.reply(running("web"))
     bench.reply(running("web"), running("late", pid=8, began=-500.0))

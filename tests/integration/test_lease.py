@@ -15,9 +15,10 @@ import pytest
 from observe_lib.broker import lease as lease_module
 from observe_lib.broker.bucket import Bucket, WrongLastError
 from observe_lib.broker.lease import Lease, identity
-from observe_lib.broker.session import DeniedError
+from observe_lib.broker.session import DeniedError, Session
 from observe_lib.broker.stream import StreamOptions, ensure_bucket
 from observe_lib.errors import StackHeldError
+from observe_lib.settings import NatsSettings
 from tests.nats_server import RealNats
 
 KEY = "host-a._observe.lease"
@@ -27,18 +28,19 @@ TIMES = {"LEASE_S": 1.5, "RENEW_S": 1.0, "VALID_S": 1.2, "LOOK_EACH_S": 0.1}
 #: holds the lease in a process of its own, and prints each claim
 HOLDER = f"""\
 import asyncio, sys
-import nats
 from observe_lib.broker import lease
 from observe_lib.broker.bucket import Bucket
+from observe_lib.broker.session import Session
+from observe_lib.settings import NatsSettings
 
 vars(lease).update({TIMES!r})
 
 async def main():
-    client = await nats.connect(sys.argv[1])
+    session = Session(NatsSettings(sys.argv[1], url_given=True), "holder")
+    await session.open()
     async def claim(found):
         print("claims", flush=True)
-    bucket = Bucket(client.jetstream)
-    held = lease.Lease(bucket, {KEY!r}, "other", lease.identity, name="host-a", on_claim=claim)
+    held = lease.Lease(Bucket(session), {KEY!r}, "other", lease.identity, name="host-a", on_claim=claim)
     holding = asyncio.create_task(held.hold())
     await held.wait_fresh()
     print("fresh", flush=True)
@@ -59,17 +61,13 @@ def _quick(monkeypatch):
 
 @asynccontextmanager
 async def connected(url: str, **options) -> AsyncIterator[Bucket]:
-    """A bucket over a connection, which hears what the server complains of."""
-
-    async def hear(error: Exception) -> None:
-        bucket.refuse(error)
-
-    client = await nats.connect(url, error_cb=hear, **options)
-    bucket = Bucket(client.jetstream, answer_s=2.0)
+    """A bucket over a session, which hears what the server complains of."""
+    session = Session(NatsSettings(url, url_given=True, **options), "test")
+    await session.open()
     try:
-        yield bucket
+        yield Bucket(session, answer_s=2.0)
     finally:
-        await client.close()
+        await session.close()
 
 
 async def made(url: str, **options) -> None:
