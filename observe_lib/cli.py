@@ -63,7 +63,8 @@ def _run_verb(words: list[str]) -> int:
     if name not in verb_sentences():
         raise _unknown_verb(name)
     verb = load_verb(name)
-    args = _parser(name, verb).parse_intermixed_args(flags)
+    handed_in = argparse.Namespace(verbs=verb_sentences, load_verb=load_verb)
+    args = _parser(name, verb).parse_intermixed_args(flags, handed_in)
     from .signals import interrupted_once
     from .text.log_lines import set_up_logging
 

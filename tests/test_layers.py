@@ -43,7 +43,6 @@ MAY_IMPORT = {
     "text": ("reader",),
     "cli": ("text.output", "text.log_lines", "verbs"),
     "verbs": (),
-    "commands": (*BELOW, "verbs"),
 }
 #: given to the adapter by those who run it, who alone import them
 HANDED_IN = ("compose.push", "compose.logs", "broker.embedded", "adapter.systemd")

@@ -4,11 +4,10 @@ Pure but for printing: the script asks nobody, it holds every word there is.
 
 import argparse
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ..errors import EXIT_OK
 from ..events import EventType, Severity
-from ..verbs import load_verb, verb_sentences
 
 ORDER = 15
 ARGUMENTS = " bash|zsh"
@@ -57,27 +56,28 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script."""
-    print((_ZSH if args.shell == "zsh" else "") + completion_script(), end="")
+    """Print the script for the verbs that there are; `cli` hands them in."""
+    script = completion_script({name: args.load_verb(name).add_flags for name in args.verbs()})
+    print((_ZSH if args.shell == "zsh" else "") + script, end="")
     return EXIT_OK
 
 
-def completion_script() -> str:
-    """Return the script for bash; where no word fits, files are completed."""
+def completion_script(verbs: Mapping[str, Callable[[argparse.ArgumentParser], None]]) -> str:
+    """Return the script for bash, of verbs and what adds their flags; else files are completed."""
     values: dict[str, list[str]] = dict(_COMPLETED)
     flags: dict[str, list[str]] = {}
-    for verb in verb_sentences():
+    for verb, add_verbs_flags in verbs.items():
         parser = argparse.ArgumentParser()
         parser.add_argument("-v", "--verbose")
         parser.add_argument("-q", "--quiet")
-        load_verb(verb).add_flags(parser)
+        add_verbs_flags(parser)
         for one in parser._actions:
             names, words = one.option_strings, list(one.choices or ())
             values |= {name: words for name in names if words}
             kind = f"{verb}:-*" if names else f"{verb}:*"
             flags.setdefault(kind, []).extend([max(names, key=len)] if names else words)
     return _SCRIPT.format(
-        verbs=shlex.quote(" ".join(verb_sentences())),
+        verbs=shlex.quote(" ".join(verbs)),
         values="\n".join(_case(" " * 8, name, words) for name, words in sorted(values.items())),
         flags="\n".join(_case(" " * 12, verb, words) for verb, words in flags.items()),
         names=_NAMES,

@@ -234,3 +234,20 @@ def test_after_a_full_disk_it_takes_writes_again(tmp_path, monkeypatch):
     finally:
         server.stop()
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_the_past_can_be_read_when_the_adapter_has_ended(machine):
+    adapter = machine.adapter()
+    wait_for(lambda: "ready" in machine.said())
+    adapter.terminate()
+    assert adapter.wait(30) == 0 and not machine.listens
+    for number, words in enumerate(("watch --no-follow", "report --since 1h --json"), 1):
+        assert machine.observe(*words.split()).wait(30) == 0, machine.said()
+        assert machine.said().count(f"{machine.store} is served until this ends") == number
+        assert not machine.listens
+    assert "started" in (machine.home / "printed").read_text()
+    for words in ("watch", "web"):
+        assert machine.observe(*words.split()).wait(30) == 1
+        told, hint = machine.said().splitlines()[-2:]
+        assert told.endswith(f"what the built-in server kept is in {machine.store}")
+        assert "observe.py adapter" in hint and "watch --no-follow" in hint

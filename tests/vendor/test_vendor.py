@@ -127,10 +127,16 @@ def test_one_form_replaces_the_other(given, capsys):
 
 #: how it is put there, and the verbs that the help there lists
 FORMS = [
-    ((), "adapter watch ps wait show report top forget web alert silence demo doctor vendor service"),
+    (
+        (),
+        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
+    ),
     (("--single-file",), "adapter watch"),
     (("--with", "ps,forget", "--with", "wait"), "adapter watch ps wait forget"),
-    (("--all",), "adapter watch ps wait show report top forget web alert silence demo doctor vendor service"),
+    (
+        ("--all",),
+        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
+    ),
 ]
 
 
