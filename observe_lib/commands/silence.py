@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_FAILED, EXIT_OK, UsageError
-from ..flags import add_nats_flags, add_output_flags
+from ..flags import add_form_flags, add_nats_flags
 from ..settings import duration_of, nats_settings
 from ..text.output import Style, json_line, print_note, printable, style_of, write_lines
 from ..times import format_time, now_utc
@@ -39,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--who", metavar="TEXT", help="who says so [user@host]")
     parser.add_argument("--stack", metavar="STACK", default="", help="only in this process-compose [all]")
     parser.add_argument("--end", action="store_true", help="end the silences of NAME, of all without one")
-    add_output_flags(parser)
+    add_form_flags(parser).add_argument("--utc", action="store_true", help="print times in UTC [local]")
     add_nats_flags(parser)
 
 

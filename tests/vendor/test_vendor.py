@@ -126,17 +126,12 @@ def test_one_form_replaces_the_other(given, capsys):
 
 
 #: how it is put there, and the verbs that the help there lists
+EVERY = "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion"
 FORMS = [
-    (
-        (),
-        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
-    ),
+    ((), EVERY),
     (("--single-file",), "adapter watch"),
     (("--with", "ps,forget", "--with", "wait"), "adapter watch ps wait forget"),
-    (
-        ("--all",),
-        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
-    ),
+    (("--all",), EVERY),
 ]
 
 
