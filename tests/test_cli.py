@@ -82,7 +82,7 @@ def test_flags_are_where_they_mean_something(capsys):
         "report",
         "top",
     ]
-    store = "adapter watch ps show report top forget web doctor service".split()
+    store = ["adapter", "watch", "ps", "show", "report", "top", "forget", "web", "doctor", "service"]
     assert [name for name, text in texts.items() if "--state-dir" in text] == store
     headings = [line for line in texts["adapter"].splitlines() if line.endswith(":") and line[0] != " "]
     assert headings[-2:] == ["stream:", "examples:"]

@@ -34,6 +34,7 @@ _HINTS = {
     "refused": "is it running, and is this where it listens (--compose-port, --compose-socket)?",
     "timeout": "it may be busy or halted: see whether `process-compose list` on the same port answers",
     "garbage": "something else may listen there: see --compose-port, --compose-socket",
+    "too_large": "something else may listen there: see --compose-port, --compose-socket",
     "status": "see process-compose's own log (its flag -L)",
 }
 
@@ -50,7 +51,7 @@ class ComposeClient:
     """One process-compose, over TCP or, where `socket_path` is given, over a Unix socket.
 
     Every call ends within its timeout, even if the other side sends a byte at a time, and raises
-    `ComposeError` of kind refused, timeout, status or garbage.
+    `ComposeError` of kind refused, timeout, status, too_large (over `max_bytes`) or garbage.
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class ComposeClient:
         socket_path: str | None = None,
         token: str | None = None,
         timeout_s: float = 10.0,
+        max_bytes: int = MAX_REPLY_BYTES,
     ) -> None:
         host = f"[{address}]" if ":" in address else address
         self._base = "http://localhost" if socket_path else f"http://{host}:{port}"
         self.url = f"unix:{socket_path}" if socket_path else self._base
         self._where = socket_path or (address, port)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._max_bytes = timeout_s, max_bytes
         self._deadline = 0.0
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
@@ -144,8 +146,8 @@ class ComposeClient:
         ) as response:
             for part in response.iter_content(256 * 1024):
                 body += part
-                if len(body) > MAX_REPLY_BYTES:
-                    raise self._error("garbage", f"sent more than {MAX_REPLY_BYTES >> 20} MiB at once")
+                if len(body) > self._max_bytes:
+                    raise self._error("too_large", f"sent more than {self._max_bytes >> 20} MiB at once")
         return body, response
 
     def _dial(self) -> socket.socket:

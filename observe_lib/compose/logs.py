@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
-from ..errors import ObserveError
+from ..errors import ComposeError, ObserveError
 from ..log import log
 from ..settings import ComposeSettings
 from .client import ComposeClient
@@ -19,6 +19,10 @@ LOG_WITHIN_S = 1.0
 LOGS_AT_ONCE = 4
 #: a log is cut to its last bytes
 LOG_BYTES = 8192
+#: a line with more letters is cut in its middle, where a mark takes no more than so many
+LINE_LETTERS, MARK_LETTERS = 1000, 50
+#: a reply is not read further: fewer lines are asked for then
+REPLY_BYTES = 4 * 1024 * 1024
 #: process-compose's line between a run and its restart; an empty one of the process itself has no newline
 RUN_BREAK = "\n"
 
@@ -57,8 +61,7 @@ class LogFetcher:
         try:
             left_s = end - time.monotonic()
             if left_s > 0:  # else those before it were too slow
-                found = last_run(client.logs(process, lines, left_s))
-                return cut_log(_ANSI.sub("", line) for line in found)
+                return self._ask(client, process, lines, left_s)
             log.info("no log of %s within %gs", process, LOG_WITHIN_S)
         except ObserveError as error:
             log.info("no log of %s: %s", process, error)
@@ -68,11 +71,24 @@ class LogFetcher:
             self._idle.put(client)
         return []
 
+    def _ask(self, client: ComposeClient, process: str, lines: int, left_s: float) -> list[str]:
+        """Ask for fewer lines where so many are too large to be held."""
+        try:
+            found = last_run(client.logs(process, lines, left_s))
+        except ComposeError as error:
+            if error.kind != "too_large":
+                raise
+            if lines <= 1:
+                return [f"[a line of more than {REPLY_BYTES >> 20} MiB]"]
+            return self._ask(client, process, lines // 4, left_s)
+        return cut_log(_ANSI.sub("", _cut_middle(line.rstrip("\r\n"))) for line in found)
+
 
 def log_fetcher(settings: ComposeSettings) -> LogFetcher:
     """Return what fetches logs from this process-compose, over connections of its own."""
     where = (settings.address, settings.port, settings.socket, settings.token)
-    return LogFetcher([ComposeClient(*where) for _ in range(LOGS_AT_ONCE)])
+    clients = (ComposeClient(*where, max_bytes=REPLY_BYTES) for _ in range(LOGS_AT_ONCE))
+    return LogFetcher(list(clients))
 
 
 def last_run(lines: Sequence[str]) -> Sequence[str]:
@@ -82,14 +98,20 @@ def last_run(lines: Sequence[str]) -> Sequence[str]:
 
 
 def cut_log(lines: Iterable[str], limit: int = LOG_BYTES) -> list[str]:
-    """Return the last lines that fit into `limit` bytes of UTF-8; one line alone is cut to its end."""
+    """Return the last lines that fit into `limit` bytes of UTF-8; a long one is cut in its middle."""
     kept: list[str] = []
     for line in reversed(list(lines)):
-        raw = line.rstrip("\r\n").encode("utf-8", "replace")
-        if len(raw) > limit:
-            if not kept:
-                kept.append(raw[-limit:].decode("utf-8", "ignore"))
+        raw = _cut_middle(line.rstrip("\r\n")).encode("utf-8", "replace")
+        if limit < len(raw):
             break
         limit -= len(raw) + 1
-        kept.append(raw.decode("utf-8"))
+        kept.append(raw.decode())
     return kept[::-1]
+
+
+def _cut_middle(line: str) -> str:
+    """Return the line, or its begin and its end with a mark between them that tells what is missing."""
+    if len(line) <= LINE_LETTERS + MARK_LETTERS:
+        return line
+    half = LINE_LETTERS // 2
+    return f"{line[:half]} [… {len(line) - 2 * half:,} letters …] {line[-half:]}"

@@ -66,7 +66,7 @@ def test_ten_thousand_processes(client, stand_in):
         ("html", "garbage", "text/html that are no JSON"),
         ("half_json", "garbage", "application/json that are no JSON"),
         ("no_data", "garbage", "without a list of processes"),
-        ("huge", "garbage", "more than 64 MiB"),
+        ("huge", "too_large", "more than 64 MiB"),
         ("not_http", "garbage", "not HTTP"),
         ("truncated", "refused", "closed the connection"),
         ("cut", "refused", "closed the connection"),

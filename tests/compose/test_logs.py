@@ -123,6 +123,10 @@ def test_who_was_asked_is_closed_at_the_end():
 # --- cutting and cleaning ---
 
 
+#: a line of 1,400 letters, cut in its middle
+HALVES = "a" * 500 + " [… 400 letters …] " + "b" * 500
+
+
 @pytest.mark.parametrize(
     "lines, limit, kept",
     [
@@ -130,10 +134,14 @@ def test_who_was_asked_is_closed_at_the_end():
         ([], 100, []),
         (["aaa", "bbb", "ccc"], 7, ["bbb", "ccc"]),  # line breaks count
         (["aaa", "bbb", "ccc"], 6, ["ccc"]),
-        (["a" * 20], 8, ["a" * 8]),  # one alone is cut to its end
-        (["x", "a" * 20], 8, ["a" * 8]),
         (["a" * 20, "x"], 8, ["x"]),
-        (["ü" * 10], 7, ["ü" * 3]),  # never within a letter
+        (["a" * 1000], 2000, ["a" * 1000]),
+        (["before", "a" * 700 + "b" * 700, "after"], 2000, ["before", HALVES, "after"]),
+        (
+            ["ü" * 600 + "ä" * 601],
+            4000,
+            ["ü" * 500 + " [… 201 letters …] " + "ä" * 500],
+        ),
         (["a\r\n", "b\n", "c\r"], 100, ["a", "b", "c"]),
         (["\ud800 lone"], 100, ["? lone"]),
         (["", ""], 100, ["", ""]),
@@ -148,7 +156,25 @@ def test_8_kib_at_most():
     lines = [f"{number:04d} {'x' * 95}" for number in range(1000)]
     (tail,) = fetch_all(answering(lines), "web", lines=1000)
     assert tail == lines[-81:] and sum(len(line) + 1 for line in tail) <= 8192
-    assert fetch_all(answering(["y" * 10**6]), "web") == [["y" * 8192]]
+
+
+def test_a_long_line_hides_none_before_it():
+    lines = ["Traceback", "y" * 10**6]
+    ((first, long),) = fetch_all(answering(lines), "web")
+    assert first == "Traceback" and "999,000 letters" in long and long.startswith("y" * 500)
+
+
+def test_of_a_log_that_is_too_large_fewer_lines_are_asked_for():
+    asked = []
+
+    def answer(name, lines, timeout_s):
+        asked.append(lines)
+        if lines > 1:
+            raise ComposeError("sent more than 4 MiB at once", kind="too_large")
+        return ["the last"]
+
+    assert fetch_all([answer], "web") == [["the last"]]
+    assert asked == [20, 5, 1]
 
 
 @pytest.mark.parametrize(
