@@ -125,17 +125,20 @@ def test_one_form_replaces_the_other(given, capsys):
     assert "observe_lib/cli.py" in tree(given)
 
 
+ALL_VERBS = (
+    "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion"
+)
 #: how it is put there, and the verbs that the help there lists
 FORMS = [
     (
         (),
-        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
+        ALL_VERBS,
     ),
     (("--single-file",), "adapter watch"),
     (("--with", "ps,forget", "--with", "wait"), "adapter watch ps wait forget"),
     (
         ("--all",),
-        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
+        ALL_VERBS,
     ),
 ]
 
