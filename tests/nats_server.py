@@ -100,7 +100,7 @@ class RealNats:
         self.start()
 
     def pause(self) -> None:
-        """Freeze it, and return when all of its threads stand still: connections stay, answers do not come."""
+        """Freeze it, and return when it stands still: connections stay, answers do not come."""
         os.kill(self.pid, signal.SIGSTOP)
         deadline = time.monotonic() + 10
         while not all(") T " in one.read_text() for one in Path(f"/proc/{self.pid}/task").glob("*/stat")):
