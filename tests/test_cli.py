@@ -73,6 +73,7 @@ def test_flags_are_where_they_mean_something(capsys):
         "show",
         "report",
         "top",
+        "silence",
     ]
     assert [name for name, text in texts.items() if "--color" in text] == [
         "watch",
@@ -80,8 +81,9 @@ def test_flags_are_where_they_mean_something(capsys):
         "show",
         "report",
         "top",
+        "silence",
     ]
-    store = ["adapter", "watch", "ps", "show", "report", "top", "web", "service"]
+    store = ["adapter", "watch", "ps", "show", "report", "top", "forget", "web", "doctor", "service"]
     assert [name for name, text in texts.items() if "--state-dir" in text] == store
     headings = [line for line in texts["adapter"].splitlines() if line.endswith(":") and line[0] != " "]
     assert headings[-2:] == ["stream:", "examples:"]
