@@ -12,6 +12,23 @@ from tests.nats_server import RealNats
 stand_in_for_package()  # before anything imports the package
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what fixtures of a module start away from the user's own files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OBSERVE_STATE_DIR", raising=False)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _state_of_the_test(
+    _state_of_the_session: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have no adapter of a test find what another test left."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[RealNats]:
     """A nats-server of this test's own, with an empty store."""

@@ -71,7 +71,7 @@ class RealNats:
         self.store_dir.mkdir(parents=True, exist_ok=True)
         with (self.store_dir / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not self._greets():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -100,8 +100,12 @@ class RealNats:
         self.start()
 
     def pause(self) -> None:
-        """Freeze it: connections stay, answers do not come."""
+        """Freeze it, and return when it stands still: connections stay, answers do not come."""
         os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + 10
+        while not all(") T " in one.read_text() for one in Path(f"/proc/{self.pid}/task").glob("*/stat")):
+            assert time.monotonic() < deadline, "it does not freeze"
+            time.sleep(0.01)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -84,7 +84,7 @@ class _Adapter:
         self._options, self._outbox, self._say, self._parts = options, outbox, say, parts
         self._server, self._identity, self._stop = parts.server, identity(), stop
         self._born = options.born or now_utc()
-        self._met = self._ready = self._connected = False
+        self._met = self._ready = self._connected = self._knew = False
         self._blind_s: float | None = None  # until what changed meanwhile can be said too
         self._client = ComposeClient(compose.address, compose.port, compose.socket, compose.token)
         self._comparison = Comparison(
@@ -118,6 +118,7 @@ class _Adapter:
     def start(self) -> None:
         """Say what there is, and start everything; nothing waits for anything else."""
         known, waiting = len(self._comparison.records.known), self._outbox.waiting()
+        self._knew = known > 0
         where = _short(self._outbox.path) if self._outbox.path else "in memory"
         waits = f", {_how_many(waiting, 'event')} wait{'s' if waiting == 1 else ''}"
         self._say("outbox", f"{where}, {_how_many(known, 'process', 'es')} known{waits}")
@@ -196,9 +197,9 @@ class _Adapter:
             if self._options.log_lines and self._parts.logs is not None:
                 lines = f"last {self._options.log_lines} lines"
                 self._say("crash logs", f"{lines} go to NATS with each crash (--log-lines 0: none)")
-            followed = _how_many(len(self._comparison.records.known), "process", "es")
+            processes = _how_many(len(self._comparison.records.known), "process", "es")
             now = how_to_call("watch", self._options.nats.as_flag)
-            ready = f"{followed} announced. Now: {now}"
+            ready = f"{processes} {'followed' if self._knew else 'announced'}. Now: {now}"
             self.delivery.when_sent(lambda: self._say("ready", ready))
         self.delivery.compared()
         if changes:

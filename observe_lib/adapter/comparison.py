@@ -79,9 +79,9 @@ class Comparison:
     # --- comparing ---
 
     def compare(self, after: Mapping[Key, ProcessState], asked_at: datetime, skew_s: float) -> list[Change]:
-        """Compare a whole reply, that was asked for at `asked_at`; return what was committed of it.
+        """Compare a whole reply, that was asked for at `asked_at`; return what it tells, in the file or soon.
 
-        `skew_s`: how far process-compose's clock is ahead. OutboxError is said, and nothing moves on then.
+        `skew_s`: how far process-compose's clock is ahead. What the file does not take moves nothing on.
         """
         with self._lock:
             self._skew_s, now = skew_s, self._clock()
@@ -90,13 +90,13 @@ class Comparison:
                 return []
             known, after = self._comparable(after, asked_at, now)
             changes = self._detect(known, after, now)
-            told = self.records.commit(self._held_back(changes))
-            if told is not None:
+            taken = self.records.commit(self._held_back(changes)) is not None
+            if taken:
                 self._first_look, self.is_compared = False, True
                 if self._restating:
                     self.restate()
             self._heard = {key: at for key, at in self._heard.items() if at > asked_at}
-            return told or []
+            return changes if taken else []
 
     def hear(self, state: ProcessState, at: datetime) -> None:
         """Compare what a push message that arrived `at` says of one process."""

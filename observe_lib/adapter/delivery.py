@@ -260,7 +260,7 @@ class Delivery:
         gone = [key for key in keys if key not in known and not key.startswith(own)]
         if gone:
             self._publisher.wake(key.removeprefix(f"{self._token}.") for key in gone)
-            self._say("bucket", f"{len(gone)} rows of processes that are no more deleted")
+            self._say("bucket", f"rows of processes that are no more: {len(gone)} deleted")
 
     async def _farewell(self) -> None:
         if self._running is not None:

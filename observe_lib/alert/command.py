@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_FAILED, EXIT_OK, UsageError
 from ..flags import add_nats_flags, add_selection_flags
-from ..settings import choices, duration_of, names, nats_settings, whole_number
+from ..settings import choices, duration_of, nats_settings, whole_number
 from ..signals import Stop, stopped_by_signals
 from ..text.output import mute, printable, say_note
+from ..text.tables import selected
 from ..times import now_utc, parse_duration
 from .trouble import HOLD_S, KINDS, Rules
 
@@ -77,10 +78,11 @@ def rules_of(flags: Mapping[str, Any]) -> Rules:
     if given is not None:
         hold_s = dict.fromkeys(KINDS, 0.0 if given == "0" else duration_of("--for", given, 0.001, _YEAR_S))
     limit, limit_s = _limit_of(flags["limit"])
+    patterns, stack = selected(dict(flags))
     return Rules(
         types=frozenset(choices("--type", flags["type"], KINDS) or KINDS),
-        patterns=tuple(names("NAME", [*flags["name"], *(flags["process"] or ())])),
-        stack=flags["stack"],
+        patterns=tuple(patterns),
+        stack=stack,
         hold_s=hold_s,
         settle_s=duration_of("--settle", flags["settle"], 0.001, _DAY_S),
         repeat_s=duration_of("--repeat", flags["repeat"], 1, _YEAR_S),
@@ -146,9 +148,11 @@ def run(args: argparse.Namespace) -> int:
 def _senders_of(flags: Mapping[str, Any], stop: Stop) -> "list[Sends]":
     """Return all who are to be told; UsageError where there is nobody."""
     from .run_command import RunCommand
-    from .webhook import webhook_of
+    from .webhook import host_of, webhook_of
 
     found: list[Sends] = []
+    if flags["link"]:
+        host_of("--link", flags["link"])
     webhook = webhook_of(flags, os.environ)
     if webhook is not None:
         found.append(webhook)

@@ -67,14 +67,14 @@ def webhook_of(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Webhook 
     if url is None or (not source and not url.strip()):
         return None
     url, source = url.strip(), source or "OBSERVE_WEBHOOK_URL"
-    host = _host_of(source, url)
+    host = host_of(source, url)
     if source == "--webhook" and "@" in urlsplit(url).netloc:
         hint = "put the address into OBSERVE_WEBHOOK_URL, or into a file for --webhook-file"
         raise UsageError("--webhook holds a secret, which every user of this machine can read", hint)
     return Webhook(url, _headers_of(flags, environ), url.partition("?")[0] if source == "--webhook" else host)
 
 
-def _host_of(source: str, url: str) -> str:
+def host_of(source: str, url: str) -> str:
     """Return scheme and host, which are no secret; UsageError where it is no address."""
     refusal = UsageError(f"{source} is no web address", "write it as https://host/path")
     try:

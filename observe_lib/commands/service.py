@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         print(systemd_unit(name, user, flags, program, paths, "alert"), end="")
         return EXIT_OK
     if words:
-        raise UsageError(f"unknown: {words[0]}", "the adapter's flags stand without --")
+        raise UsageError(f"unknown: {words[0]}", "service systemd; the adapter's flags stand without --")
     _check_adapter_flags(vars(args))
     name = "observe" if args.name is None else args.name
     print(systemd_unit(name, user, adapter_words(vars(args)), program, paths), end="")

@@ -37,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--for", metavar="TIME", help="for so long [1h]")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why")
     parser.add_argument("--who", metavar="TEXT", help="who says so [user@host]")
-    parser.add_argument("--stack", metavar="STACK", default="", help="only in this process-compose [all]")
+    parser.add_argument("--stack", metavar="STACK", help="only in this process-compose [all]")
     parser.add_argument("--end", action="store_true", help="end the silences of NAME, of all without one")
     add_form_flags(parser).add_argument("--utc", action="store_true", help="print times in UTC [local]")
     add_nats_flags(parser)
@@ -48,18 +48,19 @@ def run(args: argparse.Namespace) -> int:
     flags = vars(args)
     _check_silence(flags)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
+    stack = args.stack or ""
     length = duration_of("--for", flags["for"] or "1h", 1, _LONGEST_S)
     from ..reader.silences import Silence, SilenceBook
 
     with SilenceBook(settings) as book:
         now = now_utc()
         if args.end:
-            return _end(book.change, args.name, args.stack, now, style)
+            return _end(book.change, args.name, stack, now, style)
         if args.name is None:
             _show([one for one in book.read() if now < one.until], style)
             return EXIT_OK
         who = args.who or _me_here()
-        made = Silence(args.name, now + timedelta(seconds=length), args.reason, who, args.stack)
+        made = Silence(args.name, now + timedelta(seconds=length), args.reason, who, stack)
         same = (made.pattern, made.stack)
         book.change(now, lambda there: [one for one in there if (one.pattern, one.stack) != same] + [made])
     _show([made], style)
@@ -69,9 +70,12 @@ def run(args: argparse.Namespace) -> int:
 def _check_silence(flags: Mapping[str, Any]) -> None:
     if flags["name"] is not None and not flags["name"].strip("/ "):
         raise UsageError("NAME is empty", "name a process: caddy, default/caddy, 'shop/*'")
+    for name in ("stack", "who"):
+        if flags[name] is not None and not flags[name].strip():
+            raise UsageError(f"--{name} is empty", "give it a value, or leave it out")
     if flags["end"] and flags["for"]:
         raise UsageError("--end and --for exclude each other", "leave one of them out")
-    if flags["name"] is None and not flags["end"] and (flags["for"] or flags["reason"]):
+    if flags["name"] is None and not flags["end"] and (flags["for"] or flags["reason"] or flags["who"]):
         raise UsageError("nothing is named", "name what is to be silent: 'shop/*'")
 
 

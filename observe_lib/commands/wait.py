@@ -95,7 +95,7 @@ def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]
 
 def outcome_words(outcome: Outcome, style: Style) -> str:
     """Return how it came out, when, and what there is to say of it."""
-    late = outcome.after_s >= 0.05
+    late = outcome.after_s > 0
     when = f"after {format_duration(outcome.after_s)}" if late else "already" if outcome.word in _TOLD else ""
     word = outcome.word.ljust(9)
     if style.colour:

@@ -186,7 +186,7 @@ class _Connection:
     def _say(self, level: int, trouble: str) -> None:
         """Log a trouble that is not the last one again."""
         if trouble != self._trouble:
-            log.log(level, "push: %s", trouble)
+            log.log(level, "%s", trouble)
         self._trouble = trouble
 
     def _connect(self) -> Any:

@@ -255,7 +255,9 @@ class _Demo:
     def _adapt(self) -> None:
         compose = ComposeSettings(port=self._compose.port)
         where = self._directory / "state"
-        options = AdapterOptions(compose, self._nats, "demo", where, DEMO_POLL_S, version=VERSION)
+        options = AdapterOptions(
+            compose, self._nats, "demo", where, DEMO_POLL_S, version=VERSION, born=now_utc()
+        )
         has_push = isinstance(self._compose, _RealCompose)
         parts = AdapterParts(
             push=partial(open_push_stream, compose, self._hear) if has_push else None,

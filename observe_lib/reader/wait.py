@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
     place: Place
     reached: bool
     word: str
-    after_s: float
+    after_s: float  #: 0 for what was so at the first look
     event: Event | None = None  #: that was in the way
     shared: bool = False  #: another stack has a process of that name, too
 
@@ -133,7 +133,8 @@ class Waiting:
             if verdict is None:
                 self._doubts.pop(place, None)
             elif clock >= self._doubts.setdefault(place, clock) + verdict.grace_s:
-                after_s, shared = clock - self.began, self._is_shared(place)
+                after_s = 0.0 if is_first else clock - self.began  # what was so already took no time
+                shared = self._is_shared(place)
                 found = Outcome(place, verdict.reached, verdict.word, after_s, verdict.event, shared)
                 self.outcomes[place] = found
                 fresh.append(found)

@@ -120,6 +120,32 @@ show                                   | show what\?                            
 show ''                                | NAME is empty                                      | name a process
 report --since yesterday-ish           | --since: not a time: 'yesterday-ish'               | write it as 15m
 report --until ''                      | --until: not a time: ''                            | write it as 15m
+alert | nobody to tell | --webhook URL, or
+alert --webhook nowhere | --webhook is no web address | write it as https
+alert --webhook https://u:s3cret@h | --webhook holds a secret | put the address into
+alert --webhook http://h --webhook-file f | --webhook and --webhook-file exclude            | leave one
+OBSERVE_WEBHOOK_URL=nowhere alert | OBSERVE_WEBHOOK_URL is no web address | write it as https
+alert --webhook-file /nowhere          | --webhook-file: /nowhere cannot be read            | name a file
+alert --webhook http://h --headers-file /nowhere | --headers-file: /nowhere cannot be read  | name a file
+OBSERVE_WEBHOOK_HEADERS=s3cret alert --webhook http://h | OBSERVE_WEBHOOK_HEADERS: line 1 is no | write it
+alert --exec ''                        | --exec is empty                                    | name a command
+alert --exec 'a "b'                    | --exec: No closing quotation                       | quote it as
+alert --exec /nowhere                  | --exec: no command /nowhere                        | a path, or
+alert --exec true --exec-timeout soon  | --exec-timeout: not a duration: 'soon'             | write it as
+alert --type exploded                  | --type 'exploded' is unknown                       | one of: stale
+alert --for soon                       | --for: not a duration: 'soon'                      | write it as
+alert --settle 0s                      | --settle: not longer than 0                        | write it as
+alert --repeat never                   | --repeat: not a duration: 'never'                  | write it as
+alert --limit 20                       | --limit '20' is no number per time                 | write it as 20/h
+alert --limit 0/h                      | --limit '0' is no number from 1                    | give it such a
+alert --name 'a b'                     | --name 'a b' is no plain name                      | up to 64
+alert --link nowhere | --link is no web address | write it as https
+silence /                              | NAME is empty                                      | name a process
+silence web --for never                | --for: not a duration: 'never'                     | write it as
+silence web --end --for 1h             | --end and --for exclude                            | leave one
+silence --reason deploy                | nothing is named                                   | name what is
+silence --who me                       | nothing is named                                   | name what is
+silence web --who ''                   | --who is empty                                     | give it a value
 forget                                 | the following arguments are required: STACK        | its flags
 forget ''                              | STACK is empty                                     | name one: .* ps
 demo --seconds 0                       | --seconds '0' is no number from 1 to 86400         | give it such a
@@ -135,7 +161,8 @@ vendor '' | DIR is empty | name the directory
 vendor /dev/null | /dev/null is no directory | name the directory
 vendor x --with pss | --with 'pss' is unknown | one of: adapter, watch
 vendor x --with '' | --with '' is unknown | one of: adapter, watch
-service launchd                        | argument manager: invalid choice: 'launchd'        | its flags
+service launchd                        | unknown: launchd                                   | service systemd
+service --verb watch                   | argument --verb: invalid choice: 'watch'           | its flags
 service systemd --name ../x            | --name '../x' is no plain name                     | letters, digits
 service systemd --user ''              | --user '' is no plain name                         | letters, digits
 explode | no verb 'explode' | (there are|did you mean)
@@ -706,7 +733,7 @@ def test_help_needs_no_package(words: str, tmp_path: Path) -> None:
 def test_the_script_without_its_folder(tmp_path: Path) -> None:
     shutil.copy(SCRIPT, tmp_path)
     # without site-packages, where observe itself may be installed
-    done = ended([sys.executable, "-S", str(tmp_path / "observe.py"), "watch"], tmp_path)
+    done = ended([sys.executable, "-S", "-E", str(tmp_path / "observe.py"), "watch"], tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     first, second = done.stderr.splitlines()
     assert first == f"observe: the folder observe_lib is missing in {tmp_path}"

@@ -20,10 +20,11 @@ from nats.js import api
 from observe_lib import Consumer, Event, EventType, NatsError, ObserveError, UsageError
 from observe_lib.broker.connect import connect
 from observe_lib.broker.loop import Bridge
-from observe_lib.broker.stream import STREAM, StreamOptions, ensure_stream
+from observe_lib.broker.stream import KV_STREAM, STREAM, StreamOptions, ensure_bucket, ensure_stream
 from observe_lib.reader.connection import Pace
 from observe_lib.settings import NatsSettings
 from observe_lib.subjects import observer_subject
+from tests.fleet import bucket_of
 from tests.nats_server import RealNats, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,12 @@ class Writer:
 
     def raw(self, subject: str, payload: bytes) -> None:
         self.retry(lambda: self.js.publish(subject, payload))
+
+    def show(self, one: Event) -> None:
+        """Write the row that an event makes of its process."""
+        self.retry(lambda: ensure_bucket(self.js, StreamOptions()))
+        for subject, payload in bucket_of(one).items():
+            self.raw(subject, payload)
 
     def put_many(self, events: list[Event]) -> None:
         async def send() -> None:
@@ -387,24 +394,26 @@ class TestEnding:
     def test_the_states_go_on_after_a_loop(self, nats_server, writer):
         consumer = Consumer(nats_server.url)
         writer.put(event("a", seq=1))
+        writer.show(event("a", seq=1))
         loop = consumer.events()
         next(loop)
         consumer.states()
         loop.close()
-        writer.put(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
+        writer.show(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
         wait_until(lambda: "b" in [place.process for place in consumer.states().rows])
         consumer.close()
 
     def test_the_end_of_a_loop_ends_no_waiting(self, nats_server, writer):
         consumer, reached = Consumer(nats_server.url), Seen()
         writer.put(event("a", seq=1))
+        writer.show(event("a", seq=1))
         loop = consumer.events()
         next(loop)
         waiting = threading.Thread(target=lambda: reached(consumer.wait_for("b", "running", timeout_s=20)))
         waiting.start()
-        wait_until(lambda: len(consumers(writer)) == 2)
+        wait_until(lambda: consumers(writer, KV_STREAM))
         loop.close()
-        writer.put(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
+        writer.show(event("b", seq=1, state={"name": "b", "status": "Running", "is_running": True, "pid": 5}))
         waiting.join(30)
         consumer.close()
         assert [one.place.process for one in reached[0]] == ["b"]
@@ -741,8 +750,8 @@ def threads(prefix: str) -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name.startswith(prefix)]
 
 
-def consumers(writer: Writer) -> list:
-    return writer.bridge.run(writer.js.consumers_info(STREAM))
+def consumers(writer: Writer, stream: str = STREAM) -> list:
+    return writer.bridge.run(writer.js.consumers_info(stream))
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 10) -> None:

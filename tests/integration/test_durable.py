@@ -92,9 +92,21 @@ def test_a_reader_that_may_not_acknowledge_is_told_so_at_once(tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_forever_is_a_programs_last_line(nats_server, writer, number):
     code = f"""
+        import os, signal, threading, time
         from observe_lib import Consumer
+
+        def say_when_it_is_caught(before):
+            end = time.monotonic() + 15
+            while signal.getsignal({int(number)}) is before:
+                if time.monotonic() > end:
+                    os._exit(3)
+                time.sleep(0.01)
+            print("caught", flush=True)
+
         with Consumer({nats_server.url!r}) as consumer:
             consumer.subscribe(lambda event: print(event.process, flush=True), process=None)
+            before = signal.getsignal({int(number)})
+            threading.Thread(target=say_when_it_is_caught, args=(before,), daemon=True).start()
             consumer.run_forever()
     """
     writer.put(event("a", seq=1))
@@ -102,7 +114,7 @@ def test_run_forever_is_a_programs_last_line(nats_server, writer, number):
     with subprocess.Popen(
         program, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
-        assert child.stdout and child.stdout.readline() == "a\n"
+        assert child.stdout and {child.stdout.readline() for _ in "12"} == {"a\n", "caught\n"}
         child.send_signal(number)
         try:
             assert child.communicate(timeout=15) == ("", "")

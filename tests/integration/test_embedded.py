@@ -133,7 +133,7 @@ def test_after_a_kill_the_server_is_gone_and_the_next_adapter_starts_it_again(ma
     adapter.wait()
     wait_for(lambda: not machine.listens)
     adapter = machine.adapter()
-    machine.wait_said("1 process announced", 2)
+    machine.wait_said("1 process followed")
     assert machine.said().count("started here") == 2 and machine.said().count("PROCESS_EVENTS created") == 1
     adapter.terminate()
     assert adapter.wait(30) == 0 and not machine.listens

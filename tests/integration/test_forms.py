@@ -207,9 +207,11 @@ def test_doctor_says_how_it_is(core_python, form, stack):
         "nats",
         "stream",
         "bucket",
+        "room",
         "permissions",
         "adapter",
         "clock",
+        "outbox",
     )
     assert (done.returncode, found) == (0, dict.fromkeys(checks, "ok")), done.stdout
 

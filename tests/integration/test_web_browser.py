@@ -201,7 +201,7 @@ def test_a_crash_appears_by_itself(browser, lab):
     print(f"the crash was on the page after {took_s * 1000:.0f} ms")
     browser.wait("document.querySelector('#log li').textContent.includes('crashed')")
     assert browser.wait("document.title") == "(1) observe"
-    assert browser.js(f"{row('victim')}.querySelector('.state').textContent") == "exit 3"
+    assert browser.js(f"{row('victim')}.querySelector('.state').textContent") == "Completed 3"
     browser.js(f"{row('victim')}.querySelector('button').click()")
     browser.wait(
         "(document.querySelector('#detail pre.tail') || {textContent: ''}).textContent.includes('last words')"
