@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ..crash_line import telling_line
 from ..events import Event, EventType
-from ..rows import telling_line
 from ..times import format_duration
 
 #: prints an RFC 3339 time as the screen shows it

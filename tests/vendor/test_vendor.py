@@ -129,13 +129,15 @@ def test_one_form_replaces_the_other(given, capsys):
 FORMS = [
     (
         (),
-        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
+        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service"
+        " completion",
     ),
     (("--single-file",), "adapter watch"),
     (("--with", "ps,forget", "--with", "wait"), "adapter watch ps wait forget"),
     (
         ("--all",),
-        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service completion",
+        "adapter watch ps wait show report top forget web alert silence demo doctor vendor service"
+        " completion",
     ),
 ]
 
