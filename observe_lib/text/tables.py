@@ -14,8 +14,8 @@ from .output import COLOURS, SCREEN_WIDTH, Row, Style, cut_text, painted, printa
 TITLES = {"TIME": 8, "STACK": 7, "PROCESS": 24, "EVENT": 9, "DETAIL": 8}
 #: no column is padded to more: one endless name must not make every row as long
 WIDEST = 120
-#: a table's last column is never cut to less
-LAST_LEAST = 12
+#: a table's last column is never cut to less: `status_changed 59m59s ago`
+LAST_LEAST = 25
 
 
 class Span(NamedTuple):
@@ -78,20 +78,28 @@ def cut_spans(spans: Iterable[Span], width: int) -> Line:
 
 
 def plain_table(
-    rows: Sequence[Mapping[str, str]], columns: int | None = None, give_way: Sequence[str] = ()
+    rows: Sequence[Mapping[str, str]],
+    columns: int | None = None,
+    give_way: Sequence[str] = (),
+    short: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return the lines of a table without rules; a row is its cells by title, which are made printable.
 
-    On a terminal no name takes more than half of the columns, no stack more than a quarter; then whole
-    columns give way in turn, which is said, until no more is to be cut than a part of the last one.
+    On a terminal no name takes more than half of the columns, no stack more than a quarter. Where it is too
+    narrow, titles become `short`; then whole columns give way in turn, which is said, until no more is to be
+    cut than a part of the last one.
     """
     most = {} if columns is None else {"PROCESS": columns // 2, "STACK": columns // 4}
     cells = {title: [title, *(printable(row[title]) for row in rows)] for title in rows[0]}
     for title in most.keys() & cells.keys():
         cells[title] = [cut_text(text, most[title]) for text in cells[title]]
-    widths = {title: min(max(map(text_width, column)), WIDEST) for title, column in cells.items()}
+    widths = _widths_of(cells)
+    if columns is not None and sum(widths.values()) + 2 * len(widths) - 2 > columns:
+        for title, other in (short or {}).items():
+            cells[title][0] = other
+        widths = _widths_of(cells)
     left_out = []
-    for title in give_way:
+    for title in (one for one in give_way if one in cells):
         *others, last = widths.values()
         if columns is None or sum(others) + 2 * len(others) + min(last, LAST_LEAST) <= columns:
             break
@@ -102,6 +110,10 @@ def plain_table(
     )
     found = [cut_text("  ".join(line).rstrip(), columns) for line in zip(*padded, strict=True)]
     return [*found, f"(no room for {', '.join(left_out)})"] if left_out else found
+
+
+def _widths_of(cells: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    return {title: min(max(map(text_width, column)), WIDEST) for title, column in cells.items()}
 
 
 class EventTable:
