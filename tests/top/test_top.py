@@ -95,7 +95,7 @@ observe top  nats://127.0.0.1:4222                  1 stack, 1 adapter  10:43:03
 ── events ─────────────────────────────────────────────── 1-4 of 4 by trouble ──
 10:41:03  default/flaky  crashed    exit 3: bind: address already in use
 10:37:03  shop/db        unhealthy  Not Ready
-10:13:09  shop/api       restarted  pid 4003, restarts 1
+10:13:09  shop/api       restarted  pid 4003, 1 restart before
 10:13:03  shop/api       crashed    exit 1 after 22m: bind: address already in …
 09:54:03  shop/db        healthy    Ready
 09:53:03  shop/migrate   stopped    exit 0
@@ -121,7 +121,7 @@ shop/api on host-a
   health    -, without a probe
   restarts  1, and 1 crash in 24h
 
-10:13:09  restarted  pid 4003, restarts 1
+10:13:09  restarted  pid 4003, 1 restart before
 10:13:03  crashed    exit 1 after 22m: bind: address already in use
 09:51:03  started    pid 4001, found running
 
