@@ -161,6 +161,11 @@ class ProcessRow:
             return "crashed"
         return "idle" if self.status in _IDLE else "down"
 
+    @property
+    def is_expected(self) -> bool:
+        """Whether a run of it should live: one does, is to come again, or ended as it should not have."""
+        return self.alive or self.status == "Restarting" or (self.status not in _IDLE and self._ended_badly())
+
     def _ended_badly(self) -> bool:
         if self.reason:
             return self.reason in _BAD_REASONS
