@@ -124,10 +124,13 @@ def _widths_of(cells: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 class EventTable:
-    """A table of events that grows: it keeps its columns' widths, and has a new header when they change."""
+    """A table of events that grows: it keeps its columns' widths, and has a new header when they change.
 
-    def __init__(self, style: Style) -> None:
-        self._style = style
+    Without `named` it has no column for whose events they are.
+    """
+
+    def __init__(self, style: Style, named: bool = True) -> None:
+        self._style, self._named = style, named
         self._widths: dict[str, int] = {}
         self._stacks: dict[str, None] = {}
 
@@ -187,13 +190,17 @@ class EventTable:
 
     def _cells(self, row: Iterable[str]) -> list[str]:
         """Return what is shown of a row, or of the titles: the stack only where there are several."""
-        several = len(self._stacks) > 1
-        return [cell for title, cell in zip(TITLES, row, strict=True) if several or title != "STACK"]
+        hidden = {"STACK", "PROCESS"} if not self._named else {"STACK"} if len(self._stacks) < 2 else set()
+        return [cell for title, cell in zip(TITLES, row, strict=True) if title not in hidden]
 
     def _header(self) -> list[str]:
         columns = self._style.columns()
         screen = min(columns or SCREEN_WIDTH, SCREEN_WIDTH)
-        stack = [] if len(self._stacks) > 1 else [stack for stack in self._stacks if stack != "-"]
+        stack = (
+            []
+            if len(self._stacks) > 1 or not self._named
+            else [stack for stack in self._stacks if stack != "-"]
+        )
         note = f"({', '.join([*stack, self._style.zone_text()])})"
         titles = table_line(self._widths.values(), self._widths, self._gap)
         dashes = table_line(self._widths.values(), ("-" * one for one in self._widths.values()), self._gap)
@@ -202,7 +209,8 @@ class EventTable:
 
     def _coloured(self, line: str, row: Row, event: Event) -> str:
         line = cut_text(line, self._style.columns())
-        at = line.find(row.process, len(row.time)) + len(row.process)
+        at = len(row.time)
+        at = line.find(row.process, at) + len(row.process) if self._named else at
         start = line.find(row.event, at)
         if not self._style.colour or start < at:
             return line
