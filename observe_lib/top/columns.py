@@ -117,7 +117,7 @@ def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str,
         "stack": [Span(printable(row.place.stack))],
         "process": [Span(printable(str(row.place)))],
         "status": [Span(printable(status), PAINTS.get(condition, ""))],
-        "health": [Span(printable(health), {"Ready": "green", "Not Ready": "yellow"}.get(health, "dim"))],
+        "health": [Span(printable(health), _health_paint(health, condition))],
         "pid": [Span("-" if stale else str(row.pid or "-"))],
         "since": [Span(style.clock(format_time(since)) if since else "-")],
         "up": [Span(age_words(since, view.now))],
@@ -126,6 +126,13 @@ def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str,
         "history": _history(view, row, history) if history else (),
         "last": _last_event(row, view, style),
     }
+
+
+def _health_paint(health: str, condition: str) -> str:
+    """Return the paint of a health; not to be Ready yet is no trouble."""
+    if health == "Not Ready" and condition != "starting":
+        return "yellow"
+    return "green" if health == "Ready" else "dim"
 
 
 def _last_event(row: ProcessRow, view: View, style: Style) -> list[Span]:

@@ -201,7 +201,7 @@ def test_a_crash_appears_by_itself(browser, lab):
     print(f"the crash was on the page after {took_s * 1000:.0f} ms")
     browser.wait("document.querySelector('#log li').textContent.includes('crashed')")
     assert browser.wait("document.title") == "(1) observe"
-    assert browser.js(f"{row('victim')}.querySelector('.state').textContent") == "exit 3"
+    assert browser.js(f"{row('victim')}.querySelector('.state').textContent") == "Completed 3"
     browser.js(f"{row('victim')}.querySelector('button').click()")
     browser.wait(
         "(document.querySelector('#detail pre.tail') || {textContent: ''}).textContent.includes('last words')"
@@ -219,6 +219,19 @@ def test_nothing_is_wider_than_the_screen(browser, width, scheme):
     browser.click("#rows tr:first-child .name button")
     browser.wait("document.querySelector('#detail').open")
     assert browser.js("document.querySelector('#detail').scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 700, 901, 1400])
+def test_one_scrollbar_and_whole_names(browser, width):
+    browser.resize(width, 800)
+    scrolls = """[...document.querySelectorAll('main *')]
+      .filter(node => ['auto', 'scroll'].includes(getComputedStyle(node).overflowY)
+        && node.scrollHeight > node.clientHeight + 1).length"""
+    cut = """[...document.querySelectorAll('#rows .name button, #rows .state')].filter(node =>
+      node.scrollWidth > node.clientWidth || node.scrollHeight > node.clientHeight + 1).length"""
+    assert (browser.js(scrolls), browser.js(cut)) == (0, 0)
+    thinnest = "Math.min(...[...document.querySelectorAll('#rows .name')].map(node => node.clientWidth))"
+    assert browser.js(thinnest) >= 120
 
 
 def test_everything_that_can_be_operated_has_a_name(browser):
