@@ -2,8 +2,7 @@
 Pure. All that the bucket holds is read here, bounded; readers add to it only what the clock changes.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from sys import intern
@@ -32,7 +31,6 @@ _IDLE = frozenset(("Disabled", "Pending", "Scheduled", "Skipped", "Foreground", 
 _BAD_REASONS = frozenset(("exit", "killed", "probe", "launch_failed"))
 _HANGUPS = frozenset((129, 130, 143))
 _WHOLE_64 = range(-(2**63), 2**63)
-_COLOUR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 class Place(NamedTuple):
@@ -162,6 +160,11 @@ class ProcessRow:
         if self._ended_badly():
             return "crashed"
         return "idle" if self.status in _IDLE else "down"
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a run of it should live: one does, is to come again, or ended as it should not have."""
+        return self.alive or self.status == "Restarting" or (self.status not in _IDLE and self._ended_badly())
 
     def _ended_badly(self) -> bool:
         if self.reason:
@@ -346,9 +349,3 @@ def _texts(found: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if type(texts) is not list or not all(type(one) is str for one in texts):
         raise ValueError(f"{name} is {texts!r}"[:200])
     return tuple(map(intern, texts))
-
-
-def telling_line(log: Iterable[str]) -> str:
-    """Return the one line of a crash's log that tells why: the last one that is not empty."""
-    lines = (_COLOUR_SEQUENCE.sub("", line).strip() for line in reversed([*log]))
-    return next((line for line in lines if line), "")

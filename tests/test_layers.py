@@ -22,6 +22,7 @@ MAX_LINES = 400
 SHARED = (
     "calling",
     "contexts",
+    "crash_line",
     "errors",
     "events",
     "flags",

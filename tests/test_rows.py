@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from observe_lib.rows import CONDITIONS, STALE_S, Place, ProcessRow, StackRow, Stale, telling_line
+from observe_lib.rows import CONDITIONS, STALE_S, Place, ProcessRow, StackRow, Stale
 from observe_lib.times import UTC, format_time
 
 T0 = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
@@ -251,17 +251,3 @@ def test_what_does_not_apply_is_absent_from_a_lease() -> None:
 def test_a_lease_that_is_not_sane_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         StackRow.read("host-a", json.dumps({**LEASE, **changes}).encode(), at(0))
-
-
-@pytest.mark.parametrize(
-    "log, expected",
-    [
-        ([], ""),
-        (["", "  "], ""),
-        (["one", "two  ", ""], "two"),
-        (["\x1b[31mred\x1b[0m", "\x1b[0m"], "red"),
-    ],
-    ids=str,
-)
-def test_the_line_that_tells_why(log: list[str], expected: str) -> None:
-    assert telling_line(log) == expected

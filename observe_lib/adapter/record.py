@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..crash_line import telling_line
 from ..detect.known import Known, from_record, to_record
 from ..events import Event, EventType, dump_json, dump_with_state
-from ..rows import BEGINS, ENDS, ROW_SCHEMA, telling_line
+from ..rows import BEGINS, ENDS, ROW_SCHEMA
 from ..subjects import encode_namespace, encode_token
 from ..times import format_time, parse_time
 

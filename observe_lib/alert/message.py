@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..rows import Place, telling_line
+from ..crash_line import telling_line
+from ..rows import Place
 from ..times import format_duration, format_time, parse_time
 from .trouble import SEVERITIES, Notice, OpenTrouble, Rules
 

@@ -5,7 +5,7 @@ The main thread asks once and prints; nothing is kept open.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,8 @@ from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_s
 from ..reader.states import stale_stacks_of
 from ..rows import CONDITIONS, ProcessRow, Stale
 from ..settings import choice, nats_settings
-from ..text.output import json_line, mute, print_note, style_of, write_lines
-from ..text.rows import age_words, stale_lines, status_cell, waiting_lines
+from ..text.output import Style, json_line, mute, painted, print_note, style_of, write_lines
+from ..text.rows import age_words, silence_lines, stale_lines, status_cell, waiting_lines
 from ..text.tables import plain_table, selected
 from ..times import seconds_between
 
@@ -28,8 +28,11 @@ EXAMPLES = (
 )
 
 HEADERS = ("STACK", "PROCESS", "STATUS", "HEALTH", "PID", "UP", "RESTARTS", "CRASHES/24H", "LAST EVENT")
-#: on a narrow screen these columns give way, in this order
-NARROWED = ("RESTARTS", "PID", "CRASHES/24H", "LAST EVENT", "HEALTH", "STACK", "UP")
+#: on a narrow screen these titles become short, and then these columns give way, in this order
+SHORT = {"RESTARTS": "RST", "CRASHES/24H": "CR/24H"}
+NARROWED = ("CRASHES/24H", "LAST EVENT", "HEALTH", "PID", "RESTARTS", "STACK", "UP")
+#: conditions in grey: nothing is wrong, and nothing is to come
+GREY = frozenset(("down", "ended"))
 #: what rows can be sorted by: names from a to z, numbers and ages the most interesting first
 SORTS: dict[str, Callable[[ProcessRow, Stale | None, datetime], Any]] = {
     "trouble": lambda row, stale, now: CONDITIONS.index(row.condition(now, stale)),
@@ -63,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     past = past_served(settings, flags, mute if args.quiet else print_note)
     with past, Consumer(settings) as consumer:
         states = consumer.stored_states(patterns, stack)
+        silences = [] if style.as_json or args.quiet else consumer.silences()
     now = style.now()
     stale, key = stale_stacks_of(states, now), SORTS[sort]
     rows = states.select(patterns, stack)
@@ -76,13 +80,29 @@ def run(args: argparse.Namespace) -> int:
     elif style.as_json:
         write_lines(json_line(row.to_dict(now, stale.get(row.place.stack))) for row in rows)
     else:
-        cells = (cells_of(row, stale.get(row.place.stack), now) for row in rows)
-        table = [dict(zip(HEADERS, one, strict=True)) for one in cells]
-        write_lines(plain_table(table, style.columns(), NARROWED))
+        write_lines(table_of(rows, stale, style, now))
         below = [*stale_lines(states, rows, style, now), *waiting_lines(states, rows)]
+        below += silence_lines(silences, rows, style, now)
         for line in [] if args.quiet else below:
             print_note(line)
     return EXIT_OK
+
+
+def table_of(
+    rows: Sequence[ProcessRow], stale: Mapping[str, Stale], style: Style, now: datetime
+) -> list[str]:
+    """Return the lines of the table: STACK only where there are several, grey what only is there."""
+    shown = HEADERS if len({row.place.stack for row in rows}) > 1 else HEADERS[1:]
+    table = []
+    for row in rows:
+        cells = dict(zip(HEADERS, cells_of(row, stale.get(row.place.stack), now), strict=True))
+        table.append({title: cells[title] for title in shown})
+    title, *lines = plain_table(table, style.columns(), NARROWED, SHORT)
+    if style.colour:
+        for at, row in enumerate(rows):
+            grey = row.condition(now, stale.get(row.place.stack)) in GREY
+            lines[at] = painted(lines[at], "dim" if grey else "")
+    return [title, *lines]
 
 
 def cells_of(row: ProcessRow, stale: Stale | None, now: datetime) -> Sequence[str]:

@@ -15,7 +15,8 @@ from ..errors import EXIT_FAILED, EXIT_OK, UsageError
 from ..flags import add_form_flags, add_nats_flags
 from ..settings import duration_of, nats_settings
 from ..text.output import Style, json_line, print_note, printable, style_of, write_lines
-from ..times import format_time, now_utc
+from ..text.rows import silence_words
+from ..times import now_utc
 
 if TYPE_CHECKING:
     from ..reader.silences import Silence
@@ -103,13 +104,6 @@ def _show(silences: "Sequence[Silence]", style: Style) -> None:
         write_lines(printable(silence_words(one, style)) for one in silences)
     else:
         print_note("nothing is silent")
-
-
-def silence_words(one: "Silence", style: Style) -> str:
-    """Return a silence in one line: `shop/* silent until 11:15:02 (ops@host-a: deploy)`."""
-    where = f" on {one.stack}" if one.stack else ""
-    why = f"{one.who}: {one.reason}" if one.reason else one.who
-    return f"{one.pattern}{where} silent until {style.clock(format_time(one.until))} ({why})"
 
 
 def _me_here() -> str:

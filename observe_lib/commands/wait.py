@@ -24,7 +24,7 @@ from ..text.output import (
     text_width,
     write_lines,
 )
-from ..text.tables import WIDEST, selected, table_line
+from ..text.tables import TITLES, WIDEST, selected, table_line
 from ..text.words import detail
 from ..times import format_duration
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:
     """Return what prints an outcome: in columns, though the later rows are not known yet."""
-    width = min(max(map(text_width, patterns)), WIDEST)
+    width = min(max(map(_width_for, patterns)), WIDEST)
 
     def show(outcome: Outcome) -> None:
         nonlocal width
@@ -91,6 +91,12 @@ def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]
         return write_lines([table_line((width, 0), (name, outcome_words(outcome, style)))])
 
     return show
+
+
+def _width_for(pattern: str) -> int:
+    """Return how wide the names will be: a whole one as it is, of others most are in `default`."""
+    whole = "/" in pattern and not pattern.startswith("!") and not set("*?[") & set(pattern)
+    return text_width(pattern) if whole else max(TITLES["PROCESS"], text_width(f"default/{pattern}"))
 
 
 def outcome_words(outcome: Outcome, style: Style) -> str:

@@ -227,6 +227,7 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
         health=health,
         health_since=since_when,
         was_ready=was_ready,
+        by_probe=ends[-1].reason == "probe" if ends else before is not None and before.by_probe,
         requested_at=asked_at(ends) if ends else before.requested_at if before else None,
         launch_polls=step.launch_polls,
         missing=missing,

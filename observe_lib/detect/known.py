@@ -46,6 +46,7 @@ class Known:
     health_since: datetime | None = None
     was_ready: bool = False  # this run, once
     requested_at: datetime | None = None  # when a run last ended on request
+    by_probe: bool = False  # the last end that was told was its probe's doing
     launch_polls: int = 0
     unheard_since: datetime | None = None  # a reply shows its end, and push has not said so yet
     missing: tuple[datetime, datetime] | None = None  # its name is gone: since when, when it was shown last
@@ -125,6 +126,7 @@ def to_record(known: Known) -> dict[str, Any]:
         "health_since": _stored_text(known.health_since),
         "was_ready": known.was_ready,
         "ended_on_request_at": _stored_text(known.requested_at),
+        **({"ended_by_probe": True} if known.by_probe else {}),
         "missing_since": _stored_text(known.missing[0] if known.missing else None),
     }
 
@@ -153,6 +155,7 @@ def from_record(record: Mapping[str, Any]) -> Known:
         health_since=_stored_moment(record.get("health_since")),
         was_ready=bool(record.get("was_ready")),
         requested_at=_stored_moment(record.get("ended_on_request_at")),
+        by_probe=bool(record.get("ended_by_probe")),
         missing=(since, since) if since else None,
     )
 

@@ -54,8 +54,11 @@ class Teller:
             if ends and not step.alive:
                 at = min(at, ends[-1].at)
             unseen = self.state.heard or not (newest and step.alive and count == 1)
-            counts = {"count": count, "restarts": last - (step.begins - begun)}
-            told.append(self.event(event_type, at, inferred=unseen, **counts, **status))
+            fields: dict[str, Any] = {"count": count, "restarts": last - (step.begins - begun)}
+            by_probe = ends[-1].reason == "probe" if ends else before is not None and before.by_probe
+            if by_probe and newest and event_type == EventType.RESTARTED:
+                fields["extra"] = {"after": "probe"}
+            told.append(self.event(event_type, at, inferred=unseen, **fields, **status))
         return told
 
     def ends(self, ends: Sequence[End], restarts: int, status: Status) -> list[Event]:

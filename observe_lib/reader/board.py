@@ -176,7 +176,7 @@ def history_of(
 
 def _words_of(row: ProcessRow, first: int, last: int) -> list[str]:
     """Return one word per minute where the hour brought nothing: what the row says."""
-    now = "unhealthy" if row.health == "Not Ready" else "up" if row.alive else "down"
+    now = "unhealthy" if row.health == "Not Ready" and not row.starting else "up" if row.alive else "down"
     turned_at = row.since if row.alive else row.ended_at
     turned = _minute_number(turned_at) if turned_at else last + (not row.alive)
     before = "up" if turned_at and not row.alive else ""

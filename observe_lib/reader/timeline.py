@@ -83,7 +83,7 @@ class Timeline:
         """Take what the bucket says of a process that no event told of."""
         last = row.last_at.timestamp() if row.last_at else self.since
         self.open(UP if row.alive else DOWN, last)
-        self.unhealthy = row.alive and row.health == "Not Ready"
+        self.unhealthy = row.alive and row.health == "Not Ready" and not row.starting
         if row.crashed_at and not row.alive and (not row.ended_at or row.crashed_at >= row.ended_at):
             self.outage_at = self.cursor
 
@@ -128,7 +128,7 @@ class Timeline:
         """It became healthy, or unhealthy."""
         if self.state == UP:
             self.spend(at)
-            self.unhealthy = event.type == EventType.UNHEALTHY
+            self.unhealthy = event.type == EventType.UNHEALTHY and not event.starting
 
     def take_over(self, state: Mapping[str, Any], at: float) -> None:
         """It goes on with what another name was; `state` as process-compose sent it."""

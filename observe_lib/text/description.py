@@ -18,7 +18,7 @@ def description_lines(description: Description, style: Style) -> Iterator[str]:
         yield f"  {title:<10}{printable(words)}"
     if description.events:
         yield ""
-        yield from EventTable(style).replay(description.events)
+        yield from EventTable(style, named=False).replay(description.events)
     if crash := description.crash:
         yield ""
         yield printable(f"last crash, {style.clock(crash.timestamp)}: {detail(crash, style.clock)}")

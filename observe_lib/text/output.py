@@ -123,6 +123,11 @@ class Style:
         return f"UTC{offset[:3]}:{offset[3:5]}"
 
 
+def colour_of(event: Event) -> str:
+    """Return the colour of the event's word, "" for none; not to be Ready yet is no trouble."""
+    return "" if event.starting else COLOURS.get(event.type, "")
+
+
 def painted(text: str, colour: str) -> str:
     """Return the text in a colour, as it is where there is none."""
     return f"\x1b[{SGR[colour]}m{text}\x1b[0m" if colour else text

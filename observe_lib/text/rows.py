@@ -4,11 +4,15 @@ Pure text; nothing here prints.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..reader.states import States
 from ..rows import ProcessRow, Stale
 from ..times import format_duration, format_time, seconds_between
 from .output import Style, printable
+
+if TYPE_CHECKING:
+    from ..reader.silences import Silence
 
 #: so many processes are named in one line, more are only counted
 NAMED = 3
@@ -59,6 +63,21 @@ def waiting_lines(states: States, rows: Iterable[ProcessRow]) -> list[str]:
     waiting = [(name, states.stacks[name].waiting) for name in stacks if name in states.stacks]
     said = ((name, number) for name, number in waiting if number >= WAITING_SAID)
     return [printable(f"{name}: {number:,} events wait for NATS") for name, number in said]
+
+
+def silence_lines(
+    silences: "Iterable[Silence]", rows: Sequence[ProcessRow], style: Style, now: datetime
+) -> list[str]:
+    """Return one line per silence that holds for any of these rows: until when, who said so, and why."""
+    held = [one for one in silences if any(one.covers(row.place, now) for row in rows)]
+    return [printable(silence_words(one, style)) for one in sorted(held, key=lambda one: one.until)]
+
+
+def silence_words(silence: "Silence", style: Style) -> str:
+    """Return a silence in one line: `shop/* silent until 11:15:02 (ops@host-a: deploy)`."""
+    where = f" on {silence.stack}" if silence.stack else ""
+    why = f"{silence.who}: {silence.reason}" if silence.reason else silence.who
+    return f"{silence.pattern}{where} silent until {style.clock(format_time(silence.until))} ({why})"
 
 
 def _were(rows: Sequence[ProcessRow]) -> str:

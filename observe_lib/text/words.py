@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ..crash_line import telling_line
 from ..events import Event, EventType
-from ..rows import telling_line
 from ..times import format_duration
 
 #: prints an RFC 3339 time as the screen shows it
@@ -30,25 +30,34 @@ def detail(event: Event, clock: Clock) -> str:
 def _started_words(event: Event, clock: Clock) -> str:
     if not event.initial:
         return _pid_words(event)
-    before = f"{event.restarts} restart{'s' * (event.restarts != 1)} before" if event.restarts else ""
-    return _comma_joined(_pid_words(event), "found running", before)
+    return _comma_joined(_pid_words(event), "found running", _restarts_before(event))
 
 
 def _restarted_words(event: Event, clock: Clock) -> str:
     # process-compose keeps the last run's exit code after its own restarts, and zeroes it after a manual one
-    code = _state_int(event, "exit_code")
-    if code and event.restarts:
-        return _comma_joined(f"restart {event.restarts} after exit {code}", _pid_words(event))
-    return _comma_joined(_pid_words(event), f"restarts {event.restarts}" if event.restarts else "")
+    code, pid = _state_int(event, "exit_code"), _pid_words(event)
+    if event.restarts and (code or event.extra.get("after") == "probe"):
+        return _comma_joined(f"restart {event.restarts}", pid, f"after {_cause_words(event, code)}")
+    return _comma_joined(pid, _restarts_before(event))
+
+
+def _cause_words(event: Event, code: int | None) -> str:
+    if event.extra.get("after") == "probe":
+        return "its probe killed it"
+    if code is None or 0 < code <= 128:
+        return f"exit {code}"
+    return f"signal {code - 128} killed it" if code > 128 else "a signal killed it"
+
+
+def _restarts_before(event: Event) -> str:
+    return f"{event.restarts} restart{'s' * (event.restarts != 1)} before" if event.restarts else ""
 
 
 def _end_words(event: Event, clock: Clock) -> str:
-    code, after = event.exit_code, ""
-    seconds = _finite(event.run_seconds)
-    if seconds is not None:
-        after = f"after {format_duration(max(seconds, 0.0))}"
+    code, seconds = event.exit_code, _finite(event.run_seconds)
+    ran = "" if seconds is None else format_duration(max(seconds, 0.0))
     if event.reason == "requested":
-        return _comma_joined("requested", after)
+        return _comma_joined("on request", f"ran {ran}" if ran else "")
     ends = {
         "replaced": "replaced by another run",
         "removed": "removed",
@@ -60,12 +69,14 @@ def _end_words(event: Event, clock: Clock) -> str:
         else "killed by a signal",
     }
     exited = "" if code is None else f"exit {code}"
-    return f"{ends.get(event.reason or '', exited)} {after}".strip()
+    return f"{ends.get(event.reason or '', exited)}{f' after {ran}' if ran else ''}".strip()
 
 
 def _health_words(event: Event, clock: Clock) -> str:
     now, before = ("Ready", "Not Ready") if event.type == EventType.HEALTHY else ("Not Ready", "Ready")
     now, was_s = event.health or now, _finite(event.extra.get("was_seconds"))
+    if event.starting and event.type == EventType.UNHEALTHY:
+        return f"starting: {now} yet"
     if event.initial:
         return f"found {now}"
     return _comma_joined(now, f"was {before} for {format_duration(was_s)}" if was_s else "")
@@ -96,7 +107,7 @@ def _observer_started(event: Event, clock: Clock) -> str:
 
 
 def _observer_stopped(event: Event, clock: Clock) -> str:
-    return "stopped" if event.process == "adapter" else "gone, as everything in it had ended"
+    return "watches no more" if event.process == "adapter" else "gone, as everything in it had ended"
 
 
 def _observer_unhealthy(event: Event, clock: Clock) -> str:
@@ -109,7 +120,7 @@ def _observer_healthy(event: Event, clock: Clock) -> str:
     unseen_s = _finite(event.extra.get("blind_seconds"))
     if unseen_s is None:
         return "answers again"
-    return f"answers again, blind for {format_duration(round(unseen_s)).replace('.0s', 's')}"
+    return f"answers again, not seen for {format_duration(round(unseen_s)).replace('.0s', 's')}"
 
 
 _WORDS: dict[str, Callable[[Event, Clock], str]] = {

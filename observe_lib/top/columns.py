@@ -19,8 +19,9 @@ from .view import View
 NAME_MIN = 16
 #: what every row begins with: the cursor, a mark for what is wrong, a space
 PREFIX = 3
-#: columns stand closer on a screen that is narrower than this
+#: columns stand closer on a screen that is narrower than this, those of the processes sooner
 NARROW = 60
+CROWDED = 100
 #: titles are written out from this width on
 WIDE = 110
 #: an hour in so many cells, the most that fit
@@ -55,22 +56,22 @@ COLUMNS = {
     "stack": Column("STACK", 3, 8),
     "process": Column("PROCESS", 0, NAME_MIN),
     "status": Column("STATUS", 1, 11),
-    "health": Column("HEALTH", 4, 9),
-    "pid": Column("PID", 9, 7, right=True),
+    "health": Column("HEALTH", 4, 6),
+    "pid": Column("PID", 7, 5, right=True),
     "since": Column("SINCE", 10, 14, right=True),
     "up": Column("UP", 2, 7, right=True),
-    "restarts": Column("RESTARTS", 7, 4, right=True, short="RST"),
-    "crashes": Column("CRASHES/24H", 6, 6, right=True, short="CR/24H"),
-    "history": Column("LAST HOUR", 5, HISTORY_CELLS[-1]),
-    "last": Column("LAST EVENT", 8, 24),
+    "restarts": Column("RESTARTS", 6, 4, right=True, short="RST"),
+    "crashes": Column("CRASHES/24H", 5, 6, right=True, short="CR/24H"),
+    "history": Column("LAST HOUR", 8, HISTORY_CELLS[-1]),
+    "last": Column("LAST EVENT", 9, 24),
 }
 
 
 def column_widths(view: View, screen: int) -> dict[str, int]:
     """Return which columns fit a screen that wide, and how wide they are to be drawn."""
-    gap, widths, left = gap_of(screen), {"process": NAME_MIN}, screen - PREFIX - NAME_MIN
+    gap, widths, left = _table_gap(screen), {"process": NAME_MIN}, screen - PREFIX - NAME_MIN
     for name, column in sorted(COLUMNS.items(), key=lambda item: item[1].rank)[1:]:
-        least = max(column.least, len(column.title_on(screen)))
+        least = max(column.least, len(column.title_on(screen)), view.listing.least.get(name, 0))
         if least + gap <= left and (name != "stack" or len(view.states.stacks) > 1):
             widths[name] = least
             left -= least + gap
@@ -116,7 +117,7 @@ def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str,
         "stack": [Span(printable(row.place.stack))],
         "process": [Span(printable(str(row.place)))],
         "status": [Span(printable(status), PAINTS.get(condition, ""))],
-        "health": [Span(printable(health), {"Ready": "green", "Not Ready": "yellow"}.get(health, "dim"))],
+        "health": [Span(printable(health), _health_paint(health, condition))],
         "pid": [Span("-" if stale else str(row.pid or "-"))],
         "since": [Span(style.clock(format_time(since)) if since else "-")],
         "up": [Span(age_words(since, view.now))],
@@ -125,6 +126,13 @@ def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str,
         "history": _history(view, row, history) if history else (),
         "last": _last_event(row, view, style),
     }
+
+
+def _health_paint(health: str, condition: str) -> str:
+    """Return the paint of a health; not to be Ready yet is no trouble."""
+    if health == "Not Ready" and condition != "starting":
+        return "yellow"
+    return "green" if health == "Ready" else "dim"
 
 
 def _last_event(row: ProcessRow, view: View, style: Style) -> list[Span]:
@@ -137,7 +145,11 @@ def _last_event(row: ProcessRow, view: View, style: Style) -> list[Span]:
 
 def _laid_out(cells: Mapping[str, Sequence[Span]], widths: Mapping[str, int], screen: int) -> list[Span]:
     line = (Cell(cells[name], width, COLUMNS[name].right) for name, width in widths.items())
-    return laid_out(line, gap_of(screen))
+    return laid_out(line, _table_gap(screen))
+
+
+def _table_gap(screen: int) -> int:
+    return 1 if screen < CROWDED else 2
 
 
 def history_line(view: View, row: ProcessRow, screen: int) -> Line:

@@ -14,7 +14,7 @@ from ..reader.board import Figures
 from ..reader.description import EVENTS, Description
 from ..rows import Place, ProcessRow, Stale
 from ..text.description import description_lines
-from ..text.output import COLOURS, Style, cut_text, printable, text_width
+from ..text.output import Style, colour_of, cut_text, printable, text_width
 from ..text.rows import age_words, stale_words
 from ..text.tables import Cell, Line, Span, cut_spans, laid_out, spans_width
 from ..times import format_time
@@ -185,13 +185,13 @@ def _event_lines(
     events: Sequence[Event], width: int, style: Style, limits: Mapping[str, int]
 ) -> Iterator[Line]:
     """Yield one line per event; its columns are as wide as these events need, and at most so wide."""
-    rows = [style.row(event)._asdict() for event in events]
+    rows = [{**style.row(event)._asdict(), "colour": colour_of(event)} for event in events]
     widths = {
         name: min(limit, max((text_width(row[name]) for row in rows), default=0))
         for name, limit in limits.items()
     }
     for row in rows:
-        paints = {"time": "dim", "stack": "dim", "event": COLOURS.get(row["event"], "")}
+        paints = {"time": "dim", "stack": "dim", "event": row["colour"]}
         cells = [Cell([Span(row[name], paints.get(name, ""))], most) for name, most in widths.items()]
         yield (*laid_out([*cells, Cell([Span(row["detail"])], text_width(row["detail"]))], gap_of(width)),)
 

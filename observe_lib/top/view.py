@@ -36,6 +36,7 @@ class Listing:
     figures: Figures | None = None
     stale_stacks: Mapping[str, Stale] = field(default_factory=dict)
     name_width: int = 0  #: columns that the longest of the rows' names needs
+    least: Mapping[str, int] = field(default_factory=dict)  #: the same of what is never to be cut
     made_of: tuple[object, ...] = ()
 
 
@@ -128,7 +129,22 @@ def _listing_of(view: View, made_of: tuple[object, ...]) -> Listing:
         and _passes(view, Place.of(event), event.type)
     ]
     width = max((text_width(str(row.place)) for row in rows), default=0)
-    return Listing(rows, events, figures_of(states, view.board, view.judged_at), stale_stacks, width, made_of)
+    figures = figures_of(states, view.board, view.judged_at)
+    return Listing(rows, events, figures, stale_stacks, width, _least_of(rows), made_of)
+
+
+def _least_of(rows: Sequence[ProcessRow]) -> dict[str, int]:
+    """Return how wide the columns are to be whose cells are never cut."""
+    return {
+        "status": min(16, max((text_width(row.status) + _code_width(row) for row in rows), default=0)),
+        "health": max((text_width(row.health) for row in rows if row.alive), default=0),
+        "pid": max((len(str(row.pid or "")) for row in rows), default=0),
+        "restarts": max((len(str(row.restarts)) for row in rows), default=0),
+    }
+
+
+def _code_width(row: ProcessRow) -> int:
+    return 0 if row.exit_code is None else 1 + len(str(row.exit_code))
 
 
 def _chosen(view: View) -> States:

@@ -313,6 +313,7 @@ def page_event(event: Event) -> dict[str, Any]:
         "process": event.process,
         "timestamp": event.timestamp,
         "words": words[:WORDS],
+        **({"starting": True} if event.starting else {}),
     }
 
 

@@ -12,7 +12,12 @@ from ..times import seconds_between
 METRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 #: every metric: its name without `_total`, its type and its help, in the order of the samples below
 FAMILIES = (
-    ("observe_process_up", "gauge", "Whether a run of the process lives; absent while its stack is silent."),
+    ("observe_process_up", "gauge", "Whether a run of the process lives; absent where none is expected."),
+    (
+        "observe_process_expected",
+        "gauge",
+        "Whether a run should live: not of what is disabled, done, scheduled or stopped.",
+    ),
     ("observe_process_healthy", "gauge", "Whether the living run is Ready; absent where no probe tells."),
     ("observe_process_restarts", "counter", "As process-compose counts them: some restarts begin it anew."),
     ("observe_process_crashes", "counter", "As its adapter counts them; a memory that is gone begins anew."),
@@ -35,7 +40,8 @@ def metrics_text(states: States, now: datetime) -> str:
     stacks = [(_labels(stack=name), stack) for name, stack in sorted(states.stacks.items())]
     ages = [(labels, seconds_between(stack.beat_at, now)) for labels, stack in stacks if stack.beat_at]
     samples: tuple[list[tuple[str, float]], ...] = (
-        [(labels, row.alive) for labels, row in seen],
+        [(labels, row.alive) for labels, row in seen if row.is_expected],
+        [(labels, row.is_expected) for labels, row in seen],
         [(labels, row.health == "Ready") for labels, row in seen if row.alive and row.health != "-"],
         [(labels, row.restarts) for labels, row in rows],
         [(labels, row.crashes) for labels, row in rows],

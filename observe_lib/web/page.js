@@ -12,7 +12,9 @@ const MEANING = {
   up: "up", unhealthy: "unhealthy", down: "down", outage: "down after a crash", blind: "not seen",
 };
 const USUAL_VIEW = {q: "", show: "", type: "", range: "1", sort: "1", view: "processes", open: ""};
-const EVENTS_KEPT = 400, EVENTS_SHOWN = 200, ROWS_SHOWN = 400, POINTS_KEPT = 600;
+const EVENTS_KEPT = 400, EVENTS_SHOWN = 40, ROWS_SHOWN = 400, POINTS_KEPT = 600;
+// so many starts or ends of one process are one line: what runs on a schedule hides nothing else
+const ROUTINE = 3;
 const SILENT_MS = 25000, HIDDEN_MS = 60000;
 // `compare` is null where nothing can be sorted; the first click shows the greatest first where `falling`
 const COLUMNS = [
@@ -146,10 +148,12 @@ function titleOf(counts) {
   return (trouble ? "(" + trouble + ") " : "") + "observe";
 }
 
-// a test for lists of texts, the name first: each word of the query is found in one of them.
+// a test for lists of texts, the name first: each word of the query is found in one of them, after ! in none.
 // A word with * or ? is a pattern for a whole text; without a / it may leave out the namespace.
 function matcher(query) {
-  const tests = query.toLowerCase().split(/\s+/).filter(Boolean).map(word => {
+  const words = query.toLowerCase().split(/\s+/).filter(word => word && word !== "!");
+  const tests = words.map(whole => {
+    const word = whole.replace(/^!/, "");
     if (!/[*?]/.test(word)) return one => one.includes(word);
     const glob = word.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".");
     const pattern = new RegExp("^" + glob + "$", "s"), bare = !word.includes("/");
@@ -157,7 +161,7 @@ function matcher(query) {
   });
   return texts => {
     const lower = texts.map(one => text(one).toLowerCase());
-    return tests.every(test => lower.some(test));
+    return tests.every((test, at) => lower.some(test) !== words[at].startsWith("!"));
   };
 }
 
@@ -170,6 +174,22 @@ function inOrder(items, sort, silent) {
   const flip = isFalling(sort) ? -1 : 1, flipNames = kind === "name" ? flip : 1;
   const byKey = (a, b) => a.key < b.key ? -flipNames : flipNames;
   return items.sort((a, b) => flip * compare(a, b, silent) || byKey(a, b));
+}
+
+// of events, newest first: those to show, each with how many it stands for;
+// `ROUTINE` or more starts, or ends, of one process are its newest one
+function folded(found) {
+  const kindOf = event => keyOf(event) + " " + event.type, counts = new Map(), had = new Set();
+  const quiet = found.filter(event => event.type === "started" || event.type === "stopped");
+  for (const event of quiet) counts.set(kindOf(event), (counts.get(kindOf(event)) || 0) + 1);
+  const told = [];
+  for (const event of found) {
+    const kind = kindOf(event), number = counts.get(kind) || 0;
+    if (number < ROUTINE) told.push([event, 1]);
+    else if (!had.has(kind)) told.push([event, number]);
+    had.add(kind);
+  }
+  return told;
 }
 
 // of events, oldest first, those that are not among the known ones, newest first
@@ -252,7 +272,8 @@ const items = new Map();  // by key: {key, row, points, since, ended, tr, cells,
 let events = [], head = {figures: {counts: {}}, stacks: [], blind: {}}, silent = {}, knownSince = 0;
 let skewMs = 0, lastId = "", heardAt = 0, hiddenAt = 0, source = null;
 let view = USUAL_VIEW, asked = {q: null, test: null};
-let drawTimer = 0, drawPause = 0, rowLimit = ROWS_SHOWN, shown = [], shownDetail = "", detailAsked = 0;
+let drawTimer = 0, drawPause = 0, rowLimit = ROWS_SHOWN, eventLimit = EVENTS_SHOWN;
+let shown = [], shownDetail = "", detailAsked = 0;
 const startedAt = Date.now();
 
 const now = () => Date.now() + skewMs;  // by the server's clock
@@ -475,7 +496,7 @@ function drawRow(it) {
   put(status, stale ? silentWord(silence) : statusWords(row));
   status.title = (stale ? "it was " : "") + clean(row.status);
   put(health, stale ? "" : clean(row.health) || "–");
-  health.className = "health" + (row.health === "Not Ready" ? " warn" : row.health ? "" : " none zero");
+  health.className = "health" + (row.health === "Not Ready" && !row.starting ? " warn" : row.health ? "" : " none zero");
   drawCount(restarts, "restarts", row.restarts, "");
   drawCount(crashes, "crashes", row.crashes_24h, " bad");
   drawAge(it);
@@ -491,7 +512,7 @@ function drawCount(cell, kind, number, loud) {
 
 function drawAge(it) {
   const {alive, stack} = it.row, since = alive ? it.since : it.ended, cell = it.cells[3];
-  put(cell, silent[stack] || !since ? "–" : age(now() - since) + (alive ? "" : " ago"));
+  put(cell, silent[stack] || !since || !alive ? "–" : age(now() - since));
   mark(cell, "title", since ? (alive ? "up since " : "ended ") + clock(since, now()) : "");
 }
 
@@ -573,20 +594,26 @@ function drawAges() {
 
 // --- events ---
 
-function eventLine(event, named) {
-  const kind = TYPES.includes(event.type) ? event.type : "";
+function eventLine(event, named, times = 1) {
+  const kind = TYPES.includes(event.type) && !event.starting ? event.type : "";
   const type = el("span", {class: "type " + kind}, clean(event.type));
   const time = el("time", {datetime: event.timestamp}, clock(event.timestamp, now()));
   const stack = named && head.stacks.length > 1 ? clean(event.stack) + " \u00b7 " : "";
-  const rest = stack + words(event, now());
+  const rest = stack + words(event, now()) + (times > 1 ? " \u00b7 " + times + " times lately" : "");
   const first = named ? [el("b", {}, el("bdi", {}, nameOf(event))), type, time] : [time, type];
   return el("li", {}, el("p", {}, ...first), rest ? el("p", {class: "words"}, rest) : null);
 }
 
 function drawEvents() {
   const wanted = events.filter(event => (!view.type || event.type === view.type)
-    && (!view.q || matches(nameOf(event), event.stack, event.type))).slice(0, EVENTS_SHOWN);
-  const lines = wanted.map(event => event.line = event.line || eventLine(event, true));
+    && (!view.q || matches(nameOf(event), event.stack, event.type)));
+  const told = folded(wanted), lines = told.slice(0, eventLimit).map(([event, times]) => {
+    if (!event.line || event.times !== times) event.line = eventLine(event, true, times);
+    event.times = times;
+    return event.line;
+  });
+  $("older").hidden = told.length <= eventLimit;
+  put($("older"), "Show all " + told.length);
   const none = el("li", {class: "soft"}, events.length ? "None of these." : "None yet.");
   arrange($("log"), lines.length ? lines : [none]);
 }
@@ -748,6 +775,7 @@ function listen() {
   $("detail").addEventListener("click", event => { if (event.target === $("detail")) $("detail").close(); });
   $("rows").addEventListener("mouseleave", drawSoon);
   $("more").addEventListener("click", () => { rowLimit = Infinity; draw(); });
+  $("older").addEventListener("click", () => { eventLimit = Infinity; draw(); });
   document.addEventListener("keydown", onKey);
   document.addEventListener("visibilitychange", onVisibility);
   addEventListener("popstate", () => { view = viewOf(location.search); drawAll(); });

@@ -27,11 +27,11 @@ NOW = datetime(2025, 10, 16, 12, tzinfo=UTC)
 
 
 SCREEN = """
-TIME      PROCESS                   EVENT      DETAIL                                  (host-a, UTC)
---------  ------------------------  ---------  -----------------------------------------------------
-10:41:19  shop/api                  crashed    exit 1
+TIME      PROCESS           EVENT           DETAIL                                     (host-a, UTC)
+--------  ----------------  --------------  --------------------------------------------------------
+10:41:19  shop/api          crashed         exit 1
 --- live (above: last event of each kind per process) ---
-10:41:19  shop/api                  restarted  restart 4 after exit 1, pid 5
+10:41:19  shop/api          restarted       restart 4, pid 5, after exit 1
 """
 
 

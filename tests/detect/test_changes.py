@@ -355,6 +355,25 @@ def test_settle_corrects_type_subject_severity_and_what_is_known():
     assert asked == replace(change, needs_log=False)
 
 
+@pytest.mark.parametrize(
+    ("looks", "after"),
+    [
+        ([RUNS, TERMINATING, AGAIN, S("Running", 9, 1, start=3)], "probe"),
+        ([RUNS, TERMINATING, S("Running", 8, 1, code=-1)], "probe"),  # both in one look
+        ([RUNS, S("Restarting", 7, 1, code=-1), S("Running", 9, 1, code=-1, start=3)], None),
+    ],
+)
+def test_a_restart_tells_that_a_probe_had_killed_the_run_before(looks, after):
+    cast = Cast()
+    told = [event for look in looks for event in cast.look(look)]
+    (restarted,) = [event for event in told if event.type == "restarted"]
+    assert restarted.extra.get("after") == after
+    lived = cast.web.state
+    cast.look(S("Restarting", lived.pid, 2, code=1, process_start_time=lived.raw["process_start_time"]))
+    (restarted,) = [one for one in cast.look(S("Running", 11, 2, code=1, start=6)) if one.type == "restarted"]
+    assert "after" not in restarted.extra  # it is about the last end alone
+
+
 def test_a_probe_that_the_policy_answers_needs_no_log():
     cast = Cast()
     cast.look(SICK)

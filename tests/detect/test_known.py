@@ -52,6 +52,7 @@ def test_a_name_that_left_while_its_run_was_alive_is_being_stopped():
         known("Terminating", 7, terminating=True, missing=(later(-5), later(-5))),
         known("Completed", 7, 3, 1, requested_at=later(-1)),
         known("Running", 0, 3),
+        known("Restarting", 7, 1, by_probe=True),
         Known(state("Running", 7), 0, Run(7, ONE, None, 0)),
         Known(state("Restarting", 7, 0), 1, Run(7, ONE, NOW, 0), ended=True),
         Known(state("Running", 7, cpu=1.5, brand_new={"a": [1]}, namespace=["prod", "eu"])),
@@ -59,7 +60,7 @@ def test_a_name_that_left_while_its_run_was_alive_is_being_stopped():
 )
 def test_a_record_there_and_back(found):
     back = from_record(json.loads(json.dumps(to_record(found))))
-    assert to_record(back) == to_record(found)
+    assert to_record(back) == to_record(found) and back.by_probe == found.by_probe
     assert (back.run, back.ended, back.restarts, back.alive) == (
         found.run,
         found.ended,

@@ -221,6 +221,19 @@ def test_nothing_is_wider_than_the_screen(browser, width, scheme):
     assert browser.js("document.querySelector('#detail').scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [390, 700, 901, 1400])
+def test_one_scrollbar_and_whole_names(browser, width):
+    browser.resize(width, 800)
+    scrolls = """[...document.querySelectorAll('main *')]
+      .filter(node => ['auto', 'scroll'].includes(getComputedStyle(node).overflowY)
+        && node.scrollHeight > node.clientHeight + 1).length"""
+    cut = """[...document.querySelectorAll('#rows .name button, #rows .state')].filter(node =>
+      node.scrollWidth > node.clientWidth || node.scrollHeight > node.clientHeight + 1).length"""
+    assert (browser.js(scrolls), browser.js(cut)) == (0, 0)
+    thinnest = "Math.min(...[...document.querySelectorAll('#rows .name')].map(node => node.clientWidth))"
+    assert browser.js(thinnest) >= 120
+
+
 def test_everything_that_can_be_operated_has_a_name(browser):
     unnamed = """[...document.querySelectorAll('button, input, select, [role=img], [tabindex]')]
       .filter(node => !node.textContent.trim() && !node.getAttribute('aria-label'))

@@ -28,16 +28,17 @@ NASTY = "a\x1b[2Jb\r\n\x00\x7f\x9b1m\u202ec\u2066\u2028\ud800\ufeff"
 
 
 TABLE = """
-TIME      PROCESS                   EVENT      DETAIL                            (host-a, UTC+01:00)
---------  ------------------------  ---------  -----------------------------------------------------
-10:41:01  shop/api                  started    pid 29301, found running, 3 restarts before
-10:41:19  default/flaky             crashed    exit 1 after 27.0s
-10:41:52  _observe/process-compose  stopped    requested
+TIME      PROCESS           EVENT           DETAIL                               (host-a, UTC+01:00)
+--------  ----------------  --------------  --------------------------------------------------------
+10:41:01  shop/api          started         pid 29301, found running, 3 restarts before
+10:41:19  default/flaky     crashed         exit 1 after 27.0s
+10:41:52  shop/db           stopped         on request, ran 50.2s
+10:41:53  shop/db           status_changed  Running -> Terminating
 """
 WIDER = """
-TIME      PROCESS                              EVENT      DETAIL                 (host-a, UTC+01:00)
---------  -----------------------------------  ---------  ------------------------------------------
-10:41:19  shop/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx  started    pid 1
+TIME      PROCESS                              EVENT           DETAIL            (host-a, UTC+01:00)
+--------  -----------------------------------  --------------  -------------------------------------
+10:41:19  shop/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx  started         pid 1
 """
 
 
@@ -96,15 +97,41 @@ def test_table_has_the_look_of_tabulate_and_keeps_its_widths():
             make("crashed", "default/flaky", exit_code=1, run_seconds=27),
         ]
     )
-    lines += table.live(make("stopped", "_observe/process-compose", reason="requested", time="09:41:52"))
+    lines += table.live(make("stopped", "shop/db", reason="requested", run_seconds=50.2, time="09:41:52"))
+    changed = {"old_status": "Running", "new_status": "Terminating", "time": "09:41:53"}
+    lines += table.live(make("status_changed", "shop/db", **changed))
     assert "\n".join(["", *lines, ""]) == TABLE
 
 
-def test_event_column_fits_status_changed_only_when_there_is_one():
-    table = EventTable(style())
-    assert "EVENT      DETAIL" in table.replay([make("started")])[0]
-    assert "EVENT           DETAIL" in table.live(make("status_changed"))[0]
-    assert "EVENT           DETAIL" in EventTable(style()).replay([make("status_changed")])[0]
+@pytest.mark.parametrize("columns", [None, 80, 79, 60, 40])
+def test_every_type_of_event_fits_the_first_header(columns):
+    for table in (EventTable(style(columns)), EventTable(style(columns))):
+        table.replay([make("started")])
+        for kind in ("status_changed", "restarted", "unhealthy"):
+            assert len(table.live(make(kind))) == 1
+    event = EventTable(style(columns)).replay([make("status_changed")])[2]
+    assert ("status_changed" in event) == (columns in (None, 80)) and " status" in event
+
+
+@pytest.mark.parametrize("name", ["api", "n" * 40])
+@pytest.mark.parametrize("columns", range(60, 140))
+def test_names_leave_30_columns_to_the_detail(columns, name):
+    event = make("crashed", f"default/{name}", exit_code=1, log_tail=["x" * 200])
+    for lines in (EventTable(style(columns)).replay([event]), EventTable(style(columns)).live(event)):
+        assert columns - lines[2].index("exit 1") >= 30 and text_width(lines[2]) == columns
+
+
+def test_of_a_name_that_does_not_fit_the_end_is_shown():
+    row = EventTable(style(60)).live(make("crashed", "default/migrate", exit_code=1))[2]
+    assert row.split() == ["10:41:19", "…/migrate", "crashed", "exit", "1"]
+    row = EventTable(style(60)).live(make("crashed", "default/migrations", exit_code=1))[2]
+    assert row.split()[1] == "default/m…"
+
+
+def test_not_to_be_ready_yet_has_no_colour():
+    table = EventTable(style(colour=True))
+    assert "\x1b[33m" in "".join(table.live(make("unhealthy")))
+    assert "\x1b" not in "".join(table.live(make("unhealthy", starting=True)))
 
 
 def test_header_comes_again_once_for_a_wider_row_and_for_a_second_stack():
@@ -150,13 +177,13 @@ def test_nothing_is_cut_when_piped():
 @pytest.mark.parametrize("columns", [None, 100, 50])
 def test_only_the_event_word_has_colour(columns):
     event, plain, coloured = (
-        make("crashed", "shop/crashed", exit_code=1),
+        make("crashed", "a/crashed", exit_code=1),
         style(columns),
         style(columns, True),
     )
     for rows in (lambda t: t.replay([event]), lambda t: t.live(event)):
         expected = rows(EventTable(plain))
-        expected[2] = expected[2].replace("  crashed ", "  \x1b[31mcrashed\x1b[0m ")
+        expected[2] = expected[2].replace(" crashed ", " \x1b[31mcrashed\x1b[0m ")
         assert rows(EventTable(coloured)) == expected
     assert "\x1b" not in "".join(EventTable(coloured).live(make("invented")))
 

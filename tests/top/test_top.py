@@ -1,5 +1,6 @@
 """The live screen as text, at many sizes, and its keys; the real thing in a terminal: test_terminal.py."""
 
+import re
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -87,15 +88,15 @@ SCREENS = {
     (80, 16): """\
 observe top  nats://127.0.0.1:4222                  1 stack, 1 adapter  10:43:03
 4 processes  1 up  1 crashed  1 unhealthy  1 done  2 crashes/24h    0 events/min
-   PROCESS           STATUS       HEALTH          UP   RST  CR/24H  LAST HOUR
->× default/flaky     Completed 3  -                -     0       1  ▁▁▁▁▁▁▁▁▁▁▁█
- ! shop/db           Running      Not Ready    3h20m     0       0  ▁▁▁▁▁▁▁▁▁▁▄▄
-   shop/api          Running      -           29m54s     1       1   ▁▁▁▁█▁▁▁▁▁▁
-   shop/migrate      Completed 0  -                -     0       0   ···········
+   PROCESS          STATUS      HEALTH      PID      UP  RST CR/24H LAST HOUR
+>× default/flaky    Completed 3 -             -       -    0      1 ▁▁▁▁▁▁▁▁▁▁▁█
+ ! shop/db          Running     Not Ready  4003   3h20m    0      0 ▁▁▁▁▁▁▁▁▁▁▄▄
+   shop/api         Running     -          4003  29m54s    1      1  ▁▁▁▁█▁▁▁▁▁▁
+   shop/migrate     Completed 0 -             -       -    0      0  ···········
 ── events ─────────────────────────────────────────────── 1-4 of 4 by trouble ──
 10:41:03  default/flaky  crashed    exit 3: bind: address already in use
 10:37:03  shop/db        unhealthy  Not Ready
-10:13:09  shop/api       restarted  pid 4003, restarts 1
+10:13:09  shop/api       restarted  pid 4003, 1 restart before
 10:13:03  shop/api       crashed    exit 1 after 22m: bind: address already in …
 09:54:03  shop/db        healthy    Ready
 09:53:03  shop/migrate   stopped    exit 0
@@ -121,7 +122,7 @@ shop/api on host-a
   health    -, without a probe
   restarts  1, and 1 crash in 24h
 
-10:13:09  restarted  pid 4003, restarts 1
+10:13:09  restarted  pid 4003, 1 restart before
 10:13:03  crashed    exit 1 after 22m: bind: address already in use
 09:51:03  started    pid 4001, found running
 
@@ -138,6 +139,20 @@ def test_it_looks_like_this(size):
 def test_the_details_look_like_this():
     lines = text_of(shop(mode="details", cursor=API), 80, 24)
     assert "\n".join(lines[2:]).partition("\n\n\n")[0] == DETAILS
+
+
+@pytest.mark.parametrize("pid, restarts", [(7, 0), (4003, 99), (4_194_304, 12_345)])
+def test_at_80_columns_pid_restarts_and_crashes_stay_whole(pid, restarts):
+    view = shop()
+    rows = {
+        place: replace(row, pid=pid, restarts=restarts, exit_code=255)
+        for place, row in view.states.rows.items()
+    }
+    _, _, titles, *lines = text_of(replace(view, states=replace(view.states, rows=rows)), 80, 24)
+    assert {"STATUS", "HEALTH", "PID", "UP", "RST", "CR/24H"} <= set(titles.split())
+    for line in lines[:3]:
+        assert re.search(rf" {pid} .* {restarts} +\d", line), line
+    assert "…" not in "".join(lines[:4])
 
 
 SIZES = [(1, 1), (3, 2), (10, 4), (20, 5), (40, 10), (79, 24), (80, 24), (120, 30), (200, 50), (300, 80)]

@@ -3,13 +3,15 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from observe_lib.reader.states import StackRow, States
 from observe_lib.rows import Place, ProcessRow
 from observe_lib.web.metrics import metrics_text
 from tests.reader.test_states import T0, WEB
-
-SAMPLE = re.compile(r'([a-z_]+)\{((?:[a-z]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\} (-?[0-9.e+]+)')
 
 UP = ProcessRow(WEB, status="Running", alive=True, health="Ready", restarts=3, crashes=5, pid=7)
 DOWN = ProcessRow(Place("host-a", "default", "job"), status="Completed")
@@ -18,26 +20,21 @@ BOTH = States({UP.place: UP, DOWN.place: DOWN}, {"host-a": STACK})
 
 
 def samples(states: States) -> dict[tuple[str, str], float]:
-    """Return value by (name, process or stack); every line has to be one that the format knows."""
+    """Return value by (name, process or stack), as Prometheus' own parser reads the page."""
     text = metrics_text(states, T0)
-    lines = text.split("\n")
-    assert lines[-2:] == ["# EOF", ""]
-    found = {}
-    for line in lines[:-2]:
-        if line.startswith("# "):
-            assert re.match(r"# (TYPE|HELP|UNIT) [a-z_]+ .+", line)
-            continue
-        match = SAMPLE.fullmatch(line)
-        assert match, line
-        labels = dict(re.findall(r'([a-z]+)="((?:[^"\\]|\\.)*)"', match[2]))
-        found[match[1].removeprefix("observe_"), labels.get("process", labels["stack"])] = float(match[3])
-    return found
+    assert text.endswith("# EOF\n")
+    return {
+        (one.name.removeprefix("observe_"), one.labels.get("process", one.labels["stack"])): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
 
 
 def test_what_is_said_of_processes_and_stacks():
     assert samples(BOTH) == {
         ("process_up", "web"): 1,
-        ("process_up", "job"): 0,
+        ("process_expected", "web"): 1,
+        ("process_expected", "job"): 0,
         ("process_healthy", "web"): 1,
         ("process_restarts_total", "web"): 3,
         ("process_restarts_total", "job"): 0,
@@ -60,7 +57,7 @@ def test_no_digit_is_rounded_away():
 def test_of_a_stack_that_is_not_heard_of_only_what_is_past_is_said():
     silent = replace(STACK, beat_at=T0 - timedelta(seconds=100))
     found = samples(States(BOTH.rows, {"host-a": silent}))
-    assert not [name for name, _ in found if name in ("process_up", "process_healthy")]
+    assert not {"process_up", "process_expected", "process_healthy"} & {name for name, _ in found}
     assert found["process_restarts_total", "web"] == 3
     assert found["source_up", "host-a"] == 0
     assert found["adapter_heartbeat_age_seconds", "host-a"] == 100
@@ -80,18 +77,47 @@ def test_unhealthy_is_0_and_no_health_is_absent():
     assert ("process_healthy", "web") not in samples(States({WEB: plain}, {"host-a": STACK}))
 
 
+EXPECTED = [
+    (dict(status="Running", alive=True), 1, 1),
+    (dict(status="Terminating", alive=True), 1, 1),
+    (dict(status="Running", alive=True, health="Not Ready"), 1, 1),
+    (dict(status="Completed", reason="exit", exit_code=3), 1, 0),
+    (dict(status="Restarting", reason="exit", exit_code=3), 1, 0),
+    (dict(status="Restarting", reason="completed", exit_code=0, ended_well=True), 1, 0),
+    (dict(status="Error", reason="launch_failed"), 1, 0),
+    (dict(status="Completed", reason="completed", exit_code=0, ended_well=True), 0, None),
+    (dict(status="Completed", reason="requested", exit_code=1), 0, None),
+    (dict(status="Completed", reason="terminated", exit_code=143), 0, None),
+    (dict(status="Disabled"), 0, None),
+    (dict(status="Pending"), 0, None),
+    (dict(status="Skipped"), 0, None),
+    (dict(status="Scheduled", reason="completed", exit_code=0, ended_well=True), 0, None),
+    (dict(status="Scheduled", reason="exit", exit_code=1), 0, None),
+    (dict(status="Scheduled", alive=True), 1, 1),
+]
+
+
+@pytest.mark.parametrize("fields, expected, up", EXPECTED, ids=str)
+def test_up_is_0_only_of_what_should_run(fields: dict[str, Any], expected: int, up: int | None) -> None:
+    found = samples(States({WEB: ProcessRow(WEB, **fields)}, {"host-a": STACK}))
+    assert (found["process_expected", "web"], found.get(("process_up", "web"))) == (expected, up)
+
+
 def test_names_cannot_break_out_of_their_quotes():
     evil = Place('a"b\\c\nd', "x} 1\n", '"} 2')
-    found = samples(States({evil: replace(UP, place=evil)}, {}))
-    assert {name for _, name in found} == {'\\"} 2'}
+    families = text_string_to_metric_families(metrics_text(States({evil: replace(UP, place=evil)}, {}), T0))
+    places = {tuple(one.labels.values()) for family in families for one in family.samples}
+    assert places == {tuple(evil)}
 
 
-def test_types_and_help_come_once_per_family_before_its_samples():
-    text = metrics_text(BOTH, T0)
-    types = re.findall(r"# TYPE ([a-z_]+) (\w+)", text)
-    assert len(types) == len({name for name, _ in types}) == 6
-    assert ("observe_process_restarts", "counter") in types
-    assert "# UNIT observe_adapter_heartbeat_age_seconds seconds\n" in text
+def test_names_follow_the_conventions():
+    families = list(text_string_to_metric_families(metrics_text(BOTH, T0)))
+    assert len(families) == len({family.name for family in families}) == 7
+    for family in families:
+        assert re.fullmatch(r"observe_[a-z_]+[a-z]", family.name) and family.documentation.endswith(".")
+        assert (family.unit == "seconds") == family.name.endswith("_seconds")
+        total = {one.name.endswith("_total") for one in family.samples}
+        assert total == {family.type == "counter"} and family.type in ("counter", "gauge")
 
 
 def test_nothing_known_is_an_empty_page():

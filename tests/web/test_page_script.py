@@ -306,12 +306,36 @@ def test_facts(call, found, silence, expected):
         ("api.*", False),  # all else in it is itself
         ("[a]pi*", False),
         ("(", False),
+        ("!api", False),
+        ("!db", True),
+        ("!shop/*", False),
+        ("!cron* run", True),
+        ("api !lab", False),
+        ("!", True),
         ("(*", False),
     ],
 )
 def test_filter(call, query, expected):
     texts = ["shop/api-1", "lab", "Running"]
     assert call("(query, texts) => matcher(query)(texts)", query, texts) is expected
+
+
+def test_what_runs_again_and_again_is_one_line(call):
+    def event(number: int, kind: str, process: str) -> dict[str, Any]:
+        return {"id": number, "type": kind, "stack": "a", "namespace": "jobs", "process": process}
+
+    cron = [event(9 - at, kind, "cron") for at in range(4) for kind in ("stopped", "started")]
+    found = [*cron[:5], event(20, "crashed", "api"), *cron[5:], event(21, "started", "api")]
+    found += [event(30 + at, "crashed", "db") for at in range(3)]
+    told = call("events => folded(events)", found)
+    assert [(one["process"], one["type"], times) for one, times in told] == [
+        ("cron", "stopped", 4),
+        ("cron", "started", 4),
+        ("api", "crashed", 1),
+        ("api", "started", 1),
+        *[("db", "crashed", 1)] * 3,
+    ]
+    assert call("events => folded(events)", cron[:4]) == [[one, 1] for one in cron[:4]]
 
 
 def test_only_a_pattern_without_a_slash_leaves_out_the_namespace(call):
