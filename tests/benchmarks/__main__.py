@@ -1,8 +1,8 @@
 """How fast it is, as ratios within one run: `python -m tests.benchmarks [--quick]` prints a table.
 
 Each figure stands beside the least that could be called the same job (a bare loop over nats-py, requests or
-SQLite), or beside another checkout (`--beside PATH`), measured in the same run on the same machine. Nothing here
-is a test: no figure fails anything.
+SQLite), or beside another checkout (`--beside PATH`), measured in the same run on the same machine. Nothing
+here is a test: no figure fails anything.
 """
 
 import argparse
@@ -29,11 +29,13 @@ PAGE = ROOT / "docs/performance.md"
 INTRODUCTION = """\
 # How fast it is
 
-`python -m tests.benchmarks --markdown` writes this page. Each figure stands beside the least that could be called the
-same job, or beside another checkout, measured in the same run on the same machine: the ratio is what to look at, and
-where a figure is a time, less is better. A storm is processes that all end within one poll; each tells two events.
+`python -m tests.benchmarks --markdown` writes this page. Each figure stands beside the least that could be
+called the same job, or beside another checkout, measured in the same run on the same machine: look at the ratio.
+Where a figure is a time or memory, less is better. In a storm all processes end within one poll, each with two
+events.
 
-Run with Python {python} on {cores} cores of {machine} that other work shared, in {minutes:.0f} minutes.{beside}
+Run with Python {python} on a machine of {cores} cores that other work shared, in {minutes:.0f} minutes: the
+figures themselves say little, and a ratio near 1 nothing.{beside}
 """
 
 
@@ -68,7 +70,7 @@ def write_page(found: dict[str, Rows], other: Path | None, took_s: float) -> Non
         described = ["git", "-C", str(other), "rev-parse", "--short", "HEAD"]
         commit = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
         beside = f" The other checkout is commit {commit}."
-    facts = {"python": platform.python_version(), "cores": os.cpu_count(), "machine": "one machine"}
+    facts = {"python": platform.python_version(), "cores": os.cpu_count()}
     page = INTRODUCTION.format(**facts, minutes=took_s / 60, beside=beside)
     for heading, rows in found.items():
         table = tabulate(rows, headers=HEADERS, tablefmt="pipe", disable_numparse=True)
@@ -79,9 +81,7 @@ def write_page(found: dict[str, Rows], other: Path | None, took_s: float) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller numbers, to see that it works")
-    parser.add_argument(
-        "--beside", metavar="PATH", type=Path, help="another checkout, run in turns with this one"
-    )
+    parser.add_argument("--beside", metavar="PATH", type=Path, help="another checkout, run in turns")
     parser.add_argument("--markdown", action="store_true", help="write docs/performance.md")
     flags = parser.parse_args()
     begun, found = time.monotonic(), dict[str, Rows]()

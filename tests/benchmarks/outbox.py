@@ -102,7 +102,6 @@ def opening(waiting: int) -> tuple[float, float, float, float]:
         for turn in range(max(1, waiting // 10_000)):
             outbox.commit([], storm_of(min(5000, waiting // 2), turn)[1], None)
         outbox.close()
-        bare_take = bare_takes / max(1.0, 2 * count / WINDOW)
     seconds, full = json.loads(subprocess.check_output(command, cwd=ROOT))
     return seconds, full, empty_s, empty
 
@@ -112,6 +111,7 @@ def outbox(count: int, waiting: int, rounds: int = 5) -> Rows:
     commit, takes, take = ours(count, rounds)
     bare_commit, bare_takes = bare(count, rounds)
     seconds, full, empty_s, empty = opening(waiting)
+    bare_take = bare_takes / max(1.0, 2 * count / WINDOW)
     what = f"outbox, {count:,} records and {2 * count:,} events"
     return [
         row(f"{what}: commit, seconds", commit, bare_commit, "SQLite", "≤ 2", 3),

@@ -1,4 +1,4 @@
-"""What the benchmarks share: an adapter as anybody would run it, a scripted process-compose, what nats-py alone does."""
+"""What the benchmarks share: an adapter, a scripted process-compose, and what nats-py alone does."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
-from nats.js.api import AckPolicy, ConsumerConfig, Header
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 
 from tests.nats_server import RealNats
 
@@ -110,11 +110,12 @@ async def last_of(url: str, count: int) -> list[tuple[str, bytes]]:
     client = await nats.connect(url)
     js = client.jetstream()
     last = (await js.stream_info("PROCESS_EVENTS")).state.last_seq
-    config: dict[str, Any] = {"opt_start_seq": last - count + 1, "deliver_policy": "by_start_sequence"}
-    config["ack_policy"] = AckPolicy.NONE
-    reader = await js.pull_subscribe(
-        "core.process.>", stream="PROCESS_EVENTS", config=ConsumerConfig(**config)
+    config = ConsumerConfig(
+        ack_policy=AckPolicy.NONE,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=last - count + 1,
     )
+    reader = await js.pull_subscribe("core.process.>", stream="PROCESS_EVENTS", config=config)
     found: list[Any] = []
     while len(found) < count:
         found += await reader.fetch(min(1000, count - len(found)), timeout=5)

@@ -57,9 +57,8 @@ def alone(count: int, crash: bool, log_lines: int) -> Rows:
     """Return the row of one storm of this tree, beside nats-py that sends the same events."""
     one = storm(ROOT, count, crash, log_lines, IN_FLIGHT)
     what = f"{named(count, crash, log_lines)}: events a second"
-    return [
-        row(what, 2 * count / one.took_s, 2 * count / one.bare_s, f"nats-py, {IN_FLIGHT} in flight", "", 0)
-    ]
+    ours, bare = 2 * count / one.took_s, 2 * count / one.bare_s
+    return [row(what, ours, bare, f"nats-py, {IN_FLIGHT} in flight", "", 0)]
 
 
 def beside(other: Path, count: int, crash: bool, log_lines: int, rounds: int = 3) -> Rows:
