@@ -30,7 +30,7 @@ INTRODUCTION = """\
 # How fast it is
 
 `python -m tests.benchmarks --markdown` writes this page. Each figure stands beside the least that could be
-called the same job, or beside another checkout, measured in the same run on the same machine: look at the ratio.
+called the same job, or beside another checkout, in the same run on the same machine: look at the ratio.
 Where a figure is a time or memory, less is better. In a storm all processes end within one poll, each with two
 events.
 
