@@ -19,7 +19,7 @@ from observe_lib import Consumer
 from tests.documents import ROOT, blocks, file_in_docs
 from tests.forms import SINGLE_FILE
 from tests.integration.faults import wait_until
-from tests.integration.test_many_hosts import configured, with_user
+from tests.integration.test_many_hosts import ask, configured, with_user
 from tests.nats_server import RealNats, free_port, nats_binary
 from tests.real_compose import BINARY, MISSING
 from tests.running import RunningAdapter, environ_for, run_observe
@@ -56,7 +56,7 @@ def project(
             stderr=log,
         )
     try:
-        yield running
+        yield
     finally:
         running.send_signal(signal.SIGINT)
         running.wait(40)
@@ -133,7 +133,7 @@ def test_in_a_container(tmp_path):
                 running = subprocess.Popen(command, env=inside, stdout=log, stderr=log)
             wait_until(lambda: "ready" in (tmp_path / "log").read_text(), (tmp_path / "log").read_text)
             wait_until(lambda: "web started" in told(nats.url), "its first event")
-            assert process_one_of(running.pid) == [*command[-1:]][0].split(" && exec ")[1]
+            assert process_one_of(running.pid) == command[-1].partition(" && exec ")[2]
             end_process_one(running)
             assert running.returncode == 0, (tmp_path / "log").read_text()
             known = f"{number - 1} process"
@@ -178,9 +178,12 @@ def test_as_devbox_starts_it(tmp_path):
     port, config = str(free_port()), tmp_path / "process-compose.yaml"
     config.write_text(json.dumps({"version": "0.5", "processes": {"api": API}}))
     words = ["-p", port, "-f", str(config), "-t=false"]
-    with RealNats(tmp_path / "nats") as nats, project(tmp_path, words, {"DEVBOX_PC_PORT_NUM": port}):
-        with adapter(tmp_path, nats.url, PC_PORT_NUM=port):
-            wait_until(lambda: "api started" in told(nats.url), (tmp_path / "adapter.log").read_text)
+    with (
+        RealNats(tmp_path / "nats") as nats,
+        project(tmp_path, words, {"DEVBOX_PC_PORT_NUM": port}),
+        adapter(tmp_path, nats.url, PC_PORT_NUM=port),
+    ):
+        wait_until(lambda: "api started" in told(nats.url), (tmp_path / "adapter.log").read_text)
 
 
 # --- leaf nodes ---
@@ -208,11 +211,20 @@ def test_a_leaf_with_the_least_permissions(tmp_path):
             heard: list[str] = []
             with Consumer(leaf.url) as consumer:
                 consumer.subscribe(lambda event: heard.append(event.process), durable="pager")
-                wait_until(lambda: "web" in heard, heard)
-            assert other_subjects(ops, leaf.url) == ["core.process.x.y.z"]
+                wait_until(lambda: "web" in heard and acknowledged(ops), lambda: durable(ops))
+            assert set(other_subjects(ops, leaf.url)) == {"core.process.x.y.z"}
         finally:
             site.stop()
-        assert "0 not yet" not in site.said and "not yet" not in site.said, site.said
+        assert "not yet" not in site.said, site.said
+
+
+def durable(url: str) -> dict:
+    """Return what the hub knows of the durable reader."""
+    return ask(url, "$JS.API.CONSUMER.INFO.PROCESS_EVENTS.pager")
+
+
+def acknowledged(url: str) -> bool:
+    return durable(url)["ack_floor"]["stream_seq"] > 0 and durable(url)["num_ack_pending"] == 0
 
 
 def other_subjects(hub_url: str, leaf_url: str) -> list[str]:
@@ -274,6 +286,10 @@ def test_two_sites_keep_their_own(tmp_path, denied):
                 one.start()
             for name, at in sites.items():
                 wait_until(lambda at=at, name=name: name in stacks_of(at.url), name)
+            ended = make_state("web", pid=100, status="Completed", is_running=False, exit_code=3)
+            compose.set_states([ended])  # now that both streams are there, and the hub knows it
+            for at in sites.values():
+                wait_until(lambda at=at: "web crashed" in told(at.url), "the crash")
             expected = {name: {name} if denied else set(sites) for name in sites}
             wait_until(lambda: {name: stacks_of(at.url) for name, at in sites.items()} == expected, expected)
         finally:
