@@ -31,8 +31,8 @@ INTRODUCTION = """\
 
 `python -m tests.benchmarks --markdown` writes this page. Each figure stands beside the least that could be
 called the same job, or beside another checkout, in the same run on the same machine: look at the ratio.
-Where a figure is a time or memory, less is better. In a storm all processes end within one poll, each with two
-events.
+Where a figure is a time or memory, less is better. In a storm all processes end within one poll, with two
+events each.
 
 Run with Python {python} on a machine of {cores} cores that other work shared, in {minutes:.0f} minutes: the
 figures themselves say little, and a ratio near 1 nothing.{beside}

@@ -270,7 +270,7 @@ def two_sites(directory: Path, own_site: str) -> Iterator[dict[str, RealNats]]:
     ):
         log = hub.store_dir / "server.log"
         wait_until(lambda: log.read_text().count("Leafnode connection created") == 2, "two links")
-        yield {"site-a": one, "site-b": two}
+        yield {"hub": hub, "site-a": one, "site-b": two}
 
 
 @pytest.mark.parametrize("denied", [True, False], ids=["denied", "as it stands"])
@@ -278,8 +278,9 @@ def test_two_sites_keep_their_own(tmp_path, denied):
     text = file_in_docs("own-site.conf")
     if not denied:
         text = re.sub(r" *deny_\w+: .*\n", "", text)
-    with two_sites(tmp_path / "sites", text) as sites, StandIn([make_state("web", pid=100)]) as compose:
+    with two_sites(tmp_path / "sites", text) as all_three, StandIn([make_state("web", pid=100)]) as compose:
         port = int(compose.url.rpartition(":")[2])
+        hub, sites = all_three["hub"], {name: at for name, at in all_three.items() if name != "hub"}
         running = [RunningAdapter(at.url, port, name, at.store_dir) for name, at in sites.items()]
         try:
             for one in running:
@@ -296,6 +297,9 @@ def test_two_sites_keep_their_own(tmp_path, denied):
             for one in running:
                 one.stop()
         assert {name: stacks_of(at.url) for name, at in sites.items()} == expected
+        for name in sites:
+            info = ask(hub.url, f"$JS.{name}.API.STREAM.INFO.PROCESS_EVENTS")
+            assert info["config"]["name"] == "PROCESS_EVENTS", info
 
 
 def stacks_of(url: str) -> set[str]:
