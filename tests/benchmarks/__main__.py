@@ -58,7 +58,7 @@ def parts(quick: bool, other: Path | None) -> Iterator[tuple[str, Rows]]:
     quiet: Rows = []
     for number in (20, 200) if quick else (20, 2000, 20_000):
         quiet += quiet_poll(number, 10 if quick or number > 10_000 else 60)
-    yield "With more processes", quiet + growth.processes([20, 200] if quick else [200, 2000, 20_000])
+    yield "With more processes", quiet + growth.processes([200, 1000] if quick else [200, 2000, 20_000])
     yield "With more events", growth.events([1000] if quick else [1000, 10_000, 100_000], 1)
     yield "With more stacks", growth.stacks([1, 10] if quick else [1, 10, 100], turns)
 

@@ -26,7 +26,8 @@ Rows = list[list[str]]
 
 def row(what: str, ours: float, bare: float, beside: str, aim: str = "", digits: int = 2) -> list[str]:
     """Return a line of the table: what, ours, what it stands beside, their ratio, the aim, what that is."""
-    return [what, f"{ours:,.{digits}f}", f"{bare:,.{digits}f}", f"{ours / bare:.2f}", aim, beside]
+    ratio = f"{ours / bare:.2f}" if bare else ""  # less than a tick of the clock
+    return [what, f"{ours:,.{digits}f}", f"{bare:,.{digits}f}", ratio, aim, beside]
 
 
 @contextmanager
