@@ -32,6 +32,8 @@ NOT_RUN = {
     "process-compose": "needs a project, and would stay",
     "nats ": "the nats command line is not ours",
     "sudo ": "changes the machine",
+    "docker ": "tests/integration/test_recipes.py runs what the container would",
+    "devbox ": "tests/integration/test_recipes.py starts process-compose as it does",
     "journalctl": "needs the service",
     "export ": "says something to the commands below it, which are told it by the test",
     "python observe.py top": "needs a terminal",

@@ -1,21 +1,16 @@
-"""How long `detect` takes over many processes, and what a poll of unchanged ones costs beside json.loads."""
+"""How long `detect` takes over many processes, beside json.loads of them."""
 
 import json
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-import requests
-
-from observe_lib.compose.client import ComposeClient
-from observe_lib.compose.state import ProcessState, StateReader
+from observe_lib.compose.state import ProcessState
 from observe_lib.detect.changes import detect
 from observe_lib.events import Key
 from observe_lib.times import now_utc
+from tests.benchmarks.running import Rows, row
 from tests.stand_in import make_state
 
 #: what becomes of each process, in turn: a restart by policy, an end, a start by hand, a turn of health
@@ -72,32 +67,11 @@ def detection(count: int = 5000) -> dict[str, float]:
     }
 
 
-def quiet_poll(port: int, rounds: int = 30) -> dict[str, float]:
-    """Return the CPU seconds of asking, reading and comparing where nothing happened, and of asking alone."""
-    client, reader, session = ComposeClient(port=port), StateReader(), requests.Session()
-    after, now = reader.read(client.processes().states), now_utc()
-    known = {change.key: change.known for change in detect({}, after, now) if change.known}
-    found: list[list[float]] = [[], []]
-    for _ in range(rounds):
-        begin = time.process_time()
-        assert detect(known, reader.read(client.processes().states), now) == []
-        middle = time.process_time()
-        json.loads(session.get(f"http://127.0.0.1:{port}/processes").content)
-        found[0].append(middle - begin)
-        found[1].append(time.process_time() - middle)
-    poll, bare = map(statistics.median, found)
-    return {"poll": poll, "bare": bare, "ratio": poll / bare}
-
-
-if __name__ == "__main__":
-    print(detection())
-    for number in (2000, 10_000):
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.compose", str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as stand_in:
-            assert stand_in.stdin and stand_in.stdout
-            print(number, quiet_poll(int(stand_in.stdout.readline())))
-            stand_in.stdin.close()
+def detection_rows(count: int) -> Rows:
+    """Return the rows of detect over so many processes, all changed or none, beside reading their JSON."""
+    body = json.dumps(crowd(count))
+    bare, took = best_s(lambda: json.loads(body)), detection(count)
+    return [
+        row(f"detect, {count:,} processes, {what}: seconds", took[what], bare, "json.loads of them", "", 3)
+        for what in ("changed", "unchanged")
+    ]

@@ -8,13 +8,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from observe_lib.adapter.outbox import Outbox, OutboxEvent, Record
 from observe_lib.adapter.seal import Sealed
 from observe_lib.times import now_utc
+from tests.benchmarks.running import ROOT, Rows, row
 
-ROOT = Path(__file__).resolve().parents[2]
 BODY, PAYLOAD = b"b" * 900, b"p" * 900
 WINDOW = 1000
 
@@ -65,7 +64,7 @@ def ours(count: int, rounds: int) -> tuple[float, float, float]:
             took = time.perf_counter() - committed
             found.append((committed - begun, took, took / takes))
         outbox.close()
-    return tuple(map(min, zip(*found, strict=True)))  # type: ignore[return-value]
+    return tuple(map(min, zip(*found, strict=True)))
 
 
 def bare(count: int, rounds: int) -> tuple[float, float]:
@@ -94,50 +93,30 @@ def bare(count: int, rounds: int) -> tuple[float, float]:
     return min(one for one, _ in found), min(one for _, one in found)
 
 
-def opening(waiting: int) -> tuple[float, float, float]:
-    """Return seconds and peak MB of opening a file with so many events, and MB of one with none."""
+def opening(waiting: int) -> tuple[float, float, float, float]:
+    """Return seconds and peak MB of opening a file with so many events, and of one with none."""
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, "-c", OPEN, directory]
-        _, empty = json.loads(subprocess.check_output(command, cwd=ROOT))
+        empty_s, empty = json.loads(subprocess.check_output(command, cwd=ROOT))
         outbox = opened(directory)
         for turn in range(max(1, waiting // 10_000)):
             outbox.commit([], storm_of(min(5000, waiting // 2), turn)[1], None)
         outbox.close()
-        seconds, full = json.loads(subprocess.check_output(command, cwd=ROOT))
-    return seconds, full, empty
+    seconds, full = json.loads(subprocess.check_output(command, cwd=ROOT))
+    return seconds, full, empty_s, empty
 
 
-def outbox(count: int, waiting: int, rounds: int = 5) -> list[list[Any]]:
-    """Return the rows: what, ours, bare, their ratio, the aim, what the bare one is."""
+def outbox(count: int, waiting: int, rounds: int = 5) -> Rows:
+    """Return the rows of the outbox beside SQLite alone."""
     commit, takes, take = ours(count, rounds)
     bare_commit, bare_takes = bare(count, rounds)
-    seconds, full, empty = opening(waiting)
+    seconds, full, empty_s, empty = opening(waiting)
+    bare_take = bare_takes / max(1.0, 2 * count / WINDOW)
     what = f"outbox, {count:,} records and {2 * count:,} events"
     return [
-        [
-            f"{what}: commit, s",
-            f"{commit:.3f}",
-            f"{bare_commit:.3f}",
-            f"{commit / bare_commit:.1f}",
-            "≤ 2",
-            "SQLite",
-        ],
-        [
-            f"{what}: taken, s",
-            f"{takes:.3f}",
-            f"{bare_takes:.3f}",
-            f"{takes / bare_takes:.1f}",
-            "≤ 4",
-            "first to last",
-        ],
-        [f"outbox, {WINDOW:,} deleted and the next taken, ms", f"{take * 1000:.1f}", "", "", "≤ 10", ""],
-        [f"outbox opened with {waiting:,} waiting, s", f"{seconds:.2f}", "", "", "", ""],
-        [
-            f"outbox, MB with {waiting:,} waiting",
-            f"{full:.0f}",
-            f"{empty:.0f}",
-            f"{full / empty:.2f}",
-            "",
-            "none",
-        ],
+        row(f"{what}: commit, seconds", commit, bare_commit, "SQLite", "≤ 2", 3),
+        row(f"{what}: all taken, seconds", takes, bare_takes, "SQLite, first to last", "≤ 4", 3),
+        row(f"outbox, {WINDOW:,} deleted and the next taken: ms", take * 1000, bare_take * 1000, "SQLite"),
+        row(f"outbox opened with {waiting:,} waiting: seconds", seconds, empty_s, "none waiting", "", 3),
+        row(f"outbox, {waiting:,} waiting: memory MB", full, empty, "none waiting", "", 0),
     ]

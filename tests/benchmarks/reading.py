@@ -17,10 +17,8 @@ from typing import Any
 
 from observe_lib.times import now_utc
 from tests.benchmarks.past import day_of, store
+from tests.benchmarks.running import ROOT, Rows, row
 from tests.nats_server import RealNats
-
-ROOT = Path(__file__).resolve().parents[2]
-TURNS = 3
 
 #: what nobody who reads with nats-py can do without: all payloads, a line each
 BARE_READ = """
@@ -54,6 +52,15 @@ BARE_CONNECT = """
 
     asyncio.run(main())
 """
+#: runs a command from a small process: a child's peak begins with that of its parent
+MEASURE = """
+import os, sys, time
+begun = time.perf_counter()
+null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=null)
+_, code, used = os.wait4(pid, 0)
+print(code, time.perf_counter() - begun, used.ru_maxrss / 1024)
+"""
 WATCH_ALL = ("watch", "--since", "25h", "--no-follow", "--json")
 
 
@@ -75,39 +82,35 @@ def verb(root: Path, words: Sequence[str], url: str) -> list[str]:
 
 def run(command: Sequence[str]) -> tuple[float, float]:
     """Run it to its end; return how many seconds it took, and the most memory in MB."""
-    begun = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, code, used = os.wait4(child.pid, 0)
-    assert code == 0, command
-    return time.perf_counter() - begun, used.ru_maxrss / 1024
+    told = subprocess.check_output([sys.executable, "-S", "-E", "-c", MEASURE, *command]).split()
+    assert told[0] == b"0", command
+    return float(told[1]), float(told[2])
 
 
 def first_line(command: Sequence[str]) -> tuple[float, float]:
-    """Run it until it printed something, and end it; return as `run`."""
+    """Run it until it printed something, and end it; return how many seconds that took."""
     begun = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdout and os.read(child.stdout.fileno(), 1)
     took = time.perf_counter() - begun
     child.kill()
     child.stdout.close()
-    _, _, used = os.wait4(child.pid, 0)
-    return took, used.ru_maxrss / 1024
+    child.wait()
+    return took, 0.0
 
 
-def best(commands: dict[str, list[str]], measure: Any = run) -> dict[str, tuple[float, float]]:
+def best(
+    commands: dict[str, list[str]], measure: Any = run, turns: int = 3
+) -> dict[str, tuple[float, float]]:
     """Run these in turns; return the least time and the most memory of each."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for name, command in commands.items():
             found[name].append(measure(command))
     return {name: (min(took)[0], max(used for _, used in took)) for name, took in found.items()}
 
 
-def row(name: str, ours: float, other: float, aim: str, beside: str) -> list[Any]:
-    return [name, f"{ours:.2f}", f"{other:.2f}", f"{ours / other:.2f}", aim, beside]
-
-
-def reading(count: int, other: Path | None = None) -> list[list[Any]]:
+def reading(count: int, other: Path | None = None, turns: int = 3) -> Rows:
     """`watch` and `report` over a day with so many events, and the first row of a replay."""
     roots = {"this": ROOT, **({"other": other} if other else {})}
     with day(count) as url:
@@ -115,23 +118,17 @@ def reading(count: int, other: Path | None = None) -> list[list[Any]]:
         reports = {
             f"report {name}": verb(root, ("report", "--since", "25h"), url) for name, root in roots.items()
         }
-        found = best({**everything, **reports, "bare": bare(BARE_READ, url)})
+        found = best({**everything, **reports, "bare": bare(BARE_READ, url)}, turns=turns)
         replay = {f"first {name}": verb(root, ("watch",), url) for name, root in roots.items()}
-        soon = best({**replay, "connect": bare(BARE_CONNECT, url)}, first_line)
+        soon = best({**replay, "connect": bare(BARE_CONNECT, url)}, first_line, 3 * turns)
     name = f"of a day with {count:,} events"
     rows = [
-        row(f"watch --json {name}, seconds", found["watch this"][0], found["bare"][0], "≤ 1", "fetch(1000)"),
-        row("first row of watch, seconds", soon["first this"][0], soon["connect"][0], "≤ 1.25", "connect"),
+        row(f"watch --json {name}: seconds", found["watch this"][0], found["bare"][0], "fetch(1000)", "≤ 1"),
+        row("first row of watch: seconds", soon["first this"][0], soon["connect"][0], "connect", "≤ 1.25"),
     ]
     for what, aim in (("watch", "≤ 0.45"), ("report", "≤ 0.67")):
         if other:
             ours, theirs = found[f"{what} this"], found[f"{what} other"]
-            rows.append(row(f"{what} {name}, seconds", ours[0], theirs[0], aim, "the other checkout"))
-            rows.append(row(f"{what} {name}, memory MB", ours[1], theirs[1], "1", "the other checkout"))
+            rows.append(row(f"{what} {name}: seconds", ours[0], theirs[0], "the other checkout", aim))
+            rows.append(row(f"{what} {name}: memory MB", ours[1], theirs[1], "the other checkout", "1", 0))
     return rows
-
-
-if __name__ == "__main__":
-    from tabulate import tabulate
-
-    print(tabulate(reading(int(sys.argv[1]), *map(Path, sys.argv[2:]))))
