@@ -16,6 +16,8 @@ from .times import LONGEST_S, UTC, parse_time, stamp_of
 
 #: the version of the JSON schema that this code writes
 SCHEMA = 1
+#: the version of what the bucket holds of a process
+ROW_SCHEMA = 2
 
 
 class EventType(str, Enum):
@@ -48,6 +50,9 @@ SEVERITY_OF = {
     EventType.UNHEALTHY: Severity.WARNING,
     EventType.CRASHED: Severity.ERROR,
 }
+#: what ends a begun run, and what begins one
+ENDS = frozenset((EventType.STOPPED, EventType.CRASHED))
+BEGINS = frozenset((EventType.STARTED, EventType.RESTARTED))
 
 
 class Key(NamedTuple):

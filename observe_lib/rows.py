@@ -12,14 +12,9 @@ from .events import Event, EventType, read_json
 from .subjects import process_matches, process_wanted
 from .times import format_time, parse_time, seconds_between
 
-#: the version of what the bucket holds of a process
-ROW_SCHEMA = 2
 DAY = timedelta(hours=24)
 #: an adapter that missed two heartbeats is not heard of any more
 STALE_S = 20.0
-#: what ends a begun run, and what begins one
-ENDS = frozenset((EventType.STOPPED, EventType.CRASHED))
-BEGINS = frozenset((EventType.STARTED, EventType.RESTARTED))
 #: what `ProcessRow.condition` and a stack's `Stale` make of a process, trouble first
 CONDITIONS = (
     *("flapping", "crashed", "unhealthy", "stale"),

@@ -10,8 +10,7 @@ from typing import Any
 
 from ..crash_line import telling_line
 from ..detect.known import Known, from_record, to_record
-from ..events import Event, EventType, dump_json, dump_with_state
-from ..rows import BEGINS, ENDS, ROW_SCHEMA
+from ..events import BEGINS, ENDS, ROW_SCHEMA, Event, EventType, dump_json, dump_with_state
 from ..subjects import encode_namespace, encode_token
 from ..times import format_time, parse_time
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from ..events import Event, EventType
-from ..rows import BEGINS, ENDS, ProcessRow
+from ..events import BEGINS, ENDS, Event, EventType
+from ..rows import ProcessRow
 from ..times import stamp_of
 
 #: what a process is: a run of it lives, none does, or there is no such process (or nobody knows)
