@@ -174,8 +174,6 @@ FILES = {
     if path.suffix != ".pyc"
 }
 MODULES = {name: text for name, text in FILES.items() if name.endswith(".py") and "__init__" not in name}
-#: a core that grows past this is no core any more
-CORE_LINES = 8000
 
 
 def built(verbs: list[str]) -> str:
@@ -211,10 +209,6 @@ def test_the_core_has_neither_screens_nor_pages():
     assert verbs_in(text) == ["adapter", "watch"]
     folders = set(re.findall(r"^# observe_lib/(\w+)/\S+ \(level", text, re.M))
     assert folders == {"adapter", "broker", "commands", "compose", "detect", "reader", "text"}
-
-
-def test_the_core_is_small():
-    assert len(built([]).splitlines()) <= CORE_LINES
 
 
 @pytest.mark.parametrize("verb", verb_paths(FILES))
