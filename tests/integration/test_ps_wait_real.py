@@ -146,11 +146,11 @@ def test_a_stack_from_its_first_process_to_its_end(stage: Stage) -> None:
 
     # once ended well, bad did not, web has no probe, db's probe fails, and nope is not there
     for words, code, out, err in (
-        (["once", "--for", "completed"], 0, "default/once  completed", ""),
-        (["once"], 0, "default/once  ready", ""),
+        (["once", "--for", "completed"], 0, "default/once      completed ", ""),
+        (["once"], 0, "default/once      ready ", ""),
         (["bad"], 3, "exit 3: out of luck", "default/bad crashed before it was ready"),
         (["web"], 0, "default/web (host-", ""),
-        (["web", "--stack", "host-b", "--for", "running"], 0, "default/web  running   already", ""),
+        (["web", "--stack", "host-b", "--for", "running"], 0, "default/web       running   already", ""),
         (["web", "--stack", "host-a", "--for", "healthy"], 3, "no probe", "has no readiness probe"),
         (["shop/db", "--timeout", "500ms"], 124, "", "shop/db was not ready within 0.5s (Running"),
         (["nope", "--timeout", "500ms"], 124, "", "no process matched 'nope' within 0.5s"),
@@ -190,12 +190,12 @@ def test_a_stack_from_its_first_process_to_its_end(stage: Stage) -> None:
     )
     assert rows["host-a", "default/loop"]["restarts"] >= 1
     table = stage.run("ps", "--stack", "host-b").out.splitlines()
-    assert len(table) == 2 and table[1].split()[:3] == ["host-b", "default/web", "Running"]
+    assert len(table) == 2 and "STACK" not in table[0] and table[1].split()[:2] == ["default/web", "Running"]
 
     # stopped and started by hand
     waiting = stage.start_waiting("web", "--stack", "host-a", "--for", "stopped")
     compose.call("PATCH", "/process/stop/web")
-    assert waiting.communicate(timeout=PATIENCE_S)[0].startswith("default/web  stopped   ")
+    assert waiting.communicate(timeout=PATIENCE_S)[0].startswith("default/web       stopped   ")
     compose.call("POST", "/process/start/web")
     assert stage.run("wait", "web", "--stack", "host-a", "--for", "running").code == 0
 
@@ -210,7 +210,7 @@ def test_a_stack_from_its_first_process_to_its_end(stage: Stage) -> None:
     # scaled up and down: the new names are waited for, and those that go are gone
     waiting = stage.start_waiting("pool-2", "--for", "running")
     compose.call("PATCH", "/process/scale/pool/3")
-    assert waiting.communicate(timeout=PATIENCE_S)[0].startswith("default/pool-2  running ")
+    assert waiting.communicate(timeout=PATIENCE_S)[0].startswith("default/pool-2    running ")
     compose.call("PATCH", "/process/scale/pool-0/1")
     stage.until(lambda states: not any("pool-" in row.place.process for row in states.select()))
     assert "pool" in stage.run("ps").out and "pool-2" not in stage.run("ps").out
@@ -247,7 +247,9 @@ def test_a_stack_from_its_first_process_to_its_end(stage: Stage) -> None:
     assert "its adapter was stopped" in stage.run("ps", "--stack", "host-a").err
     assert stage.run("forget", "host-a").code == 2
     assert stage.run("forget", "host-a", "--yes").code == 0
-    assert [line.split()[0] for line in stage.run("ps").out.splitlines()] == ["STACK", "host-b"]
+    titles, *left = stage.run("ps").out.splitlines()
+    assert "STACK" not in titles and len(left) == 1
+    assert [json.loads(line)["stack"] for line in stage.run("ps", "--json").out.splitlines()] == ["host-b"]
     assert "exit 3" in stage.run("watch", "bad", "--since", "1h", "--no-follow").out
 
 
