@@ -24,7 +24,7 @@ _COMPLETED: dict[str, list[str]] = {
     "--severity": list(Severity),
 }
 #: what arguments without a flag take that argparse does not know of
-_SHELL_WORDS = {("service", "words"): ["systemd"]}
+_POSITIONALS = {("service", "words"): ["systemd"]}
 #: how the program is called; `python observe.py` is python's to complete
 _NAMES = "observe observe.py"
 #: zsh takes a script for bash
@@ -74,7 +74,7 @@ def completion_script(verbs: Mapping[str, Callable[[argparse.ArgumentParser], No
         parser.add_argument("-q", "--quiet")
         add_verbs_flags(parser)
         for one in parser._actions:
-            names, words = one.option_strings, list(one.choices or _SHELL_WORDS.get((verb, one.dest), []))
+            names, words = one.option_strings, list(one.choices or _POSITIONALS.get((verb, one.dest), []))
             values |= {name: words for name in names if words}
             kind = f"{verb}:-*" if names else f"{verb}:*"
             flags.setdefault(kind, []).extend([max(names, key=len)] if names else words)
