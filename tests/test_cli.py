@@ -81,7 +81,6 @@ def test_flags_are_where_they_mean_something(capsys):
         "show",
         "report",
         "top",
-        "silence",
     ]
     store = ["adapter", "watch", "ps", "show", "report", "top", "forget", "web", "doctor", "service"]
     assert [name for name, text in texts.items() if "--state-dir" in text] == store
