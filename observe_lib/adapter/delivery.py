@@ -270,4 +270,5 @@ class Delivery:
         await self._session.close()
 
     def _lease_fields(self) -> Mapping[str, Any]:
-        return {**self._about(), "waiting": self._outbox.waiting(), "published": self.published}
+        told = {"waiting": self._outbox.waiting(), "published": self.published}
+        return {**self._about(), **told, "domains": sorted(self._publisher.domains)}

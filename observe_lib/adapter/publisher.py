@@ -3,6 +3,7 @@ Runs on the loop thread; the file is touched only by its one worker thread. It k
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -105,6 +106,7 @@ class Publisher:
         self._mending: Future[None] | None = None
         self.window_s = 120.0  # the stream's real duplicate window
         self.published = 0
+        self.domains = set[str]()  # where events are stored, as acknowledgements tell
 
     # --- for any thread ---
 
@@ -304,6 +306,8 @@ class Publisher:
         if tag.startswith("r"):
             self._rows.take_answer(tag, refusal)
         elif refusal is None:
+            if b'"domain"' in message.data:  # of a leaf node's JetStream, or of a hub's
+                self.domains.add(str(json.loads(message.data).get("domain"))[:100])
             self._stored(int(tag))
         elif flight := self._flying.get(int(tag)):
             self._refused(flight.event, refusal)

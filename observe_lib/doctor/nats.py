@@ -285,6 +285,11 @@ def _adapter_finding(stack: StackRow, flag: str = "") -> Finding:
     told = f"{who}, heartbeat {format_duration(age_s)} ago, {how}, {waiting} events waiting"
     if waiting > LONG_QUEUE:
         return Finding(WARN, "adapter", told, "it cannot follow: is NATS slow, or its disk?", facts)
+    domains = found.get("domains")
+    if isinstance(domains, list) and len(domains) > 1:
+        told += f"; its events are stored in {len(domains)} JetStream domains: {', '.join(map(str, domains))}"
+        mend = "deny core.process.> and $KV.> on the leaf's remote: docs/recipes.md"
+        return Finding(WARN, "adapter", told, mend, facts)
     unseen_s = _unseen_s(found)
     if unseen_s > 10 + 3 * float(found.get("interval_s") or 0):
         told += f"; nothing from process-compose for {format_duration(unseen_s)}"

@@ -293,6 +293,8 @@ def test_two_sites_keep_their_own(tmp_path, denied):
                 wait_until(lambda at=at: "web crashed" in told(at.url), "the crash")
             expected = {name: {name} if denied else set(sites) for name in sites}
             wait_until(lambda: {name: stacks_of(at.url) for name, at in sites.items()} == expected, expected)
+            for at in sites.values():  # doctor knows it from the lease, which is renewed every 10 s
+                wait_until(lambda at=at: ("JetStream domains" in doctor_of(at.url)) is not denied, "doctor")
         finally:
             for one in running:
                 one.stop()
@@ -300,6 +302,11 @@ def test_two_sites_keep_their_own(tmp_path, denied):
         for name in sites:
             info = ask(hub.url, f"$JS.{name}.API.STREAM.INFO.PROCESS_EVENTS")
             assert info["config"]["name"] == "PROCESS_EVENTS", info
+
+
+def doctor_of(url: str) -> str:
+    """Return what doctor says of a server."""
+    return run_observe(url, "doctor").out
 
 
 def stacks_of(url: str) -> set[str]:
