@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     past = past_served(settings, flags, mute if args.quiet else print_note)
     with past, Consumer(settings) as consumer:
         states = consumer.stored_states(patterns, stack)
-        silences = [] if style.as_json or args.quiet else consumer.silences()
     now = style.now()
     stale, key = stale_stacks_of(states, now), SORTS[sort]
     rows = states.select(patterns, stack)
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         write_lines(table_of(rows, stale, style, now))
         below = [*stale_lines(states, rows, style, now), *waiting_lines(states, rows)]
-        below += silence_lines(silences, rows, style, now)
+        below += silence_lines(states.silences, rows, style, now)
         for line in [] if args.quiet else below:
             print_note(line)
     return EXIT_OK

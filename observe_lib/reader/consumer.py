@@ -18,7 +18,6 @@ from ..times import now_utc
 from .connection import Pace
 from .event_consumer import EventConsumer
 from .feed import Feed
-from .silences import Silence, stored_silences
 from .states import States
 from .states_reader import LEASE_END, StatesReader, read_states
 from .subscription import texts_of, wanted_of
@@ -116,10 +115,6 @@ class Consumer(EventConsumer):
     def stored_states(self, process: str | Sequence[str] = (), stack: str | None = None) -> States:
         """Return what the bucket says now, leases too, and follow nothing. NatsError: it may not be read."""
         return read_states(self._connected(), wanted_of(process).processes, stack)
-
-    def silences(self) -> list[Silence]:
-        """Return the silences, those that are over too; none where they cannot be read just now."""
-        return stored_silences(self._connected())
 
     def payloads(self, subjects: list[str], since: datetime) -> Iterator[bytes]:
         """Yield everything stored from a little before `since` on, as it is stored, in order, up to now."""

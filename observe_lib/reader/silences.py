@@ -91,14 +91,6 @@ async def change_silences(
     raise NatsError("the silences change all the time", "try again")
 
 
-def stored_silences(connection: Connection) -> list[Silence]:
-    """Return the silences for those who show processes; none where they cannot be read just now."""
-    try:
-        return connection.bridge.run(read_silences(Bucket(connection.session)), ASK_S)
-    except (NatsError, *PASSING_ERRORS):
-        return []
-
-
 class SilenceBook:
     """The silences behind one NATS, for blocking calls; a context manager. NatsError where it cannot be."""
 

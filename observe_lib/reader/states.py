@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..rows import Place, ProcessRow, StackRow, Stale
+
+if TYPE_CHECKING:
+    from .silences import Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +18,7 @@ class States:
     rows: Mapping[Place, ProcessRow] = field(default_factory=dict)
     stacks: Mapping[str, StackRow] = field(default_factory=dict)
     unread: int = 0  #: so many things in the bucket were none of either
+    silences: "tuple[Silence, ...]" = ()  #: those that are over too
 
     def stale(self, row: ProcessRow, now: datetime) -> Stale | None:
         """Return why what a row says may no longer hold, None if it does."""

@@ -22,11 +22,13 @@ from ..times import now_utc, parse_time
 from .connection import Connection
 from .feed import Feed, Mark
 from .message import Message
+from .silences import SILENCES_KEY, Silence, parse_silences
 from .states import States
 
 #: what the subjects of the stream below the bucket begin with
 KEYS = f"$KV.{BUCKET}."
 LEASE_END = f".{OBSERVE}.lease"
+SILENCES = KEYS + SILENCES_KEY
 #: how often it is looked whether an adapter of this machine still lives: a killed one says nothing
 PULSE_S = 1.0
 #: so many rows are asked for by their keys; more are chosen from all that a wider subject holds
@@ -49,11 +51,15 @@ class Table:
         self._leases: dict[str, StackRow] = {}  # by key
         self._sizes = Counter[str]()  # of each stack's rows
         self._bad: set[str] = set()
+        self._silences: tuple[Silence, ...] = ()
         self._states = None
 
     def take(self, message: Message) -> None:
         """Take what the bucket holds under a key by now."""
         key = message.subject.removeprefix(KEYS)
+        if key == SILENCES_KEY:
+            self._silences, self._states = tuple(parse_silences(message.data)), None
+            return
         is_lease = key.endswith(LEASE_END)
         if not is_lease and not self._wants(key):
             return
@@ -78,7 +84,7 @@ class Table:
         if self._states is None:
             stacks = {name: StackRow(name) for name in self._sizes}
             stacks |= {lease.name: lease for lease in self._leases.values()}
-            self._states = States(dict(self._rows), stacks, len(self._bad))
+            self._states = States(dict(self._rows), stacks, len(self._bad), self._silences)
         return self._states
 
     def feel_pulse(self) -> None:
@@ -134,8 +140,7 @@ class StatesReader:
         """Begin to read; NatsError if that is not permitted."""
         patterns, stack = self.selects
         self._table = Table(patterns, self._connection.ask(server_ahead))
-        subjects = row_subjects(patterns, stack)
-        self._feed = Feed(self._connection, subjects, stream=KV_STREAM).open()
+        self._feed = Feed(self._connection, row_subjects(patterns, stack), stream=KV_STREAM).open()
         self._thread.start()
         return self
 
@@ -212,13 +217,13 @@ def key_matches(patterns: Sequence[str], namespace: str, name: str) -> bool:
 
 
 def row_subjects(patterns: Sequence[str], stack: str | None) -> list[str]:
-    """Return the subjects of the rows that patterns name, perhaps of more, and of the stacks' leases."""
+    """Return the subjects of the rows that patterns name, perhaps of more, of the leases and silences."""
     owner = _owner(stack)
     tails = [subject[len(ROOT) + 1 : -2] for subject in filter_subjects(patterns)]
     everything = f"{KEYS}{owner}.*.*"
-    if "*.*" in tails or "*.lease" in tails or len(tails) >= MAX_FILTERS:
-        return [everything]  # no two filters may hold the same
-    return [*(f"{KEYS}{owner}.{tail}" for tail in tails), f"{KEYS}{owner}{LEASE_END}"]
+    if "*.*" in tails or "*.lease" in tails or len(tails) > MAX_FILTERS - 2:
+        return [everything, SILENCES]  # no two filters may hold the same
+    return [*(f"{KEYS}{owner}.{tail}" for tail in tails), f"{KEYS}{owner}{LEASE_END}", SILENCES]
 
 
 async def listed_subjects(
@@ -235,7 +240,7 @@ async def listed_subjects(
             found.append(subject)
     if len(found) > LISTED_MAX:
         return [row_subjects(patterns, stack)]
-    leases = [f"{KEYS}{_owner(stack)}{LEASE_END}"]
+    leases = [f"{KEYS}{_owner(stack)}{LEASE_END}", SILENCES]
     return [leases, *(found[at : at + MAX_FILTERS] for at in range(0, len(found), MAX_FILTERS))]
 
 

@@ -15,7 +15,7 @@ from ..reader.description import EVENTS, Description
 from ..rows import Place, ProcessRow, Stale
 from ..text.description import description_lines
 from ..text.output import Style, colour_of, cut_text, printable, text_width
-from ..text.rows import age_words, stale_words
+from ..text.rows import age_words, silence_words, stale_words
 from ..text.tables import Cell, Line, Span, cut_spans, laid_out, spans_width
 from ..times import format_time
 from .columns import PAINTS, column_widths, gap_of, heading_line, history_line, history_spans, row_line
@@ -134,13 +134,17 @@ def _count(number: int, word: str) -> str:
 
 
 def _banner_words(view: View, style: Style) -> str:
-    """Return why what is shown may no longer hold, "" if it does."""
+    """Return why what is shown may no longer hold, else of what nobody is told, "" for neither."""
     if view.lost_at is not None:
         since = f"{style.clock(format_time(view.lost_at))} ({age_words(view.lost_at, view.now)})"
         return f"NATS is away since {since}, trying again; all this is as of then"
     stale_stacks = view.listing.stale_stacks
     if not stale_stacks:
-        return ""
+        held = sorted(
+            (one for one in view.states.silences if view.now < one.until), key=lambda one: one.until
+        )
+        more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""
+        return printable(silence_words(held[0], style) + more) if held else ""
     stack, stale = min(stale_stacks.items(), key=lambda one: (one[1].word != "stale", one[0]))
     more = f" (and {len(stale_stacks) - 1} more)" if len(stale_stacks) > 1 else ""
     return printable(f"{stack}: {stale_words(stale, style, view.now)}{more}")

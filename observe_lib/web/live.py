@@ -323,7 +323,9 @@ def _head_of(states: States, board: Board, now: datetime) -> dict[str, Any]:
         since = format_time(stale.since) if stale.since else None
         told = {"about": stale.about, "kind": stale.reason, "since": since, "error": stale.error}
         stacks[name]["silence"] = {key: text for key, text in told.items() if text}
-    return {"figures": figures_of(states, board, now)._asdict(), "stacks": list(stacks.values())}
+    silences = [one.to_dict() for one in states.silences if now < one.until]
+    figures = figures_of(states, board, now)._asdict()
+    return {"figures": figures, "stacks": list(stacks.values()), "silences": silences}
 
 
 def _sse(name: str, data: bytes, last_id: str) -> bytes:

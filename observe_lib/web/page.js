@@ -114,6 +114,12 @@ function silenceWords(silence, present) {
   return "its process-compose does not answer" + since + (silence.error ? ": " + clean(silence.error) : "");
 }
 
+// what follows a pattern of which nobody is told for a while
+function untoldWords({stack, until, who, reason}, present) {
+  const why = [who, reason].filter(Boolean).map(clean).join(": ");
+  return (stack ? " on " + clean(stack) : "") + " silent until " + clock(until, present) + (why ? " (" + why + ")" : "");
+}
+
 // what is known of one process, as names and values; a value that is missing takes its line along
 function factsOf(found, silence, present) {
   const stale = silence ? silentWord(silence) + ": " + silenceWords(silence, present) + "; it was " : "";
@@ -442,6 +448,8 @@ function drawHead() {
 function drawNotes() {
   const notes = head.stacks.filter(stack => stack.silence).map(stack =>
     el("p", {}, el("b", {}, clean(stack.name)), ": " + silenceWords(stack.silence, now())));
+  for (const one of (head.silences || []).filter(one => Date.parse(one.until) > now()))
+    notes.push(el("p", {}, el("b", {}, clean(one.pattern)), untoldWords(one, now())));
   const texts = notes.map(note => note.textContent).join();
   if ($("notes").dataset.texts !== texts) $("notes").replaceChildren(...notes);
   $("notes").dataset.texts = texts;

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from observe_lib.reader.consumer import Consumer
 from observe_lib.reader.silences import SILENCES_KEY, Silence, parse_silences, silences_for
 from observe_lib.rows import Place
+from observe_lib.settings import NatsSettings
 from tests.alert.alerting import Rows
 from tests.alert.rows import moment
 from tests.running import Ran, run_observe
@@ -56,6 +58,7 @@ def silence(nats_server):
         return run_observe(nats_server.url, "silence", *words)
 
     run.rows = rows
+    run.url = nats_server.url
     yield run
     rows.close()
 
@@ -67,6 +70,9 @@ def test_they_are_made_listed_and_ended(silence):
     assert silence("api", "--stack", "host-a").code == 0
     listed = silence().out.splitlines()
     assert [line.partition(" silent")[0] for line in listed] == ["shop/*", "api on host-a"]
+    with Consumer(NatsSettings(silence.url)) as consumer:
+        for states in (consumer.stored_states(), consumer.stored_states("api", "host-a"), consumer.states()):
+            assert [one.pattern for one in states.silences] == ["shop/*", "api"]
     assert silence("shop/*", "--for", "2h").code == 0, "it takes the place of the first"
     told = [json.loads(line) for line in silence("--json").out.splitlines()]
     assert [(one["pattern"], one["reason"]) for one in told] == [("api", ""), ("shop/*", "")]

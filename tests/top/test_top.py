@@ -9,6 +9,7 @@ import pytest
 
 from observe_lib.events import Event
 from observe_lib.reader.board import Board, note_events
+from observe_lib.reader.silences import Silence
 from observe_lib.reader.states import States
 from observe_lib.rows import Place
 from observe_lib.text.output import text_width
@@ -217,6 +218,16 @@ def test_a_silent_adapter_makes_its_rows_stale_and_says_so():
     assert lines[2].startswith("host-a: no word from its adapter since 10:43:00 (1m3s)")
     assert lines[1].startswith("4 processes  4 stale") and "1 stack, 0 adapters" in lines[0]
     assert all(line.startswith((">?", " ?")) and " stale " in line for line in lines[4:8])
+
+
+def test_what_nobody_is_told_of_is_said_while_it_holds():
+    first, last = Silence("shop/*", ago(-5), "deploy", "ops@host-a"), Silence("api", ago(-9), stack="host-a")
+    states = replace(shop().states, silences=(Silence("old", ago(1)), last, first))
+    lines = text_of(shop(states=states), 80, 20)
+    assert lines[2] == "shop/* silent until 10:48:03 (ops@host-a: deploy) (and 1 more)"
+    silent = text_of(shop(states=states, now=NOW + timedelta(seconds=60)), 80, 20)
+    assert silent[2].startswith("host-a: no word"), "what may not hold is more"
+    assert not any("silent" in line for line in text_of(shop(states=states, now=ago(-10)), 80, 20))
 
 
 def test_a_lost_server_is_said_and_makes_nobody_silent():

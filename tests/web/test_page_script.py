@@ -236,6 +236,13 @@ def test_silence(call, silence, expected):
     assert call("silenceWords", silence, PRESENT) == expected
 
 
+def test_of_what_nobody_is_told(call):
+    silence = {"pattern": "shop/*", "until": "2026-03-02T04:00:00Z", "who": "ops@a", "reason": "de\x07ploy"}
+    assert call("untoldWords", silence, PRESENT) == " silent until 09:30:00 (ops@a: de\\u0007ploy)"
+    bare = {**silence, "stack": "host-a", "who": "", "reason": ""}
+    assert call("untoldWords", bare, PRESENT) == " on host-a silent until 09:30:00"
+
+
 def test_rows_of_a_silent_stack_are_stale(call):
     silence, over = {"about": "adapter", "kind": "silent"}, {"about": "adapter", "kind": "stopped"}
     stacks = [{"name": "a"}, {"name": "b", "silence": silence}, {"name": "c", "silence": over}]

@@ -19,6 +19,7 @@ import pytest
 
 from observe_lib.errors import NatsError, UsageError
 from observe_lib.events import Event
+from observe_lib.reader.silences import Silence
 from observe_lib.reader.states import States
 from observe_lib.rows import DAY, Place, ProcessRow, StackRow
 from observe_lib.settings import NatsSettings
@@ -549,6 +550,14 @@ def test_a_lost_server_and_a_silent_stack_are_told(page):
     page.script.lease("host-b", 300)
     (stack,) = stream.next().data["head"]["stacks"]
     assert stack["silence"]["kind"] == "silent"
+
+
+def test_what_nobody_is_told_of_is_shown_while_it_holds(page):
+    held = Silence("shop/*", now_utc() + DAY, "deploy", "ops@host-a")
+    stream = Stream(page)
+    assert stream.next().data["head"]["silences"] == []
+    page.script.states = States(silences=(Silence("old", now_utc() - DAY), held))
+    assert stream.next().data["head"]["silences"] == [held.to_dict()]
 
 
 def test_a_listener_that_takes_nothing_is_ended():
