@@ -1,24 +1,18 @@
 """What has changed of rows, leases and silences since one looked last, out of the states that readers share.
-For the main thread; the states are followed by a thread of their own, silences on the loop thread.
+For the main thread; the states are followed by a thread of their own.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..broker.bucket import PASSING_ERRORS, Bucket
-from ..errors import NatsError
 from ..reader.connection import Connection
-from ..reader.silences import Silence, read_silences
+from ..reader.silences import Silence
 from ..reader.states import States
 from ..reader.states_reader import StatesReader
 from ..rows import STALE_S, Place, ProcessRow, StackRow
 from ..times import seconds_between
 from .condition import Condition, StackCondition, process_condition
-
-#: how often silences are looked at
-SILENCES_EACH_S = 1.0
 
 
 @dataclass
@@ -33,11 +27,10 @@ class News:
 class RowFeed:
     """The states behind a connection; opened as soon as there is one. `up_at()` tells since when."""
 
-    def __init__(self, connection: Connection, bucket: Bucket, up_at: Callable[[], datetime | None]) -> None:
-        self._connection, self._bucket, self._up_at = connection, bucket, up_at
+    def __init__(self, connection: Connection, up_at: Callable[[], datetime | None]) -> None:
+        self._connection, self._up_at = connection, up_at
         self._reader: StatesReader | None = None
         self._seen: Mapping[Place, ProcessRow] = {}
-        self._silences: Sequence[Silence] | None = None
 
     @property
     def is_current(self) -> bool:
@@ -46,7 +39,7 @@ class RowFeed:
             return False
         if self._reader is None:
             self._reader = StatesReader(self._connection).open()
-        return self._reader.is_whole and self._silences is not None
+        return self._reader.is_whole
 
     def take(self, now: datetime, *, whole: bool = False) -> News:
         """Return what has changed since it was asked last, everything if `whole`."""
@@ -59,16 +52,7 @@ class RowFeed:
             changes |= {one.place: process_condition(one.told) for one in found}
         self._seen = states.rows
         stacks = {name: stack_of(stack, now, self._up_at()) for name, stack in states.stacks.items()}
-        return News(changes, stacks, self._silences or ())
-
-    async def follow_silences(self) -> None:
-        """Look at the silences for ever."""
-        while True:
-            try:
-                self._silences = await read_silences(self._bucket)
-            except (NatsError, *PASSING_ERRORS):  # NATS is away, or there is no bucket yet
-                pass
-            await asyncio.sleep(SILENCES_EACH_S)
+        return News(changes, stacks, states.silences)
 
 
 def stack_of(stack: StackRow, now: datetime, up_at: datetime | None) -> StackCondition:

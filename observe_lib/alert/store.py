@@ -54,7 +54,7 @@ class Store:
         )
         self._up_at: datetime | None = None
         self._was_up = False
-        self.rows = RowFeed(connection, self._bucket, lambda: self._up_at)
+        self.rows = RowFeed(connection, lambda: self._up_at)
         self._revision: int | None = None
         self._said = set[str]()
         self.failure: ObserveError | None = None
@@ -132,7 +132,7 @@ class Store:
     async def _run(self) -> None:
         try:
             await self._session.open()
-            await asyncio.gather(self._hold(), self.rows.follow_silences())
+            await self._hold()
         except ObserveError as error:
             self.failure = error
         except Exception:  # the loop thread's top: better loud than silently deaf
