@@ -11,7 +11,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from ..broker.session import Session
-from ..broker.stream import BUCKET
+from ..broker.stream import DELETE_MARK, KEYS
 from .refusals import HELD, NO_STREAM, PASSING, Refusal
 
 #: what the headers of a message take beside its id
@@ -19,11 +19,8 @@ HEADER_BYTES = 64
 #: an unanswered or refused row is made again after so long; one that somebody has to permit, after that
 ROW_AGAIN_S, ROW_HELD_S = 5.0, 30.0
 
-DELETE_MARK = {"KV-Operation": "DEL"}
-_PREFIX = f"$KV.{BUCKET}."
 _ROWS_DENIED = (
-    f"may not publish to {_PREFIX}>, so ps and its like show nothing new of this stack:"
-    f" grant publish on {_PREFIX}>"
+    f"may not publish to {KEYS}>, so ps and its like show nothing new of this stack: grant publish on {KEYS}>"
 )
 
 
@@ -89,7 +86,7 @@ class RowPublisher:
         self._bytes += size
         with suppress(nats.errors.Error, OSError):  # not connected: `again` makes it due
             headers = None if payload else DELETE_MARK
-            await client.publish(f"{_PREFIX}{key}", payload, reply=f"{inbox}.{tag}", headers=headers)
+            await client.publish(f"{KEYS}{key}", payload, reply=f"{inbox}.{tag}", headers=headers)
 
     def take_answer(self, tag: str, refusal: Refusal | None) -> None:
         """The server answered one; what it refused is made again later."""
@@ -110,7 +107,7 @@ class RowPublisher:
     def deny(self, subject: str) -> None:
         """The server refused a publish to this subject, which it tells in lower case."""
         for tag, flight in self._flying.items():
-            if f"{_PREFIX}{flight.key}".lower() == subject:
+            if f"{KEYS}{flight.key}".lower() == subject:
                 self.take_answer(tag, Refusal(HELD, _ROWS_DENIED))
                 return
 

@@ -15,7 +15,7 @@ from nats.js.errors import APIError, NotFoundError
 from ..errors import NatsError
 from .loop import T
 from .session import BrokenError, Session
-from .stream import BUCKET, read_stored
+from .stream import DELETE_MARK, KEYS, KV_OPERATION, KV_STREAM, read_stored
 
 #: how long an answer may take: on a slow link it waits behind what was sent before
 ANSWERED_WITHIN_S = 5.0
@@ -31,9 +31,6 @@ PASSING_ERRORS = (
     AttributeError,
 )
 
-_KV_STREAM_NAME = f"KV_{BUCKET}"
-_KV_SUBJECT = f"$KV.{BUCKET}."
-KV_OPERATION = "KV-Operation"
 _EXPECTED = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 _WRONG_LAST_CODES = frozenset((10071, 10164))
 
@@ -57,9 +54,9 @@ class Bucket:
 
         A deleted key's revision is what the next `put` has to expect.
         """
-        subject = f"$JS.API.STREAM.MSG.GET.{_KV_STREAM_NAME}"
+        subject = f"$JS.API.STREAM.MSG.GET.{KV_STREAM}"
         try:
-            found = await self._ask(lambda js: js.get_last_msg(_KV_STREAM_NAME, _KV_SUBJECT + key), subject)
+            found = await self._ask(lambda js: js.get_last_msg(KV_STREAM, KEYS + key), subject)
         except NotFoundError:
             return 0, b""
         return found.seq or 0, b"" if KV_OPERATION in (found.headers or {}) else found.data or b""
@@ -73,26 +70,24 @@ class Bucket:
 
     async def delete(self, key: str, expected_revision: int | None = None) -> int:
         """Mark the key as deleted, and return the mark's revision. Errors as `put`."""
-        return await self._write(key, b"", {KV_OPERATION: "DEL"}, expected_revision)
+        return await self._write(key, b"", DELETE_MARK, expected_revision)
 
     async def keys(self, pattern: str = ">") -> list[str]:
         """Return the keys that are not deleted, by a pattern as subjects have it; none without a bucket."""
         try:
-            found = await self._ask(
-                lambda js: read_stored(js, _KV_STREAM_NAME, _KV_SUBJECT + pattern, headers_only=True)
-            )
+            found = await self._ask(lambda js: read_stored(js, KV_STREAM, KEYS + pattern, headers_only=True))
         except NotFoundError:
             return []
         latest: dict[str, Msg] = {message.subject: message for message in found}
         left = (subject for subject, message in latest.items() if KV_OPERATION not in (message.headers or {}))
-        return [subject.removeprefix(_KV_SUBJECT) for subject in left]
+        return [subject.removeprefix(KEYS) for subject in left]
 
     async def _write(
         self, key: str, payload: bytes, headers: dict[str, str], expected_revision: int | None
     ) -> int:
         if expected_revision is not None:
             headers = {**headers, _EXPECTED: str(expected_revision)}
-        subject = _KV_SUBJECT + key
+        subject = KEYS + key
 
         def write(js: JetStreamContext) -> Coroutine[Any, Any, api.PubAck]:
             return js.publish(subject, payload, timeout=self._answer_s, headers=headers or None)

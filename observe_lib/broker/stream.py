@@ -29,6 +29,11 @@ STREAM = "PROCESS_EVENTS"
 BUCKET = "PROCESS_STATES"
 #: the stream that the bucket is
 KV_STREAM = f"KV_{BUCKET}"
+#: what the subjects of the stream below the bucket begin with
+KEYS = f"$KV.{BUCKET}."
+#: the header of a message that says what was done with its key
+KV_OPERATION = "KV-Operation"
+DELETE_MARK = {KV_OPERATION: "DEL"}
 SUBJECTS = ["core.process.>"]
 #: how long an event is kept, where no flag and no stream says otherwise
 MAX_AGE_S = 86400.0
@@ -133,12 +138,12 @@ async def ensure_bucket(js: JetStreamContext, options: StreamOptions) -> Ensured
 
     Only its replicas are changed, where the options name them. Errors as `ensure_stream`.
     """
-    config = {"name": f"KV_{BUCKET}", "subjects": [f"$KV.{BUCKET}.>"], **_BUCKET_CONFIG}
+    config = {"name": KV_STREAM, "subjects": [f"{KEYS}>"], **_BUCKET_CONFIG}
     copies = StreamOptions(replicas=options.replicas)
     ensured, found = await _ensure(js, config, copies, f"the bucket {BUCKET}")
     if found.get("max_msgs_per_subject", -1) < 1:
-        hint = f"nats stream rm KV_{BUCKET}"
-        raise NatsRefusedError(f"the stream KV_{BUCKET} is no bucket", hint)
+        hint = f"nats stream rm {KV_STREAM}"
+        raise NatsRefusedError(f"the stream {KV_STREAM} is no bucket", hint)
     return ensured
 
 

@@ -18,12 +18,12 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.connect import connect
 from ..broker.lease import LEASE_S, identity, is_alive, is_dead
-from ..broker.stream import BUCKET, KV_STREAM, STREAM, SUBJECTS, ask_stream, read_stored, refused
+from ..broker.stream import BUCKET, KEYS, KV_STREAM, STREAM, SUBJECTS, ask_stream, read_stored, refused
 from ..broker.stream_settings import stream_troubles
 from ..calling import how_to_call
 from ..errors import NatsError
 from ..reader.alerters import read_alerters
-from ..reader.states_reader import KEYS, LEASE_END
+from ..reader.states_reader import LEASE_END
 from ..rows import StackRow
 from ..settings import NatsSettings
 from ..subjects import decode_token
@@ -41,7 +41,7 @@ _OTHER_STREAM = 10060  # "expected stream does not match": it was let in, and no
 #: what one may do with which of the two, what to grant if not, and the subject that is tried, "" for reading
 _RIGHTS = (
     (STREAM, "publish events", "publish on core.process.>", "core.process._observe.doctor.check"),
-    (KV_STREAM, "publish rows", f"publish on $KV.{BUCKET}.>", f"$KV.{BUCKET}._observe.doctor"),
+    (KV_STREAM, "publish rows", f"publish on {KEYS}>", f"{KEYS}_observe.doctor"),
     (STREAM, "read events", f"publish on $JS.API.CONSUMER.*.{STREAM}.>", ""),
     (KV_STREAM, "read states", f"publish on $JS.API.CONSUMER.*.{KV_STREAM}.>", ""),
 )

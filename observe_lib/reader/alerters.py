@@ -12,7 +12,7 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from ..broker.stream import BUCKET, read_stored
+from ..broker.stream import KEYS, KV_STREAM, read_stored
 from ..events import dump_json
 from ..subjects import OBSERVE
 from ..times import UTC
@@ -60,9 +60,9 @@ def unpack_state(payload: bytes) -> dict[str, Any] | None:
 
 async def read_alerters(js: JetStreamContext) -> list[AlerterRecord]:
     """Return all alerters that the bucket knows, by name."""
-    head = f"$KV.{BUCKET}.{ALERT_KEYS}"
+    head = f"{KEYS}{ALERT_KEYS}"
     try:
-        messages = await read_stored(js, f"KV_{BUCKET}", f"{head}>")
+        messages = await read_stored(js, KV_STREAM, f"{head}>")
     except NotFoundError:
         return []
     found: dict[str, AlerterRecord] = {}

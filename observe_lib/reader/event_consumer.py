@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..broker.loop import SLICE_S, ignore
-from ..broker.stream import BUCKET, KV_STREAM, stored_subjects
+from ..broker.stream import KEYS, KV_STREAM, stored_subjects
 from ..errors import NatsError, ObserveError, UsageError
 from ..events import Event, EventType
 from ..settings import NatsSettings, nats_settings
@@ -235,7 +235,7 @@ class EventConsumer:
 
         NatsError: it cannot be told which names these are, so each is taken to be one stack's.
         """
-        keys = self._connected().ask(lambda js: stored_subjects(js, KV_STREAM, f"$KV.{BUCKET}.>"))
+        keys = self._connected().ask(lambda js: stored_subjects(js, KV_STREAM, f"{KEYS}>"))
         found = Replay(shared_names(keys, wanted), wanted)
         if subjects := found.subjects():
             feed = Feed(self._connected(), subjects, start_seq=1)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from ..broker.stream import BUCKET, KV_STREAM, read_stored
+from ..broker.stream import KEYS, KV_STREAM, read_stored
 from ..events import Event, EventType, read_json
 from ..subjects import OBSERVE, ROOT, decode_token, encode_token, glob_token
 from .message import Message
@@ -21,12 +21,10 @@ NOT_GOOD = frozenset((EventType.UNHEALTHY, EventType.STOPPED))
 #: what the observer tells of, in every stack: the first one shows without being asked for by name
 OBSERVERS = ("process-compose", "adapter")
 
-_ROW_SUBJECTS = f"$KV.{BUCKET}."
-
 
 def shared_names(key_subjects: Iterable[str], wanted: Wanted) -> set[str]:
     """Return `{namespace}.{name}`, as in subjects, of what is wanted and more than one stack has."""
-    counted = Counter(subject.removeprefix(_ROW_SUBJECTS).partition(".")[2] for subject in key_subjects)
+    counted = Counter(subject.removeprefix(KEYS).partition(".")[2] for subject in key_subjects)
     several = (name for name, count in counted.items() if count > 1)
     return {name for name in several if not name.startswith(f"{OBSERVE}.") and _is_wanted(name, wanted)}
 
@@ -43,7 +41,7 @@ async def names_elsewhere(js: JetStreamContext, patterns: Iterable[str]) -> list
     for namespace, name in (one.split("/", 1) for one in patterns if "/" in one):
         if namespace == OBSERVE or glob_token(namespace) == "*":
             continue
-        keys = f"{_ROW_SUBJECTS}*.{encode_token(namespace)}.{glob_token(name)}"
+        keys = f"{KEYS}*.{encode_token(namespace)}.{glob_token(name)}"
         try:
             messages = await read_stored(js, KV_STREAM, keys)
         except NotFoundError:

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from ..broker.lease import identity, is_dead
-from ..broker.stream import BUCKET, KV_STREAM, ask_stream
+from ..broker.stream import KEYS, KV_STREAM, ask_stream, stored_subjects
 from ..errors import NatsError
 from ..rows import Place, ProcessRow, StackRow
 from ..subjects import MAX_FILTERS, OBSERVE, ROOT, decode_token, encode_token, filter_subjects, process_wanted
@@ -25,8 +25,6 @@ from .message import Message
 from .silences import SILENCES_KEY, Silence, parse_silences
 from .states import States
 
-#: what the subjects of the stream below the bucket begin with
-KEYS = f"$KV.{BUCKET}."
 LEASE_END = f".{OBSERVE}.lease"
 SILENCES = KEYS + SILENCES_KEY
 #: how often it is looked whether an adapter of this machine still lives: a killed one says nothing
@@ -234,7 +232,7 @@ async def listed_subjects(
     Where they are many it is one wider list, as of `row_subjects`; none where nothing is named.
     """
     found = list[str]()
-    for subject in await _list_subjects(js, f"{KEYS}{_owner(stack)}.*.*"):
+    for subject in await stored_subjects(js, KV_STREAM, f"{KEYS}{_owner(stack)}.*.*"):
         parts = subject.removeprefix(KEYS).split(".")
         if OBSERVE not in parts[:2] and key_matches(patterns, *parts[1:]):
             found.append(subject)
@@ -242,21 +240,6 @@ async def listed_subjects(
         return [row_subjects(patterns, stack)]
     leases = [f"{KEYS}{_owner(stack)}{LEASE_END}", SILENCES]
     return [leases, *(found[at : at + MAX_FILTERS] for at in range(0, len(found), MAX_FILTERS))]
-
-
-async def _list_subjects(js: JetStreamContext, pattern: str) -> list[str]:
-    """Return the subjects in the bucket, those of deleted keys among them."""
-    found, more = list[str](), True
-    while more:
-        asked = {"subjects_filter": pattern, "offset": len(found)}
-        try:
-            answer = await ask_stream(js, "INFO", asked, KV_STREAM)
-        except NotFoundError:
-            return []
-        page = answer["state"].get("subjects") or {}
-        found += page
-        more = bool(page) and len(found) < answer.get("total", 0)
-    return found
 
 
 async def server_ahead(js: JetStreamContext) -> timedelta:
