@@ -398,7 +398,10 @@ def test_what_cannot_be_smaller_is_held_and_others_go_on(nats_server):
         running.put("a-name-of-so-many-letters-that-nothing-can-make-it-small-enough-for-this-stream")
         running.put("web", size=1)
         wait_until(lambda: running.outbox.waiting() == 1, "web")
-        assert any("raise max_payload, max_msg_size" in text for text in running.said), running.said
+        wait_until(
+            lambda: any("raise max_payload, max_msg_size" in text for text in running.said), running.said
+        )
+        assert running.outbox.waiting() == 1, "it is held"
 
 
 # --- what an earlier start may have sent ---
