@@ -13,10 +13,12 @@ from pathlib import Path
 
 #: below the ports of outgoing connections; each worker of pytest-xdist has a range of its own
 FIRST_PORT, PORTS_EACH, PORT_RANGES = 12000, 2000, 8
+#: those that were given already: who got one may not listen on it yet
+_GIVEN = set[int]()
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, and that nobody else takes before we do.
+    """Return a port that nobody listens on, and that nobody else takes before we do; never the same twice.
 
     Not one of those that the system gives to outgoing connections, and for each worker of pytest-xdist
     another range: a port from `bind(0)` may be gone by the time that a server starts on it.
@@ -25,8 +27,10 @@ def free_port() -> int:
     first = FIRST_PORT + worker * PORTS_EACH
     for port in random.SystemRandom().sample(range(first, first + PORTS_EACH), 200):
         with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _GIVEN:
+                probe.bind(("127.0.0.1", port))
+                _GIVEN.add(port)
+                return port
     raise RuntimeError(f"no free port from {first} on")
 
 

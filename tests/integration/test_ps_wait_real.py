@@ -68,13 +68,17 @@ class Stage:
             self.ready[stack] = home / "ready"
 
     def __enter__(self) -> "Stage":
-        self.nats.start()
-        for adapter in self.adapters.values():  # first: what begins after them is no surprise to them
-            adapter.start()
-        self.until(lambda states: len(states.stacks) == 2)
-        for compose in self.composes.values():
-            compose.start()
-        self.until(lambda states: len(states.rows) == 7)
+        try:
+            self.nats.start()
+            for adapter in self.adapters.values():  # first: what begins after them is no surprise to them
+                adapter.start()
+            self.until(lambda states: len(states.stacks) == 2)
+            for compose in self.composes.values():
+                compose.start()
+            self.until(lambda states: len(states.rows) == 7)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
