@@ -126,7 +126,9 @@ def stack_name(flags: Flags, environ: Environ, hostname: str) -> str:
         raise UsageError(what, "take a plain name")
     name = text or hostname or "localhost"
     if name == OBSERVE:
-        raise UsageError(f"no stack can have the name {name}: observe's own is kept under it", "--stack NAME")
+        raise UsageError(
+            f"no stack can have the name {name}: observe keeps its own under it", "name it: --stack NAME"
+        )
     return name
 
 

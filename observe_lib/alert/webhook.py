@@ -30,12 +30,12 @@ class NotToldError(Exception):
 class Webhook:
     """One address that takes Alertmanager's JSON; `shown` is how it may be printed."""
 
-    name = "webhook"
+    name, acts_on_one = "webhook", False
 
     def __init__(self, url: str, headers: Mapping[str, str], shown: str) -> None:
         self._url, self._headers, self.shown = url, dict(headers), shown
 
-    def send(self, payload: Mapping[str, Any], line: str) -> None:
+    def send(self, payload: Mapping[str, Any], line: str) -> bool:
         """Post it once; NotToldError where no 2xx comes back."""
         headers = {"User-Agent": f"observe/{VERSION}", **self._headers, "Content-Type": "application/json"}
         body = dump_json(payload)
@@ -50,6 +50,7 @@ class Webhook:
             ) as reply:
                 if not reply.ok or reply.is_redirect:
                     raise NotToldError(f"{self.shown}: {reply.status_code}")
+                return True
         except requests.Timeout as error:
             raise NotToldError(f"{self.shown}: no answer within {WEBHOOK_TIMEOUT_S:g}s") from error
         except (requests.RequestException, OSError, ValueError) as error:
@@ -112,20 +113,8 @@ def _read_text(source: str, path: str) -> str:
         raise UsageError(f"{source}: {path} cannot be read ({why})", "name a file that is there") from error
 
 
-def _why(error: Exception) -> str:
-    """Return what went wrong without the address, which the library's own text holds."""
-    text = str(error)
-    for sign, words in _REASONS.items():
-        if sign in text:
-            return words
-    return type(error).__name__
-
-
-_REASONS = {
-    "Connection refused": "connection refused",
-    "Name or service not known": "no such host",
-    "Temporary failure in name resolution": "no such host",
-    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted",
-    "Connection reset": "connection reset",
-    "Remote end closed": "connection closed without an answer",
-}
+def _why(error: BaseException) -> str:
+    """Return what went wrong, in the system's words: the library's own text holds the address."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (getattr(error, "strerror", None) or type(error).__name__).lower()

@@ -105,7 +105,7 @@ def package_findings() -> list[Finding]:
             f"no {name} ({use})" for name, use in _OPTIONAL.items() if name in {*names} - versions.keys()
         ]
         text = ", ".join(told) or "not installed by pip"
-        found.append(Finding(OK, check, text, facts=(("versions", versions),)))
+        found.append(Finding(OK, check, text, facts={"versions": versions}))
     return found
 
 
@@ -140,7 +140,7 @@ def _compose_finding(settings: ComposeSettings, skews: list[tuple[str, float]]) 
     took_ms = (time.monotonic() - begun) * 1000
     if reply.date:
         skews.append(("process-compose", seconds_between(now_utc(), reply.date)))
-    facts = (("processes", len(reply.states)), ("latency_ms", round(took_ms, 1)))
+    facts = {"processes": len(reply.states), "latency_ms": round(took_ms, 1)}
     told = f"{shown}, {len(reply.states)} processes, {took_ms:.0f} ms"
     return Finding(OK, "process-compose", told, facts=facts), True
 
