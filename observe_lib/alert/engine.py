@@ -2,6 +2,7 @@
 Pure: the clock is handed in, what to send is handed out. One engine per receiver; the bucket keeps its state.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,8 +12,8 @@ from ..broker.loop import ignore
 from ..events import Event, EventType
 from ..log import Say
 from ..reader.silences import Silence, silences_for
-from ..reader.states import States
-from ..rows import STALE_S, Place, ProcessRow, StackRow, Stale
+from ..reader.states import States, stale_stacks_of
+from ..rows import STALE_S, Place, ProcessRow, Stale
 from ..subjects import OBSERVE
 from ..times import format_time, parse_time
 from .trouble import KINDS, Notice, OpenTrouble, Rules, after_s, kept_fields, read_notice, read_trouble
@@ -74,11 +75,10 @@ class Engine:
         if states.rows is not before:
             changed = [row for place, row in states.rows.items() if before.get(place) is not row]
             missed = [row.place for row in changed if not self._note(row, now)]
-        for stack in states.stacks.values():
-            self._note_stack(stack, now, up_at)
+        stale = stale_stacks_of(states, now)
+        self._note_stacks({name: why for name, why in stale.items() if why.word != "ended"}, now, up_at)
         for place, trouble in list(self.troubles.items()):
-            stack_row = states.stacks.get(place.stack)
-            judged = self._judged(trouble, stack_row.stale(now) if stack_row else None, now)
+            judged = self._judged(trouble, stale.get(place.stack), now)
             if self._is_untold(judged):
                 del self.troubles[place]
             else:
@@ -104,13 +104,13 @@ class Engine:
             kind = ""
         due = after_s(seen_at if self._is_first else now, self._rules.hold_s.get(kind, 0.0))
         if kind and (trouble is None or (trouble.before and is_crash)):
+            happened = seen_at if kind == "unhealthy" else row.crashed_at or seen_at
+            earlier = max(0, row.crashes - crash.count) if crash is not None and is_crash else row.crashes
             is_quiet = is_late or (self._is_first and self._is_new and not self._rules.also_open)
-            trouble = _opened(row, crash if is_crash else None, kind, seen_at, now)
-            trouble = replace(trouble, due=due, before=is_quiet and not is_crash)
-        elif trouble is not None and kind and (is_crash or trouble.over_at or kind != trouble.kind):
-            trouble = trouble.worse(kind, due).open_again()
-        elif trouble is not None and is_crash and trouble.over_at is None:
-            trouble = trouble.open_again()
+            trouble = OpenTrouble(place, kind, min(now, happened), due, crashes_before=earlier)
+            trouble = replace(trouble, before=is_quiet and not is_crash)
+        elif trouble is not None and (is_crash or (kind and (trouble.over_at or kind != trouble.kind))):
+            trouble = (trouble.worse(kind, due) if kind else trouble).open_again()
         if trouble is not None:
             self.troubles[place] = _with_facts(trouble, row, crash)
         return not is_late
@@ -144,20 +144,18 @@ class Engine:
         lasts = kind == "unhealthy" or _is_down(row, now)
         return now - seen_at > BACKLOG and not (self._is_first and lasts)
 
-    def _note_stack(self, stack: StackRow, now: datetime, up_at: datetime | None) -> None:
-        stale = stack.stale(now)
-        if "stale" not in self._rules.types or stale is None or stale.word == "ended":
-            return
-        processes = sum(place.stack == stack.name for place in self._rows)
-        mine = (one for one in self.troubles.values() if one.kind == "stale" and one.over_at is None)
-        if not processes or any(one.place.stack == stack.name for one in mine):
-            return
-        place = Place(stack.name, OBSERVE, stale.about)
+    def _note_stacks(self, stale: Mapping[str, Stale], now: datetime, up_at: datetime | None) -> None:
+        """Open what there is to tell of stacks that are not heard of."""
+        told = {one.place.stack for one in self.troubles.values() if one.kind == "stale" and not one.over_at}
+        new = stale.keys() - told if "stale" in self._rules.types else set()
+        sizes = Counter(place.stack for place in self._rows if place.stack in new) if new else {}
         before = self._is_first and self._is_new and not self._rules.also_open
         due = max(after_s(now, self._rules.hold_s["stale"]), after_s(up_at, STALE_S) if up_at else now)
-        facts = {"about": stale.about, "error": stale.error, "processes": processes}
-        began = min(now, stale.since or now)
-        self.troubles[place] = OpenTrouble(place, "stale", began, due, facts=facts, before=before)
+        for name, processes in sizes.items():
+            why, place = stale[name], Place(name, OBSERVE, stale[name].about)
+            facts = {"about": why.about, "error": why.error, "processes": processes}
+            began = min(now, why.since or now)
+            self.troubles[place] = OpenTrouble(place, "stale", began, due, facts=facts, before=before)
 
     # --- seeing it end ---
 
@@ -297,12 +295,6 @@ def _newest_of(crashes: Mapping[Place, datetime]) -> dict[str, datetime]:
 def _is_down(row: ProcessRow, now: datetime) -> bool:
     """Whether no run lives, and that is not as it should be."""
     return not row.alive and row.condition(now) in ("crashed", "flapping")
-
-
-def _opened(row: ProcessRow, crash: Event | None, kind: str, seen_at: datetime, now: datetime) -> OpenTrouble:
-    happened = seen_at if kind == "unhealthy" else row.crashed_at or seen_at
-    before = max(0, row.crashes - (crash.count if crash is not None else 0))
-    return OpenTrouble(row.place, kind, min(now, happened), now, crashes_before=before)
 
 
 def _with_facts(trouble: OpenTrouble, row: ProcessRow, crash: Event | None) -> OpenTrouble:
