@@ -56,6 +56,7 @@ def payload_of(
         "groupLabels": {},
         "commonLabels": _common([alert["labels"] for alert in alerts]),
         "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+        "routeLabels": {},
         "externalURL": link,
         "notification_reason": reason,
         "alerts": alerts,

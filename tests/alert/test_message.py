@@ -7,7 +7,8 @@ import pytest
 from observe_lib.alert.message import line_of, payload_of, trial_payload
 from tests.alert.rows import Alerting, Process, lost, moment
 
-#: `webhook_config` in the documentation of Alertmanager 0.35: each field of the message, and its type
+#: `webhook_config` in the documentation of Alertmanager 0.35: each field of the message, and its type; and
+#: `routeLabels`, which is in what it sends all the same
 MESSAGE = {
     "version": str,
     "groupKey": str,
@@ -19,6 +20,7 @@ MESSAGE = {
     "commonAnnotations": dict,
     "externalURL": str,
     "notification_reason": str,
+    "routeLabels": dict,
     "alerts": list,
 }
 #: and of each alert

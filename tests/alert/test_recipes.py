@@ -100,7 +100,9 @@ def test_alertmanager(tmp_path):
     ((firing,), (resolved,)) = hook.taken
     fields = {"labels", "annotations", "startsAt", "endsAt", "generatorURL"}
     assert set(firing) == set(resolved) == fields
-    assert firing["labels"] == resolved["labels"] and firing["labels"]["alertname"]
+    assert firing["labels"] == resolved["labels"]
+    assert set(firing["labels"]) == {"alertname", "stack", "namespace", "process"}, "none that may change"
+    assert (firing["annotations"]["alertname"], firing["annotations"]["severity"]) == ("test", "info")
     assert firing["endsAt"] > firing["startsAt"] and firing["endsAt"] > resolved["endsAt"]
 
 
