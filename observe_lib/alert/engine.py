@@ -207,7 +207,9 @@ class Engine:
         """Return it with the moment since when it waits to be told."""
         if not self._is_due(trouble, now):
             return replace(trouble, ready_at=None) if trouble.ready_at else trouble
-        held = [] if trouble.is_end else silences_for(silences, trouble.place, now)
+        row = self._rows.get(trouble.place)
+        spaces = row.namespaces if row is not None else ()
+        held = [] if trouble.is_end else silences_for(silences, trouble.place, now, spaces)
         if not held:
             return replace(trouble, silenced_by="", ready_at=trouble.ready_at or now)
         words = f"{held[0].pattern} until {format_time(held[0].until)}"

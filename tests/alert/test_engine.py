@@ -409,6 +409,15 @@ def test_a_silence_keeps_repeats_back_and_lets_the_recovery_through():
     assert alerting.until(400).told == [(FIRING, "crashed api"), (RESOLVED, "crashed api")]
 
 
+def test_a_silence_of_any_of_its_namespaces_silences_a_process():
+    api = Process()
+    api.fields["namespaces"] = ["shop", "data"]
+    alerting = Alerting(api).until(10)
+    alerting.silences = [Silence("data/*", moment(900))]
+    api.crash(10)
+    assert alerting.until(30).told == []
+
+
 def test_a_silence_of_others_silences_nobody_else():
     api = Process()
     alerting = Alerting(api).until(10)

@@ -93,7 +93,8 @@ def test_the_words_of_a_command_have_the_fields(show):
 
 
 @pytest.mark.parametrize(
-    ("words", "acts"), [("", False), ("{status} {severity}", False), ("{process}", True), ("-x={stack}", True)]
+    ("words", "acts"),
+    [("", False), ("{status} {severity}", False), ("{process}", True), ("-x={stack}", True)],
 )
 def test_a_command_that_names_the_process_acts_on_one(words, acts):
     assert RunCommand(f"true {words}").acts_on_one is acts
