@@ -17,7 +17,7 @@ from ..settings import VERSION
 #: one try takes no longer, connecting and answering each
 WEBHOOK_TIMEOUT_S = 10.0
 #: the status of what will not be smaller when it is sent again
-TOO_LARGE = 413
+CONTENT_TOO_LARGE = 413
 _HEADER_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([^\x00-\x1f\x7f]*)")
 
 
@@ -51,7 +51,9 @@ class Webhook:
                 stream=True,
             ) as reply:
                 if not reply.ok or reply.is_redirect:
-                    raise NotToldError(f"{self.shown}: {reply.status_code}", reply.status_code != TOO_LARGE)
+                    raise NotToldError(
+                        f"{self.shown}: {reply.status_code}", reply.status_code != CONTENT_TOO_LARGE
+                    )
                 return True
         except requests.Timeout as error:
             raise NotToldError(f"{self.shown}: no answer within {WEBHOOK_TIMEOUT_S:g}s") from error
