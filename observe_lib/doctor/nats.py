@@ -4,7 +4,6 @@ Coroutines for the loop thread only; stores nothing, changes nothing.
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import nats.errors
-from nats.js import JetStreamContext, api
+from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from ..broker.connect import connect
@@ -35,13 +34,15 @@ ANSWER_S = 2.0
 #: what answers one question with an error, or not at all
 _UNANSWERED = (APIError, nats.errors.Error, NoStreamResponseError, asyncio.TimeoutError)
 _OTHER_STREAM = 10060  # "expected stream does not match": it was let in, and nothing was stored
-#: what one may do with which of the two, what to grant if not, and the subject that is tried, "" for reading
+#: what one may do with which of the two, and what to grant if not
 _RIGHTS = (
-    (STREAM, "publish events", "publish on core.process.>", "core.process._observe.doctor.check"),
-    (KV_STREAM, "publish rows", f"publish on {KEYS}>", f"{KEYS}_observe.doctor"),
-    (STREAM, "read events", f"publish on $JS.API.CONSUMER.*.{STREAM}.>", ""),
-    (KV_STREAM, "read states", f"publish on $JS.API.CONSUMER.*.{KV_STREAM}.>", ""),
+    (STREAM, "publish events", "publish on core.process.>"),
+    (KV_STREAM, "publish rows", f"publish on {KEYS}>"),
+    (STREAM, "read events", f"publish on $JS.API.CONSUMER.*.{STREAM}.>"),
+    (KV_STREAM, "read states", f"publish on $JS.API.CONSUMER.*.{KV_STREAM}.>"),
 )
+#: where that is tried: nobody's subjects
+_TRIED = {STREAM: "core.process._observe.doctor.check", KV_STREAM: f"{KEYS}_observe.doctor"}
 
 
 async def examine_nats(
@@ -95,8 +96,8 @@ class _Examination:
         ]
         adapters, alerters = list[Finding](), list[Finding]()
         if streams[KV_STREAM]:
-            adapters = await self._leases("", LEASE_END, adapter_finding)
-            alerters = await self._leases(ALERT_KEYS, ALERT_LEASE, alerter_finding)
+            adapters = await self._leases("adapters", "", LEASE_END, adapter_finding)
+            alerters = await self._leases("alerters", ALERT_KEYS, ALERT_LEASE, alerter_finding)
         start = f"start one: {how_to_call('adapter', flag)}"
         found += adapters or [Finding(WARN, "adapters", "none was ever here", start)]
         return [*found, *alerters, *([clock_finding(self._skews)] if self._skews else [])]
@@ -131,10 +132,10 @@ class _Examination:
     async def _permissions(self, there: set[str]) -> Finding:
         """See what this user may do: an adapter publishes events and rows, a reader makes consumers."""
         may, lacks = list[str](), list[str]()
-        for store, right, grant, subject in _RIGHTS:
+        for store, right, grant in _RIGHTS:
             if store in there:
-                allowed = await (self._may_publish(subject) if subject else self._may_read(store))
-                (may if allowed else lacks).append(right if allowed else grant)
+                is_allowed = await (self._may_read if right.startswith("read") else self._may_publish)(store)
+                (may if is_allowed else lacks).append(right if is_allowed else grant)
         if not may and not lacks:
             return Finding(SKIP, "permissions", "need stream or bucket")
         told = f"may {', '.join(may)}" if may else "may do nothing here"
@@ -145,40 +146,33 @@ class _Examination:
         told += "; enough for a reader, not for an adapter" if readers else ""
         return Finding(WARN if readers else FAIL, "permissions", told, f"lacks: {', '.join(lacks)}", facts)
 
-    async def _may_publish(self, subject: str) -> bool:
+    async def _may_publish(self, store: str) -> bool:
         """Publish what the server must refuse, for it is said to be for another stream."""
         try:
-            await self._js.publish(subject, b"", timeout=ANSWER_S, stream="of_doctor")
+            await self._js.publish(_TRIED[store], b"", timeout=ANSWER_S, stream="of_doctor")
         except APIError as error:
             return bool(error.err_code == _OTHER_STREAM)
         except _UNANSWERED:
             return False
         return True
 
-    async def _may_read(self, stream: str) -> bool:
-        """Make a consumer as a reader does, ask it for what it has not, and take it away."""
-        name = f"observe-doctor-{uuid.uuid4().hex[:8]}"
-        config = api.ConsumerConfig(
-            name=name,
-            deliver_policy=api.DeliverPolicy.NEW,
-            ack_policy=api.AckPolicy.NONE,
-            inactive_threshold=5.0,
-            mem_storage=True,
-        )
+    async def _may_read(self, store: str) -> bool:
+        """Read what there is of nobody."""
         try:
-            info = await self._js.add_consumer(stream, config, timeout=ANSWER_S)
-            await self._js.delete_consumer(stream, info.name)
+            await read_stored(self._js, store, _TRIED[store])
         except _UNANSWERED:
             return False
         return True
 
-    async def _leases(self, head: str, end: str, judge: Callable[[StackRow, str], Finding]) -> list[Finding]:
+    async def _leases(
+        self, check: str, head: str, end: str, judge: Callable[[StackRow, str], Finding]
+    ) -> list[Finding]:
         """Judge whoever holds a lease under such a key."""
         try:
             messages = await read_stored(self._js, KV_STREAM, f"{KEYS}{head}*{end}")
         except _UNANSWERED as error:
             why = self._denied[-1] if self._denied else str(error) or type(error).__name__
-            return [Finding(FAIL, "adapters", f"their heartbeats cannot be read: {why}", "see permissions")]
+            return [Finding(FAIL, check, f"their heartbeats cannot be read: {why}", "see permissions")]
         findings, ahead = [], timedelta(seconds=dict(self._skews).get("nats", 0.0))
         for message in messages:
             name = decode_token(message.subject.removeprefix(KEYS + head).removesuffix(end))
