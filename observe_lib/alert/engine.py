@@ -16,7 +16,7 @@ from ..reader.states import States, stale_stacks_of
 from ..rows import STALE_S, Place, ProcessRow, Stale
 from ..subjects import OBSERVE
 from ..times import format_time, parse_time
-from .trouble import KINDS, Notice, OpenTrouble, Rules, after_s, kept_fields, read_notice, read_trouble
+from .trouble import KINDS, Notice, OpenTrouble, Rules, after_s, kept_fields, read_kept
 
 #: what was observed longer ago than this, and comes only now, opens nothing
 BACKLOG = timedelta(minutes=15)
@@ -40,9 +40,10 @@ class Engine:
         self._is_first, self._is_new = True, state is None
         self._rows: Mapping[Place, ProcessRow] = {}
         kept = state or {}
-        self.troubles = {one.place: one for one in map(read_trouble, kept.get("troubles", ()))}
+        troubles = [read_kept(OpenTrouble, one) for one in kept.get("troubles", ())]
+        self.troubles = {one.place: one for one in troubles if one.kind in KINDS}
         #: begun and not done: after a restart it is sent again
-        self.sending = read_notice(kept["sending"]) if kept.get("sending") else None
+        self.sending = read_kept(Notice, kept["sending"]) if kept.get("sending") else None
         self.failed = int(kept.get("failed", 0))  #: how many messages were given up
         self._sent = [parse_time(at) for at in kept.get("sent", ())]
         self._held_told = bool(kept.get("held_told"))

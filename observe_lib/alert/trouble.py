@@ -5,7 +5,7 @@ Pure; the engine changes troubles, the bucket keeps them.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from ..rows import Place
 from ..times import format_time, parse_time
@@ -79,26 +79,20 @@ class Notice:
     held: int = 0
 
 
+Kept = TypeVar("Kept", OpenTrouble, Notice)
+
+
 def kept_fields(one: OpenTrouble | Notice) -> dict[str, Any]:
     """Return it as the bucket keeps it, without what does not apply."""
     given = {name: value for name, value in vars(one).items() if value}
     return {name: format_time(told) if isinstance(told, datetime) else told for name, told in given.items()}
 
 
-def read_trouble(found: Mapping[str, Any]) -> OpenTrouble:
+def read_kept(kind: type[Kept], found: Mapping[str, Any]) -> Kept:
     """Read what `kept_fields` wrote; ValueError, LookupError or TypeError where it did not."""
-    trouble = OpenTrouble(**_read_fields(OpenTrouble, found))
-    KINDS.index(trouble.kind)
-    return trouble
-
-
-def read_notice(found: Mapping[str, Any]) -> Notice:
-    """Read what `kept_fields` wrote; errors as `read_trouble`."""
-    return Notice(**_read_fields(Notice, found))
-
-
-def _read_fields(kind: Any, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {one.name: _READERS[one.type](found[one.name]) for one in fields(kind) if one.name in found}
+    return kind(
+        **{one.name: _READERS[one.type](found[one.name]) for one in fields(kind) if one.name in found}
+    )
 
 
 _READERS: Mapping[Any, Callable[[Any], Any]] = {

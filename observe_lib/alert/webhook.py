@@ -63,15 +63,17 @@ class Webhook:
 
 def webhook_of(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Webhook | None:
     """Return the webhook that is asked for: --webhook, --webhook-file, OBSERVE_WEBHOOK_URL; None for none."""
-    given, file = flags["webhook"], flags["webhook_file"]
-    if given is not None and file is not None:
+    file = flags["webhook_file"]
+    if flags["webhook"] is not None and file is not None:
         raise UsageError("--webhook and --webhook-file exclude each other", "leave one of them out")
-    source = "--webhook" if given is not None else "--webhook-file" if file is not None else ""
-    url = given if given is not None else _read_text(source, file) if file is not None else None
-    url = environ.get("OBSERVE_WEBHOOK_URL") if url is None else url
-    if url is None or (not source and not url.strip()):
+    given = {
+        "--webhook": flags["webhook"],
+        "--webhook-file": None if file is None else _read_text("--webhook-file", file),
+        "OBSERVE_WEBHOOK_URL": environ.get("OBSERVE_WEBHOOK_URL", "").strip() or None,
+    }
+    source, url = next(((one, text.strip()) for one, text in given.items() if text is not None), ("", ""))
+    if not source:
         return None
-    url, source = url.strip(), source or "OBSERVE_WEBHOOK_URL"
     host = host_of(source, url)
     if source == "--webhook" and "@" in urlsplit(url).netloc:
         hint = "put the address into OBSERVE_WEBHOOK_URL, or into a file for --webhook-file"
