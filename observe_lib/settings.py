@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from .contexts import with_context
 from .errors import UsageError
+from .subjects import OBSERVE
 from .times import parse_duration, parse_when
 
 #: the only place that holds it; setup.cfg and `observe_lib.__version__` read it from here
@@ -123,7 +124,12 @@ def stack_name(flags: Flags, environ: Environ, hostname: str) -> str:
     if not text.isprintable():
         what = f"{source} has characters in it that no screen can show: {text!r}"
         raise UsageError(what, "take a plain name")
-    return text or hostname or "localhost"
+    name = text or hostname or "localhost"
+    if name == OBSERVE:
+        raise UsageError(
+            f"no stack can have the name {name}: observe keeps its own under it", "name it: --stack NAME"
+        )
+    return name
 
 
 def state_directory(flags: Flags, environ: Environ) -> Path | None:

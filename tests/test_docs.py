@@ -112,7 +112,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     vendor = [sys.executable, str(ROOT / "observe.py"), "vendor", "-q", str(directory)]
     subprocess.run(vendor, check=True, timeout=WITHIN_S)
     (directory / "python").symlink_to(sys.executable)
-    for name in ("ntfy.headers", "slack.py", "alertmanager.py", "mail.sh", "restart.sh"):
+    for name in ("ntfy.py", "slack.py", "alertmanager.py", "mail.sh", "restart.sh"):
         (directory / name).write_text(file_in_docs(name))
         (directory / name).chmod(0o755)
     states = [make_state("web", pid=100), make_state("api", namespace="shop", pid=101)]

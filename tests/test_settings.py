@@ -183,6 +183,17 @@ def test_stack_name():
 
 
 @pytest.mark.parametrize(
+    ("flags", "environ", "hostname"),
+    [({"stack": "_observe"}, {}, "host"), ({}, {"OBSERVE_STACK": "_observe"}, "host"), ({}, {}, "_observe")],
+)
+def test_no_stack_has_the_name_under_which_observe_keeps_its_own(flags, environ, hostname):
+    with pytest.raises(UsageError, match="no stack can have the name _observe") as told:
+        stack_name(flags, environ, hostname)
+    assert told.value.hint == "name it: --stack NAME"
+    assert stack_name({"stack": "_observe2"}, {}, "") == "_observe2"
+
+
+@pytest.mark.parametrize(
     ("flags", "environ", "expected"),
     [
         ({"state_dir": "/flag"}, {"OBSERVE_STATE_DIR": "/variable"}, "/flag"),

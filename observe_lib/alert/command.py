@@ -6,10 +6,8 @@ import argparse
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_FAILED, EXIT_OK, UsageError
@@ -22,7 +20,7 @@ from ..times import now_utc, parse_duration
 from .trouble import HOLD_S, KINDS, Rules
 
 if TYPE_CHECKING:
-    from .receiver import Receiver, Sends
+    from .receiver import Sends
 
 ORDER = 10
 ARGUMENTS = " [NAME ...]"
@@ -37,19 +35,11 @@ EXAMPLES = (
 TICK_S = 0.25
 _DAY_S, _YEAR_S = 86400.0, 365 * 86400.0
 _ALERTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PER = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": _DAY_S}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `alert`."""
+    """Add the arguments of `alert`: whom to tell, of what, and when."""
     add_selection_flags(parser)
-    add_alert_flags(parser)
-    parser.add_argument("--test", action="store_true", help="only send a test message, and that it is over")
-    add_nats_flags(parser)
-
-
-def add_alert_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say whom to tell, of what, and when."""
     whom = parser.add_argument_group("whom to tell").add_argument
     whom("--webhook", metavar="URL", help="post Alertmanager's JSON, version 4, to it [OBSERVE_WEBHOOK_URL]")
     whom("--webhook-file", metavar="FILE", help="a file with the URL, where that is a secret")
@@ -69,20 +59,50 @@ def add_alert_flags(parser: argparse.ArgumentParser) -> None:
     several = "of several alerters of one name one works, the others stand by [alert]"
     what("--name", metavar="NAME", dest="alerter", default="alert", help=several)
     what("--link", metavar="URL", default="", help="an address to put into messages: that of `web`, say")
+    parser.add_argument("--test", action="store_true", help="only send a test message, and that it is over")
+    add_nats_flags(parser)
 
 
-def rules_of(flags: Mapping[str, Any]) -> Rules:
+def run(args: argparse.Namespace) -> int:
+    """Tell until Ctrl-C or SIGTERM; with --test only that it works."""
+    flags = vars(args)
+    rules, settings, (patterns, stack) = _rules_of(flags), nats_settings(flags, os.environ), selected(flags)
+    if not _ALERTER_NAME.fullmatch(args.alerter):
+        raise UsageError(f"--name {args.alerter!r} is no plain name", "up to 64 letters, digits, - and _")
+    say = mute if args.quiet else say_note
+    with stopped_by_signals() as stop:
+        senders = _senders_of(flags, stop)
+        if args.test:
+            return _test(senders, args.alerter, args.link)
+        from .alerter import Alerter
+        from .receiver import Receiver
+        from .store import Store
+
+        store = Store(settings, args.alerter, say, patterns, stack)
+        receivers = [Receiver(one, replace(rules, one_each=one.acts_on_one), say) for one in senders]
+        alerter = Alerter(store, receivers, args.alerter, say, args.link)
+        store.open()
+        try:
+            while not stop.wait(TICK_S) and store.failure is None:
+                alerter.tick(now_utc())
+        finally:
+            stop.set()
+            alerter.end(now_utc())
+            store.close()
+        if store.failure is not None:
+            raise store.failure
+    return EXIT_OK
+
+
+def _rules_of(flags: Mapping[str, Any]) -> Rules:
     """Return what one wants to be told; UsageError for what makes no sense."""
     given = flags["for"]
     hold_s: Mapping[str, float] = HOLD_S
     if given is not None:
         hold_s = dict.fromkeys(KINDS, 0.0 if given == "0" else duration_of("--for", given, 0.001, _YEAR_S))
     limit, limit_s = _limit_of(flags["limit"])
-    patterns, stack = selected(dict(flags))
     return Rules(
         types=frozenset(choices("--type", flags["type"], KINDS) or KINDS),
-        patterns=tuple(patterns),
-        stack=stack,
         hold_s=hold_s,
         settle_s=duration_of("--settle", flags["settle"], 0.001, _DAY_S),
         repeat_s=duration_of("--repeat", flags["repeat"], 1, _YEAR_S),
@@ -93,56 +113,13 @@ def rules_of(flags: Mapping[str, Any]) -> Rules:
 
 
 def _limit_of(text: str) -> tuple[int, float]:
-    count, slash, per = text.partition("/")
-    hint = "write it as 20/h, 3/10m or 100/d"
+    count, _, per = text.partition("/")
     try:
-        per_s = _PER.get(per) or parse_duration(per)
+        per_s = parse_duration(per if per[:1].isdigit() else f"1{per}")
     except ValueError as error:
+        hint = "write it as 20/h, 3/10m or 100/d"
         raise UsageError(f"--limit {text!r} is no number per time", hint) from error
-    if not slash:
-        raise UsageError(f"--limit {text!r} is no number per time", hint)
     return whole_number("--limit", count, 1, 1_000_000), per_s
-
-
-def alerter_name(flags: Mapping[str, Any]) -> str:
-    """Return the name under which one of several works."""
-    name = str(flags["alerter"])
-    if not _ALERTER_NAME.fullmatch(name):
-        raise UsageError(f"--name {name!r} is no plain name", "up to 64 letters, digits, - and _")
-    return name
-
-
-def run(args: argparse.Namespace) -> int:
-    """Tell until Ctrl-C or SIGTERM; with --test only that it works."""
-    flags = vars(args)
-    rules, name, settings = rules_of(flags), alerter_name(flags), nats_settings(flags, os.environ)
-    say = mute if args.quiet else say_note
-    with stopped_by_signals() as stop:
-        senders = _senders_of(flags, stop)
-        if args.test:
-            return _test(senders, name, args.link)
-        from ..log import log
-        from .alerter import Alerter
-        from .store import Store
-
-        store = Store(settings, name, say)
-        receivers = [_receiver_of(sends, rules, say, stop, store.may_send) for sends in senders]
-        where = f" of {settings.url}"
-        alerter = Alerter(store, receivers, name, say, log_of=store.crash_log, link=args.link, where=where)
-        log.debug("alerter %s: %s", name, rules)
-        store.open()
-        try:
-            while not stop.wait(TICK_S) and store.failure is None:
-                alerter.tick(now_utc())
-        finally:
-            stop.set()
-            for receiver, _ in receivers:
-                receiver.stop()
-            alerter.end(now_utc())
-            store.close()
-        if store.failure is not None:
-            raise store.failure
-    return EXIT_OK
 
 
 def _senders_of(flags: Mapping[str, Any], stop: Stop) -> "list[Sends]":
@@ -150,28 +127,16 @@ def _senders_of(flags: Mapping[str, Any], stop: Stop) -> "list[Sends]":
     from .run_command import RunCommand
     from .webhook import host_of, webhook_of
 
-    found: list[Sends] = []
     if flags["link"]:
         host_of("--link", flags["link"])
     webhook = webhook_of(flags, os.environ)
-    if webhook is not None:
-        found.append(webhook)
+    found: list[Sends] = [] if webhook is None else [webhook]
     if flags["exec"] is not None:
         timeout_s = duration_of("--exec-timeout", flags["exec_timeout"], 0.1, _DAY_S)
         found.append(RunCommand(flags["exec"], timeout_s, stop.is_set))
     if not found:
         raise UsageError("nobody to tell", "--webhook URL, or --exec COMMAND")
     return found
-
-
-def _receiver_of(
-    sends: "Sends", rules: Rules, say: Any, stop: Stop, may_send: Callable[[], bool]
-) -> "tuple[Receiver, Rules]":
-    from .receiver import Receiver, hand_over
-
-    deliver = partial(hand_over, sends, say=say, clock=time.monotonic, wait=stop.wait, may_send=may_send)
-    counts_each = getattr(sends, "acts_on_one", False)
-    return Receiver(sends, deliver), replace(rules, counts_each=counts_each)
 
 
 def _test(senders: "list[Sends]", name: str, link: str) -> int:

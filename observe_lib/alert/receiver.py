@@ -1,16 +1,19 @@
-"""One receiver: its engine, and the thread that hands its messages over, trying again for a while.
-The engine is for the main thread alone; the thread of its own only sends what it was given.
+"""One receiver: its engine, and the message that is handed over, again and again until it is taken.
+For the main thread; a thread of its own only sends what it was given.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from ..log import Say, log
 from .engine import Engine
 from .message import line_of
-from .webhook import NotToldError
+from .run_command import RunCommand
+from .trouble import Rules
+from .webhook import NotToldError, Webhook
 
 #: a message is given up after this
 GIVE_UP_S = 15 * 60.0
@@ -18,86 +21,66 @@ GIVE_UP_S = 15 * 60.0
 FIRST_WAIT_S, LAST_WAIT_S = 1.0, 60.0
 
 
-class Sends(Protocol):
-    """What takes messages: a webhook or a command."""
-
-    name: str
-    shown: str
-
-    def send(self, payload: Mapping[str, Any], line: str) -> None:
-        """Send it once; NotToldError."""
-
-
-def hand_over(
-    sends: Sends,
-    payload: Mapping[str, Any],
-    line: str,
-    *,
-    say: Say,
-    clock: Callable[[], float],
-    wait: Callable[[float], bool],
-    may_send: Callable[[], bool] = lambda: True,
-) -> bool | None:
-    """Send it until it is taken; False: given up after `GIVE_UP_S`. None: broken off, it is still to be sent.
-
-    `wait(seconds)` returns whether the program ends, `may_send()` whether the lease is still ours.
-    """
-    end, wait_s, said = clock() + GIVE_UP_S, FIRST_WAIT_S, ""
-    while may_send():
-        try:
-            sends.send(payload, line)
-            return True
-        except NotToldError as error:
-            if not error.again or clock() + wait_s > end:
-                say(sends.name, f"{error}; given up: {line}")
-                return False
-            if str(error) != said:
-                said = str(error)
-                say(sends.name, f"{error}, trying again (1 waits)")
-        if wait(wait_s):
-            return None
-        wait_s = min(2 * wait_s, LAST_WAIT_S)
-    return None
+#: what takes messages, in the receiver's thread
+Sends = Webhook | RunCommand
 
 
 class Receiver:
-    """One who is told; `deliver(payload, line)` is called in its thread, and returns as `hand_over`."""
+    """One who is told: `is_due`, then `hand_over`; `settle` notes what came of it."""
 
-    def __init__(self, sends: Sends, deliver: Callable[[Mapping[str, Any], str], bool | None]) -> None:
-        self.sends, self._deliver = sends, deliver
+    def __init__(
+        self, sends: Sends, rules: Rules, say: Say, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.sends, self.rules, self._say, self._clock = sends, rules, say, clock
         self._pool = ThreadPoolExecutor(1, f"observe-{sends.name}")
-        self._under_way: Future[bool | None] | None = None
-        self._line = ("", "")
-        self.engine: Engine | None = None
+        self.begin(Engine(rules))
+
+    def begin(self, engine: Engine) -> None:
+        """Go on with an engine; what was under way is forgotten, if it is not in there."""
+        self.engine = engine
+        self.payload: Mapping[str, Any] | None = None  #: of the message that is being handed over
+        self._try: Future[bool] | None = None
+        self._due_at = self._wait_s = 0.0
 
     @property
     def is_due(self) -> bool:
-        """Whether a message is begun that is not under way."""
-        return self._under_way is None and self.engine is not None and self.engine.sending is not None
+        """Whether a message is to be handed over now, for the first time or again."""
+        return self.engine.sending is not None and self._try is None and self._clock() >= self._due_at
 
-    def start(self, payload: Mapping[str, Any]) -> None:
-        """Have a message handed over."""
-        line = line_of(payload)
-        self._line = (str(payload["status"]), line)
-        self._under_way = self._pool.submit(self._deliver, payload, line)
+    def hand_over(self, payload: Mapping[str, Any]) -> None:
+        """Have a message sent once."""
+        if self.payload is None:
+            self._end, self._wait_s, self._said = self._clock() + GIVE_UP_S, FIRST_WAIT_S, ""
+        self.payload = payload
+        self._try = self._pool.submit(self.sends.send, payload, line_of(payload))
 
-    def settle(self, now: datetime, say: Say) -> bool:
-        """Note what came of the message, once that is known; return whether it did."""
-        if self._under_way is None or not self._under_way.done():
+    def settle(self, now: datetime) -> bool:
+        """Note what came of the message; return whether that is known, for good."""
+        if self.payload is None or self._try is None or not self._try.done():
             return False
-        future, self._under_way = self._under_way, None
+        tried, self._try, line = self._try, None, line_of(self.payload)
         try:
-            taken = future.result()
+            is_sent, failed = tried.result(), False
+            self._say(str(self.payload["status"]), f"{line}     sent" if is_sent else line)
+        except NotToldError as error:
+            if error.again and self._clock() + self._wait_s <= self._end:
+                self._wait(str(error))
+                return False
+            failed = True
+            self._say(self.sends.name, f"{error}; given up: {line}")
         except Exception:  # the thread's top: whatever a receiver does, the others are told
             log.exception("%s failed", self.sends.name)
-            taken = False
-        if taken is None or self.engine is None:
-            return False
-        self.engine.done(now, failed=not taken)
-        status, line = self._line
-        if taken:
-            say(status, f"{line}     sent")
+            failed = True
+        self.payload, self._due_at = None, 0.0
+        self.engine.done(now, failed=failed)
         return True
+
+    def _wait(self, why: str) -> None:
+        self._due_at = self._clock() + self._wait_s
+        self._wait_s = min(2 * self._wait_s, LAST_WAIT_S)
+        if why != self._said:
+            self._said = why
+            self._say(self.sends.name, f"{why}, trying again (1 waits)")
 
     def stop(self) -> None:
         """Wait for its thread, which has heard that the program ends."""

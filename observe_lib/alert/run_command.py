@@ -1,5 +1,5 @@
 """Runs a command for a message: no shell, the JSON on its stdin, the fields as OBSERVE_* and as {names}.
-Runs in the receiver's thread, one command per process at a time; what outlives its time is killed.
+Runs in the receiver's thread, one command at a time; what outlives its time is killed.
 """
 
 import os
@@ -9,24 +9,20 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from ..errors import UsageError
 from ..events import dump_json
-from .message import envelope
 from .webhook import NotToldError
 
 #: what stands for a field in the command's words
 FIELDS = ("status", "alertname", "stack", "namespace", "process", "severity", "summary", "fingerprint")
-#: by a command that names one of these each process is acted upon by itself
+#: a command that names one of these acts on one process
 _OF_ONE = frozenset(("stack", "namespace", "process", "fingerprint"))
 #: an environment variable holds no more characters
 MOST_LETTERS = 8192
-#: so many commands of one message run at once
-AT_ONCE = 4
 #: sysexits.h: the command asks for another try
 EX_TEMPFAIL = 75
 #: how often a running command is looked at, and how long one may go on when we end
@@ -45,31 +41,23 @@ class RunCommand:
     ) -> None:
         self._words, self._timeout_s, self._is_ending = _split(command), timeout_s, is_ending
         named = {name for word in self._words for name in _FIELD.findall(word)}
-        self.acts_on_one = bool(named & _OF_ONE)
-        #: what acts on a process, as a restart does, is not done again when all is well; {status} asks for it
-        self.hears_resolved = not self.acts_on_one or "status" in named
+        self.acts_on_one = bool(named & _OF_ONE)  #: it is to be given messages of one process each
+        self._asks_status = "status" in named
         self.shown = self._words[0]
 
-    def send(self, payload: Mapping[str, Any], line: str) -> None:
-        """Run it, once or for each process; NotToldError where it fails, `again` where it exits with 75."""
-        if payload["status"] == "resolved" and not self.hears_resolved:
-            return
-        if not self.acts_on_one:
-            self._run(payload, line)
-            return
-        with ThreadPoolExecutor(AT_ONCE, "observe-exec") as pool:
-            runs = [pool.submit(self._run, one, _summary_of(one)) for one in _one_by_one(payload)]
-        failures = [error for run in runs if isinstance(error := run.exception(), NotToldError)]
-        if failures:  # what was done is not done again
-            more = f" ({len(failures)} of {len(runs)} failed)" if len(runs) > 1 else ""
-            raise NotToldError(f"{failures[0]}{more}", len(runs) == 1 and failures[0].again)
+    def send(self, payload: Mapping[str, Any], line: str) -> bool:
+        """Run it; False where it is not for that. NotToldError where it fails, `again` where it exits 75.
 
-    def _run(self, payload: Mapping[str, Any], line: str) -> None:
+        What acts on a process, as a restart does, is not done again when all is well; {status} asks for it.
+        """
         fields = fields_of(payload, line)
+        is_over = payload["status"] == "resolved" and not self._asks_status
+        if self.acts_on_one and (is_over or not fields["process"]):
+            return False
         words = [self._words[0], *(_filled(word, fields) for word in self._words[1:])]
         try:
             process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=2, env=_environ(fields, payload), start_new_session=True
+                words, stdin=subprocess.PIPE, stdout=2, env=_environ(fields), start_new_session=True
             )
         except (OSError, ValueError) as error:
             raise NotToldError(f"{self.shown}: {getattr(error, 'strerror', None) or error}", False) from error
@@ -79,6 +67,7 @@ class RunCommand:
         if code:
             ended = f"exit {code}" if code > 0 else f"killed by signal {-code}"
             raise NotToldError(f"{self.shown}: {ended}", code == EX_TEMPFAIL)
+        return True
 
     def _finish(self, process: "subprocess.Popen[bytes]", payload: bytes) -> int | None:
         """Return the exit code, None where its time is over."""
@@ -101,26 +90,23 @@ class RunCommand:
 def fields_of(payload: Mapping[str, Any], line: str) -> dict[str, str]:
     """Return the fields of a message: what all its alerts share, and "" for what they do not."""
     labels, alerts = payload["commonLabels"], payload["alerts"]
-    only = alerts[0] if len(alerts) == 1 else {}
-    fields = {name: str(labels.get(name, "")) for name in FIELDS}
-    shared = {"status": payload["status"], "summary": line, "fingerprint": only.get("fingerprint", "")}
-    return {**fields, **shared}
-
-
-def _environ(fields: Mapping[str, str], payload: Mapping[str, Any]) -> dict[str, str]:
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith("OBSERVE_WEBHOOK")}
-    alerts = payload["alerts"]
-    more = {
-        "description": "\n".join(str(alert["annotations"]["description"]) for alert in alerts[:10]),
-        "starts_at": min((str(alert["startsAt"]) for alert in alerts), default=""),
-        "ends_at": max((str(alert["endsAt"]) for alert in alerts), default=""),
-        "group_key": str(payload["groupKey"]),
+    fields = {
+        **{name: labels.get(name, "") for name in FIELDS},
+        "status": payload["status"],
+        "summary": line,
+        "fingerprint": alerts[0]["fingerprint"] if len(alerts) == 1 else "",
+        "description": "\n".join(alert["annotations"]["description"] for alert in alerts[:10]),
+        "starts_at": min(alert["startsAt"] for alert in alerts),
+        "ends_at": max(alert["endsAt"] for alert in alerts),
+        "group_key": payload["groupKey"],
         "count": str(len(alerts)),
     }
-    told = {
-        f"OBSERVE_{name.upper()}": _plain(text)[:MOST_LETTERS] for name, text in {**fields, **more}.items()
-    }
-    return {**inherited, **told}
+    return {name: _plain(text) for name, text in fields.items()}
+
+
+def _environ(fields: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("OBSERVE_WEBHOOK")}
+    return {**inherited, **{f"OBSERVE_{name.upper()}": text for name, text in fields.items()}}
 
 
 def _split(command: str) -> list[str]:
@@ -139,23 +125,12 @@ def _split(command: str) -> list[str]:
 
 def _filled(word: str, fields: Mapping[str, str]) -> str:
     """Return the word with its fields; NotToldError where a name would become a flag of the command."""
-    text = _FIELD.sub(lambda match: _plain(fields[match[1]])[:MOST_LETTERS], word)
+    text = _FIELD.sub(lambda match: fields[match[1]], word)
     if text.startswith("-") and not word.startswith("-"):
         raise NotToldError(f"{text!r} looks like a flag of the command: it is not run", False)
     return text
 
 
 def _plain(text: str) -> str:
-    """Return a text that can be an argument: no NUL, nothing that no UTF-8 can say."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-
-
-def _one_by_one(payload: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return a message for each alert that is of a process or a stack."""
-    alerts = [alert for alert in payload["alerts"] if alert["labels"]["process"]]
-    group, receiver, link = payload["groupKey"], payload["receiver"], payload["externalURL"]
-    return [envelope([alert], alert["status"], group, receiver, link) for alert in alerts]
-
-
-def _summary_of(payload: Mapping[str, Any]) -> str:
-    return str(payload["alerts"][0]["annotations"]["summary"])
+    """Return a text that can be an argument: no NUL, nothing that no UTF-8 can say, not too long."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:MOST_LETTERS]

@@ -4,6 +4,7 @@ The main thread calls, the loop thread does; what fails there is tried again by 
 
 import asyncio
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -13,14 +14,15 @@ from ..broker.bucket import PASSING_ERRORS, Bucket, WrongLastError
 from ..broker.lease import Lease, identity
 from ..broker.stream import STREAM
 from ..errors import NatsError, ObserveError, StackHeldError
-from ..events import Event, EventType
+from ..events import Event, EventType, dump_json, read_json
 from ..log import Say, log
-from ..reader.alerters import ALERT_KEYS, ALERT_LEASE, pack_state, unpack_state
+from ..reader.alerters import ALERT_KEYS, ALERT_LEASE
 from ..reader.connection import Connection, Pace
+from ..reader.states import States
+from ..reader.states_reader import StatesReader
 from ..settings import VERSION, NatsSettings
 from ..subjects import subject_of
 from ..times import format_time, now_utc
-from .row_feed import RowFeed
 from .trouble import OpenTrouble
 
 #: a call into the loop takes no longer
@@ -29,33 +31,41 @@ CALL_S = 10.0
 LOG_S = 2.0
 #: who does not work looks again after this
 STAND_BY_S = 0.2
+#: a state longer than this is compressed: a message of NATS holds 1 MB
+COMPRESS_BYTES = 256 * 1024
+#: and no state, whoever wrote it, is longer than this
+UNPACKED_BYTES = 64 * 1024 * 1024
 
 
 class Store:
     """From `open()` to `close()`. `is_ours`: this one works, no other of the same name."""
 
-    def __init__(self, settings: NatsSettings, name: str, say: Say) -> None:
-        self._name, self._say, self._owner = name, say, uuid.uuid4().hex
-        connection = Connection(settings, f"observe alert {name}", CALL_S, Pace(), say=say, on_up=self._on_up)
-        self._bridge, self._session = connection.bridge, connection.session
+    def __init__(
+        self, settings: NatsSettings, name: str, say: Say, patterns: Sequence[str], stack: str | None
+    ) -> None:
+        self.url, self._say, self._owner = settings.url, say, uuid.uuid4().hex
+        self._selects = (patterns, stack)
+        self._connection = Connection(
+            settings, f"observe alert {name}", CALL_S, Pace(), say=say, on_up=self._on_up
+        )
+        self._bridge, self._session = self._connection.bridge, self._connection.session
         self._bucket = Bucket(self._session)
         self._key = f"{ALERT_KEYS}{name}"
-        self._identity = {**identity(), "version": VERSION}
+        self._about: Mapping[str, Any] = {**identity(), "version": VERSION, "open": 0, "failed": 0}
         self._lease = Lease(
             self._bucket,
             f"{self._key}{ALERT_LEASE}",
             self._owner,
-            lambda: self._identity,
+            lambda: self._about,
             name=name,
             kind="alerter",
             hint="give this one another --name",
             say=self._say_once,
             on_trouble=lambda error: log.info("alerter's lease: %r", error),
         )
-        self._up_at: datetime | None = None
-        self._was_up = False
-        self.rows = RowFeed(connection, lambda: self._up_at)
-        self._revision: int | None = None
+        self.up_at: datetime | None = None  #: since when it is connected
+        self._reader: StatesReader | None = None
+        self._revision = 0
         self._said = set[str]()
         self.failure: ObserveError | None = None
 
@@ -64,9 +74,17 @@ class Store:
         """Whether messages may be sent."""
         return self._lease.is_fresh and self._session.is_up
 
-    def may_send(self) -> bool:
-        """Whether no other alerter can have begun to work; for any thread."""
-        return self._lease.is_fresh
+    @property
+    def is_current(self) -> bool:
+        """Whether all rows were read. Begins to read them, once connected; NatsError."""
+        if self._reader is None:
+            self._reader = StatesReader(self._connection, *self._selects).open()
+        return self._reader.is_whole
+
+    @property
+    def states(self) -> States:
+        """What is now: rows, leases and silences."""
+        return self._reader.states if self._reader is not None else States()
 
     def open(self) -> None:
         """Begin to connect, for as long as it takes."""
@@ -80,27 +98,33 @@ class Store:
         self._bridge.stop()
 
     def load(self) -> Mapping[str, Any] | None:
-        """Return the state as it is in the bucket, None where there is none. NatsError: not to be had now."""
-        revision, payload = self._call(self._bucket.get(self._key))
+        """Return the state as it is in the bucket, None where there is none.
+
+        NatsError: not to be had now. ValueError: it makes no sense.
+        """
+        self._revision, payload = self._call(self._bucket.get(self._key))
         found = unpack_state(payload)
         if payload and found is None:
-            self._say("alert", "its state in the bucket makes no sense, begun anew")
-        self._revision = revision
+            raise ValueError("it cannot be read")
         return found
 
-    def save(self, state: Mapping[str, Any]) -> bool:
-        """Write the state; False: another one wrote, ours is worth nothing. NatsError: it cannot be now."""
+    def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+        """Write the state; False: another one wrote, ours is worth nothing. NatsError: it cannot be now.
+
+        `about` is what the lease tells of it from now on.
+        """
+        self._about = {**self._about, **about}
         payload = pack_state({**state, "owner": self._owner})
         for _ in range(2):
             try:
-                self._revision = self._call(self._bucket.put(self._key, payload, self._revision or 0))
+                self._revision = self._call(self._bucket.put(self._key, payload, self._revision))
                 return True
             except WrongLastError:
-                revision, there = self._call(self._bucket.get(self._key))
+                self._revision, there = self._call(self._bucket.get(self._key))
                 found = unpack_state(there)
                 if found is not None and found.get("owner") != self._owner:
                     return False
-                self._revision = revision  # an unanswered write of our own, or the bucket is a new one
+                # else an unanswered write of our own, or the bucket is a new one
         return False
 
     def crash_log(self, trouble: OpenTrouble) -> Sequence[str]:
@@ -118,8 +142,6 @@ class Store:
         is_of_this = event.stack == trouble.place.stack and event.timestamp >= format_time(trouble.began)
         return event.log_tail or () if is_of_this else ()
 
-    # --- the loop's thread ---
-
     def _call(self, work: Any) -> Any:
         """Return what it returns; what passes is a NatsError."""
         try:
@@ -129,35 +151,33 @@ class Store:
         except (*PASSING_ERRORS, ObserveError) as error:
             raise NatsError(f"the bucket does not answer: {error!r}", "it is tried again") from error
 
-    async def _run(self) -> None:
-        try:
-            await self._session.open()
-            await self._hold()
-        except ObserveError as error:
-            self.failure = error
-        except Exception:  # the loop thread's top: better loud than silently deaf
-            log.exception("the alerter failed")
-            self.failure = ObserveError("the alerter failed", "see the log above; please report it")
-
-    async def _hold(self) -> None:
-        """Hold the lease, or wait until whoever has it is no more."""
-        while True:
-            try:
-                await self._lease.hold()
-            except StackHeldError as error:
-                who = str(error).partition(", alive")[0].removesuffix(", watching ?")
-                self._say_once(f"{who}; this one takes over when that one ends")
-            await asyncio.sleep(STAND_BY_S)
-
     def _say_once(self, text: str) -> None:
         """Say what a waiting alerter would say again and again."""
         if text not in self._said:
             self._said.add(text)
             self._say("alert", text)
 
+    # --- the loop's thread ---
+
+    async def _run(self) -> None:
+        """Hold the lease, or wait until whoever has it is no more."""
+        try:
+            await self._session.open()
+            while True:
+                try:
+                    await self._lease.hold()
+                except StackHeldError as error:
+                    who = str(error).partition(", alive")[0].removesuffix(", watching ?")
+                    self._say_once(f"{who}; this one takes over when that one ends")
+                await asyncio.sleep(STAND_BY_S)
+        except ObserveError as error:
+            self.failure = error
+        except Exception:  # the loop thread's top: better loud than silently deaf
+            log.exception("the alerter failed")
+            self.failure = ObserveError("the alerter failed", "see the log above; please report it")
+
     def _on_up(self) -> None:
-        self._up_at = now_utc() if self._was_up else None
-        self._was_up = True
+        self.up_at = now_utc()
         self._lease.connected()
 
     async def _farewell(self) -> None:
@@ -165,3 +185,18 @@ class Store:
         if self._session.is_up:
             await self._lease.stop()
         await self._session.close()
+
+
+def pack_state(state: Mapping[str, Any]) -> bytes:
+    """Return the state as the bucket keeps it."""
+    payload = dump_json(state)
+    return payload if len(payload) < COMPRESS_BYTES else zlib.compress(payload, 6)
+
+
+def unpack_state(payload: bytes) -> dict[str, Any] | None:
+    """Return the state, None where there is none or it makes no sense."""
+    try:
+        is_plain = payload.startswith(b"{")
+        return read_json(payload if is_plain else zlib.decompressobj().decompress(payload, UNPACKED_BYTES))
+    except (ValueError, zlib.error):
+        return None

@@ -16,6 +16,8 @@ from ..settings import VERSION
 
 #: one try takes no longer, connecting and answering each
 WEBHOOK_TIMEOUT_S = 10.0
+#: the status of what will not be smaller when it is sent again
+CONTENT_TOO_LARGE = 413
 _HEADER_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([^\x00-\x1f\x7f]*)")
 
 
@@ -30,12 +32,12 @@ class NotToldError(Exception):
 class Webhook:
     """One address that takes Alertmanager's JSON; `shown` is how it may be printed."""
 
-    name = "webhook"
+    name, acts_on_one = "webhook", False
 
     def __init__(self, url: str, headers: Mapping[str, str], shown: str) -> None:
         self._url, self._headers, self.shown = url, dict(headers), shown
 
-    def send(self, payload: Mapping[str, Any], line: str) -> None:
+    def send(self, payload: Mapping[str, Any], line: str) -> bool:
         """Post it once; NotToldError where no 2xx comes back."""
         headers = {"User-Agent": f"observe/{VERSION}", **self._headers, "Content-Type": "application/json"}
         body = dump_json(payload)
@@ -49,7 +51,10 @@ class Webhook:
                 stream=True,
             ) as reply:
                 if not reply.ok or reply.is_redirect:
-                    raise NotToldError(f"{self.shown}: {reply.status_code}")
+                    raise NotToldError(
+                        f"{self.shown}: {reply.status_code}", reply.status_code != CONTENT_TOO_LARGE
+                    )
+                return True
         except requests.Timeout as error:
             raise NotToldError(f"{self.shown}: no answer within {WEBHOOK_TIMEOUT_S:g}s") from error
         except (requests.RequestException, OSError, ValueError) as error:
@@ -58,15 +63,17 @@ class Webhook:
 
 def webhook_of(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Webhook | None:
     """Return the webhook that is asked for: --webhook, --webhook-file, OBSERVE_WEBHOOK_URL; None for none."""
-    given, file = flags["webhook"], flags["webhook_file"]
-    if given is not None and file is not None:
+    file = flags["webhook_file"]
+    if flags["webhook"] is not None and file is not None:
         raise UsageError("--webhook and --webhook-file exclude each other", "leave one of them out")
-    source = "--webhook" if given is not None else "--webhook-file" if file is not None else ""
-    url = given if given is not None else _read_text(source, file) if file is not None else None
-    url = environ.get("OBSERVE_WEBHOOK_URL") if url is None else url
-    if url is None or (not source and not url.strip()):
+    given = {
+        "--webhook": flags["webhook"],
+        "--webhook-file": None if file is None else _read_text("--webhook-file", file),
+        "OBSERVE_WEBHOOK_URL": environ.get("OBSERVE_WEBHOOK_URL", "").strip() or None,
+    }
+    source, url = next(((one, text.strip()) for one, text in given.items() if text is not None), ("", ""))
+    if not source:
         return None
-    url, source = url.strip(), source or "OBSERVE_WEBHOOK_URL"
     host = host_of(source, url)
     if source == "--webhook" and "@" in urlsplit(url).netloc:
         hint = "put the address into OBSERVE_WEBHOOK_URL, or into a file for --webhook-file"
@@ -112,20 +119,8 @@ def _read_text(source: str, path: str) -> str:
         raise UsageError(f"{source}: {path} cannot be read ({why})", "name a file that is there") from error
 
 
-def _why(error: Exception) -> str:
-    """Return what went wrong without the address, which the library's own text holds."""
-    text = str(error)
-    for sign, words in _REASONS.items():
-        if sign in text:
-            return words
-    return type(error).__name__
-
-
-_REASONS = {
-    "Connection refused": "connection refused",
-    "Name or service not known": "no such host",
-    "Temporary failure in name resolution": "no such host",
-    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted",
-    "Connection reset": "connection reset",
-    "Remote end closed": "connection closed without an answer",
-}
+def _why(error: BaseException) -> str:
+    """Return what went wrong, in the system's words: the library's own text holds the address."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (getattr(error, "strerror", None) or type(error).__name__).lower()

@@ -37,50 +37,16 @@ WATCHDOG_S = 60
 _UNIT = """\
 # Made by: {made_by}
 # Put it to /etc/systemd/system/{name}.service, then: systemctl daemon-reload && systemctl enable --now {name}
-# Secrets (NATS_PASSWORD, NATS_CREDS, PC_API_TOKEN ...) belong into /etc/{name}.env, readable by root alone.
+# Secrets ({secrets} ...) belong into /etc/{name}.env, readable by root alone.
 
 [Unit]
-Description=observe: from process-compose to NATS JetStream
+Description=observe: {description}
 Wants=network-online.target
 After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=notify
-NotifyAccess=main
-ExecStart={command}
-User={user}
-EnvironmentFile=-/etc/{name}.env
-Environment=OBSERVE_STATE_DIR=%S/{name}
-StateDirectory={name}
-{paths}Restart=always
-RestartSec=2
-RestartPreventExitStatus=2
-WatchdogSec={watchdog_s}
-TimeoutStopSec=30
-NoNewPrivileges=yes
-ProtectSystem=strict
-PrivateTmp={private_tmp}
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-_ALERT_UNIT = """\
-# Made by: {made_by}
-# Put it to /etc/systemd/system/{name}.service, then: systemctl daemon-reload && systemctl enable --now {name}
-# Secrets (OBSERVE_WEBHOOK_URL, OBSERVE_WEBHOOK_HEADERS, NATS_PASSWORD ...) belong into /etc/{name}.env,
-# readable by root alone. Its state is in NATS: it needs no directory of its own.
-
-[Unit]
-Description=observe: tells of trouble with processes
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-ExecStart={command}
+{service}ExecStart={command}
 User={user}
 EnvironmentFile=-/etc/{name}.env
 Restart=always
@@ -94,6 +60,20 @@ PrivateTmp={private_tmp}
 [Install]
 WantedBy=multi-user.target
 """
+#: what differs: which secrets, what it is, and the lines of its own; the alerter's state is in NATS
+_OF_VERB = {
+    "adapter": {
+        "secrets": "NATS_PASSWORD, NATS_CREDS, PC_API_TOKEN",
+        "description": "from process-compose to NATS JetStream",
+        "service": "Type=notify\nNotifyAccess=main\nWatchdogSec={watchdog_s}\n"
+        "Environment=OBSERVE_STATE_DIR=%S/{name}\nStateDirectory={name}\n{paths}",
+    },
+    "alert": {
+        "secrets": "OBSERVE_WEBHOOK_URL, OBSERVE_WEBHOOK_HEADERS, NATS_PASSWORD",
+        "description": "tells of trouble with processes",
+        "service": "Type=exec\n",
+    },
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -185,13 +165,14 @@ def systemd_unit(
     command = " ".join(_unit_word(word) for word in [*program, verb, *flags])
     uses_tmp = any(word.startswith("/tmp/") for word in flags)  # a socket there, for example
     shown = [*(["--verb", verb] if verb != "adapter" else []), *(["--", *flags] if flags else [])]
-    return (_UNIT if verb == "adapter" else _ALERT_UNIT).format(
+    own = "".join(f"ReadWritePaths={_unit_word(path)}\n" for path in paths)
+    words = _OF_VERB[verb]
+    return _UNIT.format(
+        **{**words, "service": words["service"].format(name=name, watchdog_s=WATCHDOG_S, paths=own)},
         name=name,
         user=user,
         command=command,
         made_by=shlex.join(["observe.py", "service", "systemd", *shown]),
-        watchdog_s=WATCHDOG_S,
-        paths="".join(f"ReadWritePaths={_unit_word(path)}\n" for path in paths),
         private_tmp="no" if uses_tmp else "yes",
     )
 

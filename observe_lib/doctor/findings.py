@@ -2,8 +2,9 @@
 Pure; whichever thread asks.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
 
@@ -14,14 +15,15 @@ _MARK_WIDTH = 6
 _TOPIC_WIDTH = 18
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """One thing looked at: `result` is ok, warn, fail or skip, `hint` what to do, `facts` for programs."""
 
     result: str
     check: str
     text: str
     hint: str = ""
-    facts: tuple[tuple[str, Any], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Return the finding for the screen, the hint below the text."""
@@ -32,21 +34,18 @@ class Finding(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON tells it; no hint where there is nothing to do."""
-        found: dict[str, Any] = {"check": self.check, "result": self.result, "text": self.text}
-        return {**found, **({"hint": self.hint} if self.hint else {}), **dict(self.facts)}
+        found = {"check": self.check, "result": self.result, "text": self.text, "hint": self.hint}
+        return {**{name: text for name, text in found.items() if text}, **self.facts}
 
 
 def clock_finding(skews: Sequence[tuple[str, float]]) -> Finding:
     """Return what is to be said of others' clocks: pairs of whose and how many seconds it is ahead."""
-    told = ", ".join(f"{whose} {_skew_words(ahead_s)}" for whose, ahead_s in skews)
-    facts = tuple((f"{whose.replace('-', '_')}_ahead_s", round(ahead_s, 3)) for whose, ahead_s in skews)
-    if all(abs(ahead_s) <= CLOCKS_DIFFER_S for _, ahead_s in skews):
-        return Finding(OK, "clock", told, facts=facts)
+    told, differ = list[str](), False
+    for whose, ahead_s in skews:
+        side = "ahead of" if ahead_s > 0 else "behind"
+        is_off = abs(ahead_s) > CLOCKS_DIFFER_S
+        told.append(f"{whose} {f'{abs(ahead_s):.1f}s {side} here' if is_off else 'as here'}")
+        differ |= is_off
+    facts = {f"{whose.replace('-', '_')}_ahead_s": round(ahead_s, 3) for whose, ahead_s in skews}
     hint = "set the clocks by NTP (timedatectl set-ntp true): times of events are the sender's"
-    return Finding(WARN, "clock", told, hint, facts)
-
-
-def _skew_words(ahead_s: float) -> str:
-    if abs(ahead_s) <= CLOCKS_DIFFER_S:
-        return "as here"
-    return f"{abs(ahead_s):.1f}s {'ahead of' if ahead_s > 0 else 'behind'} here"
+    return Finding(WARN if differ else OK, "clock", ", ".join(told), hint if differ else "", facts)

@@ -4,7 +4,6 @@ Reads files only, and disturbs no adapter.
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from ..adapter.outbox_facts import OutboxFacts, look
 from ..subjects import decode_token
@@ -27,23 +26,24 @@ def outbox_findings(directory: Path | None) -> list[Finding]:
 def outbox_finding(stack: str, facts: OutboxFacts, now: datetime) -> Finding:
     """Judge one outbox: nobody sends what waits where no adapter has it, or where its disk is full."""
     owner = f"pid {facts.pid or '?'} has it" if facts.held else "no adapter has it"
-    oldest = ""
+    told = f"{stack}: {facts.path}, {facts.size / 1e6:.1f} MB, {owner}, "
+    told += f"{facts.waiting:,} event{'s' * (facts.waiting != 1)} wait{'s' * (facts.waiting == 1)}"
     if facts.oldest is not None:
-        oldest = f", the oldest {format_duration(max(0.0, seconds_between(facts.oldest, now)))} old"
-    waits = f"{facts.waiting:,} event{'s' * (facts.waiting != 1)} wait{'s' * (facts.waiting == 1)}{oldest}"
-    told = f"{stack}: {facts.path}, {facts.size / 1e6:.1f} MB, {owner}, {waits}"
+        told += f", the oldest {format_duration(max(0.0, seconds_between(facts.oldest, now)))} old"
     told += f", {facts.room / 1e6:,.0f} MB free on its disk"
-    values: tuple[tuple[str, Any], ...] = (
-        *(("stack", stack), ("path", str(facts.path)), ("bytes", facts.size), ("held", facts.held)),
-        *(("waiting", facts.waiting), ("disk_free_bytes", facts.room)),
-    )
+    hint = ""
     if facts.trouble:
-        return Finding(
-            WARN, "outbox", f"{told}; {facts.trouble}", "the adapter says what it makes of it", values
-        )
-    if facts.room < ROOM_LEAST:
-        return Finding(WARN, "outbox", told, f"free some room on the disk of {facts.path.parent}", values)
-    if facts.waiting and not facts.held:
+        told, hint = f"{told}; {facts.trouble}", "the adapter says what it makes of it"
+    elif facts.room < ROOM_LEAST:
+        hint = f"free some room on the disk of {facts.path.parent}"
+    elif facts.waiting and not facts.held:
         hint = f"start its adapter (--stack {stack}), or drop it: python observe.py forget {stack}"
-        return Finding(WARN, "outbox", told, hint, values)
-    return Finding(OK, "outbox", told, facts=values)
+    values = {
+        "stack": stack,
+        "path": str(facts.path),
+        "bytes": facts.size,
+        "held": facts.held,
+        "waiting": facts.waiting,
+        "disk_free_bytes": facts.room,
+    }
+    return Finding(WARN if hint else OK, "outbox", told, hint, values)

@@ -2,10 +2,10 @@
 Pure but for `write_error`, which asks the server's monitoring port; for any thread.
 """
 
-import http.client
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import requests
 
 from .findings import FAIL, OK, Finding
 
@@ -32,7 +32,7 @@ def room_finding(
             told = f"{name} is full: {full}, and takes nothing new"
             return Finding(FAIL, "room", told, f"nats stream edit {name}")
     told = f"{_mib(used)} used" + (f" of {_mib(limit)}" if limit > 0 else "")
-    return Finding(OK, "room", told, facts=(("storage", used),))
+    return Finding(OK, "room", told, facts={"storage": used})
 
 
 def _full(config: Mapping[str, Any], state: Mapping[str, Any]) -> str:
@@ -50,19 +50,13 @@ def _mib(size: int) -> str:
 
 def write_error(host: str, server_id: str, port: int = MONITOR_PORT) -> str:
     """Return what keeps this server from writing, as its monitoring says; "" where it says nothing."""
-    if _ask(host, port, "/varz").get("server_id") != server_id:
-        return ""
-    error = str(_ask(host, port, "/healthz").get("error") or "")
-    return error if "write error" in error or "no space" in error else ""
-
-
-def _ask(host: str, port: int, path: str) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(host, port, timeout=MONITOR_WITHIN_S)
+    monitor = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     try:
-        connection.request("GET", path)
-        found = json.loads(connection.getresponse().read(2**20))
-    except (OSError, ValueError, RecursionError, http.client.HTTPException):
-        return {}
-    finally:
-        connection.close()
-    return found if isinstance(found, dict) else {}
+        with requests.Session() as session:
+            session.trust_env = False
+            if session.get(f"{monitor}/varz", timeout=MONITOR_WITHIN_S).json()["server_id"] != server_id:
+                return ""
+            error = str(session.get(f"{monitor}/healthz", timeout=MONITOR_WITHIN_S).json().get("error", ""))
+    except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    return error if "write error" in error or "no space" in error else ""

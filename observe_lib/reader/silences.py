@@ -1,5 +1,5 @@
 """Silences: of which processes nobody is told, until when, why, and who said so; in the bucket, for all.
-What is `async` is for the loop thread; the rest is pure.
+Pure, but for `SilenceBook`.
 """
 
 import json
@@ -12,6 +12,7 @@ import nats.errors
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from ..broker.bucket import PASSING_ERRORS, Bucket, WrongLastError
+from ..broker.loop import T
 from ..broker.stream import BUCKET
 from ..errors import NatsError
 from ..events import dump_json
@@ -39,19 +40,23 @@ class Silence:
     who: str = ""
     stack: str = ""
 
-    def covers(self, place: Place, now: datetime) -> bool:
-        """Whether it holds now, for this process."""
+    def covers(self, place: Place, now: datetime, namespaces: Sequence[str] = ()) -> bool:
+        """Whether it holds now, for this process; `namespaces` are all it is in, where they are several."""
+        spaces = namespaces or (place.namespace,)
         in_stack = not self.stack or self.stack == place.stack
-        return now < self.until and in_stack and process_matches(self.pattern, place.namespace, place.process)
+        named = any(process_matches(self.pattern, space, place.process) for space in spaces)
+        return now < self.until and in_stack and named
 
     def to_dict(self) -> dict[str, str]:
         """Return it as the bucket holds it."""
         return {**asdict(self), "until": format_time(self.until)}
 
 
-def silences_for(silences: Iterable[Silence], place: Place, now: datetime) -> list[Silence]:
+def silences_for(
+    silences: Iterable[Silence], place: Place, now: datetime, namespaces: Sequence[str] = ()
+) -> list[Silence]:
     """Return the silences that hold for a process now, the one that ends last first."""
-    found = (one for one in silences if one.covers(place, now))
+    found = (one for one in silences if one.covers(place, now, namespaces))
     return sorted(found, key=lambda one: one.until, reverse=True)
 
 
@@ -71,26 +76,6 @@ def parse_silences(payload: bytes) -> list[Silence]:
     return found
 
 
-async def read_silences(bucket: Bucket) -> list[Silence]:
-    """Return all that are there, those that are over too."""
-    return parse_silences((await bucket.get(SILENCES_KEY))[1])
-
-
-async def change_silences(
-    bucket: Bucket, now: datetime, change: Callable[[Sequence[Silence]], Sequence[Silence]]
-) -> list[Silence]:
-    """Write what `change` makes of those that hold, and return that; NatsError: others write all the time."""
-    for _ in range(TRIES):
-        revision, payload = await bucket.get(SILENCES_KEY)
-        kept = list(change([one for one in parse_silences(payload) if now < one.until]))
-        try:
-            await bucket.put(SILENCES_KEY, dump_json({"silences": [one.to_dict() for one in kept]}), revision)
-            return kept
-        except WrongLastError:
-            continue
-    raise NatsError("the silences change all the time", "try again")
-
-
 class SilenceBook:
     """The silences behind one NATS, for blocking calls; a context manager. NatsError where it cannot be."""
 
@@ -107,15 +92,24 @@ class SilenceBook:
 
     def read(self) -> list[Silence]:
         """Return all that are there, those that are over too."""
-        return self._ask(read_silences(self._bucket))
+        return parse_silences(self._ask(self._bucket.get(SILENCES_KEY))[1])
 
     def change(
         self, now: datetime, change: Callable[[Sequence[Silence]], Sequence[Silence]]
     ) -> list[Silence]:
-        """As `change_silences`."""
-        return self._ask(change_silences(self._bucket, now, change))
+        """Write what `change` makes of those that hold, and return that; NatsError: others write too."""
+        for _ in range(TRIES):
+            revision, payload = self._ask(self._bucket.get(SILENCES_KEY))
+            kept = list(change([one for one in parse_silences(payload) if now < one.until]))
+            told = dump_json({"silences": [one.to_dict() for one in kept]})
+            try:
+                self._ask(self._bucket.put(SILENCES_KEY, told, revision))
+                return kept
+            except WrongLastError:
+                continue
+        raise NatsError("the silences change all the time", "try again")
 
-    def _ask(self, work: Coroutine[Any, Any, list[Silence]]) -> list[Silence]:
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return self._connection.bridge.run(work, ASK_S)
         except (NoStreamResponseError, NotFoundError, nats.errors.NoRespondersError) as error:

@@ -69,7 +69,7 @@ def silence_lines(
     silences: "Iterable[Silence]", rows: Sequence[ProcessRow], style: Style, now: datetime
 ) -> list[str]:
     """Return one line per silence that holds for any of these rows: until when, who said so, and why."""
-    held = [one for one in silences if any(one.covers(row.place, now) for row in rows)]
+    held = [one for one in silences if any(one.covers(row.place, now, row.namespaces) for row in rows)]
     return [printable(silence_words(one, style)) for one in sorted(held, key=lambda one: one.until)]
 
 

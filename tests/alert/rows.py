@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from observe_lib.alert.condition import Condition, StackCondition, process_condition
 from observe_lib.alert.engine import Engine
 from observe_lib.alert.message import payload_of
 from observe_lib.alert.trouble import Notice, Rules
+from observe_lib.events import dump_json
 from observe_lib.reader.silences import Silence
-from observe_lib.rows import Place
+from observe_lib.reader.states import States
+from observe_lib.rows import Place, ProcessRow, StackRow
 from observe_lib.times import UTC, format_time
 
 START = datetime(2025, 10, 16, 12, 0, 0, tzinfo=UTC)
@@ -24,6 +25,19 @@ def stamp(seconds: float) -> str:
     return format_time(moment(seconds))
 
 
+def heard(stack: str = "host-a") -> dict[str, StackRow]:
+    """Return a stack whose adapter has just been heard of, whenever one asks."""
+    return {stack: StackRow(stack, moment(1e8))}
+
+
+def lost(about: str, since: float, stack: str = "host-a") -> dict[str, StackRow]:
+    """Return a stack whose adapter, or whose process-compose, is not heard of."""
+    if about == "adapter":
+        return {stack: StackRow(stack, moment(since), dead=True)}
+    lease = {"source": "unhealthy", "source_since": stamp(since), "source_error": "refused"}
+    return {stack: StackRow(stack, moment(1e8), lease)}
+
+
 class Process:
     """One process whose row is made as things happen to it, at seconds after START."""
 
@@ -31,6 +45,7 @@ class Process:
         self.place = Place(stack, namespace, name)
         self.fields: dict[str, Any] = {"status": "Running", "alive": True, "events": {}}
         self.seq, self.crashed_at = 0, list[float]()
+        self._told: ProcessRow | None = None
 
     def row(self) -> dict[str, Any]:
         stack, namespace, process = self.place
@@ -97,10 +112,12 @@ class Process:
         events = {**self.fields["events"], kind: {"count": told["count"] + 1, "last": stamp(at)}}
         self.fields["events"] = events
 
-    def condition(self) -> Condition:
-        found = process_condition(self.row())
-        assert found is not None
-        return found
+    def told(self) -> ProcessRow:
+        """Return the row as readers have it: the same object until it changes."""
+        payload = dump_json({"row": self.row(), "seq": self.seq})
+        if self._told is None or self._told.raw != payload:
+            self._told = ProcessRow.read(payload)
+        return self._told
 
 
 class Alerting:
@@ -111,16 +128,17 @@ class Alerting:
         *processes: Process,
         state: dict[str, Any] | None = None,
         at: float = 0,
-        stack: StackCondition | None = None,
+        stacks: dict[str, StackRow] | None = None,
         **rules: Any,
     ) -> None:
         self.processes, self.rules = list(processes), Rules(**rules)
-        self.stacks: dict[str, StackCondition] = {"host-a": stack or StackCondition("host-a")}
+        self.stacks = stacks or heard()
         self.silences: Sequence[Silence] = ()
         self.said: list[tuple[str, str]] = []
         self.sent: list[tuple[float, str, list[str]]] = []
         self.payloads: list[dict[str, Any]] = []
         self.takes = True
+        self.up_at: datetime | None = None
         self.engine = Engine(self.rules, "alert", state, lambda *words: self.said.append(words))
         self.at = at
         self._look()
@@ -139,12 +157,8 @@ class Alerting:
         return other
 
     def _look(self) -> None:
-        changes = {one.place: one.condition() for one in self.processes}
-        self.look(changes)
-
-    def look(self, changes: dict[Place, Condition | None]) -> None:
-        now = moment(self.at)
-        self.engine.look(changes, self.stacks, self.silences, now)
+        now, rows = moment(self.at), {one.place: one.told() for one in self.processes}
+        self.engine.look(States(rows, self.stacks, silences=tuple(self.silences)), now, self.up_at)
         if self.engine.sending is None and (notice := self.engine.next_notice(now)) is not None:
             self.engine.begin(notice)
             self.note(notice)

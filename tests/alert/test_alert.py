@@ -62,6 +62,20 @@ def test_a_crash_is_one_message_and_one_recovery(nats_server, rows, hook, tmp_pa
     assert "shop/api runs for" in said
 
 
+def test_only_the_processes_that_are_named_are_told(nats_server, rows, hook, tmp_path):
+    rows.write(Process("api"), Process("web"), Process("api", "jobs"))
+    words = ("shop/*", "!web", "--stack", "host-a", "--webhook", hook.url)
+    with RunningAlert(nats_server.url, tmp_path, *words).wait_started():
+        other = Process("api", "jobs")
+        other.crash(now_s(), status="Completed")
+        rows.write(other)
+        crash(rows, "web")
+        crash(rows, "api")
+        hook.wait(1)
+    assert hook.alerts == [("firing", "crashed", "api")]
+    assert hook.taken[0]["alerts"][0]["labels"]["namespace"] == "shop"
+
+
 def test_a_kill_tells_nothing_twice_and_misses_nothing(nats_server, rows, hook, tmp_path):
     words = ("--webhook", hook.url, "--settle", "2s")
     rows.write(Process("api"), Process("web"))

@@ -1,68 +1,69 @@
 """The order of saving and sending, and what happens when the state cannot be written or is another's."""
 
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from observe_lib.alert.alerter import Alerter
-from observe_lib.alert.condition import StackCondition
 from observe_lib.alert.receiver import Receiver
-from observe_lib.alert.row_feed import News
+from observe_lib.alert.store import pack_state, unpack_state
 from observe_lib.alert.trouble import Rules
+from observe_lib.alert.webhook import NotToldError
 from observe_lib.errors import NatsError
-from tests.alert.rows import Process, moment
+from observe_lib.reader.states import States
+from tests.alert.rows import Process, heard, moment
 
 
 class Store:
     """Rows, and a state that is kept here; `log` is what happened, in order."""
 
+    url, up_at = "nats://here", None
+
     def __init__(self, *processes: Process) -> None:
         self.processes, self.log = processes, list[str]()
         self.said = list[tuple[str, ...]]()
         self.state: dict[str, Any] | None = None
+        self.about: Mapping[str, int] = {}
         self.is_ours = self.is_current = True
         self.fails, self.is_anothers = False, False
 
     @property
-    def rows(self) -> "Store":
-        return self
-
-    def take(self, now: Any, *, whole: bool = False) -> News:
-        changes = {one.place: one.condition() for one in self.processes}
-        return News(changes, {"host-a": StackCondition("host-a")}, ())
+    def states(self) -> States:
+        return States({one.place: one.told() for one in self.processes}, heard())
 
     def load(self) -> Mapping[str, Any] | None:
         self.log.append("load")
         return self.state
 
-    def save(self, state: Mapping[str, Any]) -> bool:
+    def save(self, state: Mapping[str, Any], about: Mapping[str, int]) -> bool:
         if self.fails:
             raise NatsError("may not publish", "grant that")
         if self.is_anothers:
             self.is_anothers = False
             return False
-        self.state = json.loads(json.dumps(state))
+        self.state, self.about = json.loads(json.dumps(state)), about
         engines = self.state["receivers"].values()
         self.log += [f"saved {'under way' if one['sending'] else 'done'}" for one in engines]
         return True
 
+    def crash_log(self, trouble: Any) -> Sequence[str]:
+        return ()
+
 
 class Sends:
-    """A receiver whose message is taken when the test says so."""
+    """A receiver that takes every message."""
 
-    shown = "there"
+    shown, acts_on_one = "there", False
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self.log = name, log
 
-    def deliver(self, payload: Mapping[str, Any], line: str) -> bool:
+    def send(self, payload: Mapping[str, Any], line: str) -> bool:
         self.log.append(f"{self.name} got {line}")
         return True
-
-    def send(self, payload: Mapping[str, Any], line: str) -> None:
-        raise AssertionError("only delivered")
 
 
 @pytest.fixture
@@ -89,8 +90,8 @@ def turn(store):
             at[0] += 1
             alerter.tick(moment(at[0]))
             for receiver in receivers:
-                if receiver._under_way is not None:
-                    receiver._under_way.exception(5)
+                if receiver._try is not None:
+                    receiver._try.exception(5)
 
     yield until
     for receiver in receivers:
@@ -98,12 +99,9 @@ def turn(store):
 
 
 def make(store: Store, *names: str) -> tuple[Alerter, list[Receiver]]:
-    receivers = []
-    for name in names or ("webhook",):
-        sends = Sends(name, store.log)
-        receivers.append(Receiver(sends, sends.deliver))
-    pairs = [(receiver, Rules()) for receiver in receivers]
-    return Alerter(store, pairs, "alert", lambda *words: store.said.append(words)), receivers
+    say = lambda *words: store.said.append(words)  # noqa: E731
+    receivers = [Receiver(Sends(name, store.log), Rules(), say) for name in names or ("webhook",)]
+    return Alerter(store, receivers, "alert", say), receivers
 
 
 def test_the_state_is_written_before_a_message_goes_out_and_confirmed_after(store, api, turn):
@@ -134,10 +132,9 @@ def test_where_another_one_wrote_its_state_counts(store, api, turn):
     api.crash(10, status="Completed")
     told = Store(api)
     told.state = store.state
-    other, receivers = make(told)
+    other, _ = make(told)
     for seconds in (10, 16, 17):  # it tells of the crash
         other.tick(moment(seconds))
-    receivers[0].stop()
     other.end(moment(17))
     store.state, store.is_anothers = told.state, True
     turn(100)
@@ -155,8 +152,19 @@ def test_without_the_lease_or_the_rows_nothing_is_decided(store, api, turn):
     assert not [one for one in store.log if "got" in one]
 
 
-def test_a_state_that_makes_no_sense_is_begun_anew(store, api, turn):
-    store.state = {"receivers": {"webhook": {"troubles": 3}}}
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"receivers": [1]},
+        {"receivers": {"webhook": {"troubles": 3}}},
+        {"receivers": {"webhook": {"troubles": [{"place": ["a", "b", "c"], "kind": "sad"}]}}},
+        {"receivers": {"webhook": {"sending": {"status": "firing"}}}},
+        {"receivers": {"webhook": {"crashes": [[["a", "b", "c"], "soon"]]}}},
+    ],
+    ids=str,
+)
+def test_a_state_that_makes_no_sense_is_begun_anew(store, api, turn, state):
+    store.state = state
     turn(10)
     api.crash(10, status="Completed")
     turn(30)
@@ -164,16 +172,55 @@ def test_a_state_that_makes_no_sense_is_begun_anew(store, api, turn):
 
 
 def test_each_receiver_has_a_state_of_its_own(store, api):
-    alerter, receivers = make(store, "webhook", "exec")
+    alerter, _ = make(store, "webhook", "exec")
     alerter.tick(moment(0))
     api.crash(10, status="Completed")
     for seconds in (10, 16, 17):
         alerter.tick(moment(seconds))
-    for receiver in receivers:
-        receiver.stop()
     alerter.end(moment(20))
     assert {one for one in store.log if "got" in one} == {
         "webhook got shop/api crashed, exit 1",
         "exec got shop/api crashed, exit 1",
     }
     assert set(store.state["receivers"]) == {"webhook", "exec"}
+    assert store.about == {"open": 1, "failed": 0}
+
+
+def test_a_large_state_is_compressed_and_reads_back():
+    small, large = {"a": 1}, {"troubles": ["x" * 100] * 20_000}
+    assert unpack_state(pack_state(small)) == small
+    assert unpack_state(pack_state(large)) == large and len(pack_state(large)) < 100_000
+    for nonsense in (b"", b"x", b"[1]", b"\x78\x9c\x00", b"{"):
+        assert unpack_state(nonsense) is None
+
+
+def test_one_message_is_under_way_at_a_time_and_none_without_the_lease(store):
+    api, web = Process(), Process("web")
+    store.processes = (api, web)
+    alerter, (receiver,) = make(store)
+    taken, tries, clock = threading.Event(), list[str](), [0.0]
+
+    def send(payload: Mapping[str, Any], line: str) -> bool:
+        tries.append(line)
+        taken.wait(10)
+        raise NotToldError("busy")
+
+    receiver.sends.send, receiver._clock = send, lambda: clock[0]
+    alerter.tick(moment(0))
+    api.crash(10, status="Completed")
+    for seconds in range(10, 20):
+        alerter.tick(moment(seconds))
+    web.crash(20, status="Completed")
+    for seconds in range(20, 40):
+        alerter.tick(moment(seconds))
+    assert tries == ["shop/api crashed, exit 1"]
+    taken.set()
+    receiver._try.exception(5)
+    alerter.tick(moment(40))
+    store.is_ours, clock[0] = False, 100
+    alerter.tick(moment(41))
+    assert len(tries) == 1 and store.state["receivers"]["webhook"]["sending"]
+    store.is_ours = True
+    alerter.tick(moment(42))
+    alerter.end(moment(43))
+    assert tries == ["shop/api crashed, exit 1"] * 2

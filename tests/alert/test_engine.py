@@ -2,9 +2,9 @@
 
 import pytest
 
-from observe_lib.alert.condition import StackCondition
 from observe_lib.reader.silences import Silence
-from tests.alert.rows import Alerting, Process, moment
+from observe_lib.rows import StackRow
+from tests.alert.rows import Alerting, Process, heard, lost, moment
 
 FIRING, RESOLVED = "firing", "resolved"
 
@@ -59,17 +59,17 @@ def test_flapping_is_told_as_flapping_where_it_is_seen_first():
 @pytest.mark.parametrize("about", ["adapter", "process-compose"])
 def test_a_stack_that_is_not_heard_of_is_told_after_30_seconds(about):
     alerting = Alerting(Process(), Process("web")).until(10)
-    alerting.stacks = {"host-a": StackCondition("host-a", about, moment(8), "refused")}
+    alerting.stacks = lost(about, 8)
     assert alerting.until(40).told == []
     assert alerting.until(50).told == [(FIRING, f"stale {about}")]
     assert alerting.sent[0][2][0].startswith("host-a: 2 processes, no ")
-    alerting.stacks = {"host-a": StackCondition("host-a")}
+    alerting.stacks = heard()
     assert alerting.until(60).told[1:] == [(RESOLVED, f"stale {about}")]
 
 
 def test_a_stack_stopped_on_purpose_is_no_trouble():
     alerting = Alerting(Process()).until(10)
-    alerting.stacks = {"host-a": StackCondition("host-a", "adapter", moment(8), ended=True)}
+    alerting.stacks = {"host-a": StackRow("host-a", moment(8), {"stopped": True})}
     assert alerting.until(600).told == []
 
 
@@ -81,18 +81,32 @@ def test_only_the_types_that_are_wanted_open_anything(kind):
     api.not_ready(10)
     alerting.until(60)
     api.crash(60)
-    alerting.stacks = {"host-a": StackCondition("host-a", "adapter", moment(60))}
+    alerting.stacks = lost("adapter", 60)
     alerting.until(120)
     assert {what.split()[0] for _, what in alerting.told} == {kind}
 
 
-def test_only_the_processes_that_are_wanted_open_anything():
-    api, other = Process(), Process("other", "jobs")
-    alerting = Alerting(api, other, patterns=("shop/*",)).until(10)
-    other.crash(10)
-    assert alerting.until(60).told == []
-    alerting.stacks = {"host-b": StackCondition("host-b", "adapter", moment(8))}
-    assert alerting.until(120).told == [], "it has none of them"
+def test_a_stack_that_has_none_of_the_processes_is_nobodys():
+    alerting = Alerting(Process()).until(10)
+    alerting.stacks = lost("adapter", 8, "host-b")
+    assert alerting.until(120).told == []
+
+
+def test_after_an_outage_of_nats_adapters_have_time_to_be_heard_of():
+    alerting = Alerting(Process(), hold_s=dict.fromkeys(("stale", "crashed", "flapping", "unhealthy"), 1))
+    alerting.until(100)
+    alerting.up_at, alerting.stacks = moment(100), {"host-a": StackRow("host-a", moment(10))}
+    alerting.until(118)
+    alerting.stacks = {"host-a": StackRow("host-a", moment(118))}
+    alerting.until(130)
+    assert alerting.told == [], "it was heard of within 20 seconds"
+    assert alerting.until(150).told == [(FIRING, "stale adapter")]
+
+
+def test_what_was_told_of_a_stack_is_not_over_because_nats_is_back():
+    alerting = Alerting(Process(), stacks={"host-a": StackRow("host-a", moment(0))}).until(100)
+    alerting.up_at = moment(100)
+    assert alerting.until(300).told == [(FIRING, "stale adapter")]
 
 
 # --- held for --for ---
@@ -123,9 +137,9 @@ def test_for_holds_a_crash_too_and_being_healthy_within_it_ends_that():
 
 def test_a_stack_heard_of_within_the_time_is_not_told():
     alerting = Alerting(Process()).until(10)
-    alerting.stacks = {"host-a": StackCondition("host-a", "adapter", moment(8))}
+    alerting.stacks = lost("adapter", 8)
     alerting.until(30)
-    alerting.stacks = {"host-a": StackCondition("host-a")}
+    alerting.stacks = heard()
     assert alerting.until(120).told == []
 
 
@@ -187,8 +201,6 @@ def test_a_process_that_is_no_more_is_over():
     api.crash(10)
     alerting.until(30)
     alerting.processes = []
-    alerting.at += 1
-    alerting.look({api.place: None})
     alerting.until(120)
     assert alerting.told == [(FIRING, "crashed api"), (RESOLVED, "crashed api")]
 
@@ -199,7 +211,7 @@ def test_nothing_is_over_while_its_adapter_is_not_heard_of():
     api.crash(10)
     alerting.until(20)
     api.begin(20)
-    alerting.stacks = {"host-a": StackCondition("host-a", "adapter", moment(20))}
+    alerting.stacks = lost("adapter", 20)
     assert alerting.until(300).told == [(FIRING, "crashed api")]
 
 
@@ -340,15 +352,16 @@ def test_past_the_limit_one_message_says_how_many_are_held_back_and_none_is_lost
     assert alerting.told[4] == (FIRING, "crashed web-3, crashed web-4, crashed web-5")
 
 
-def test_where_each_process_counts_no_more_are_acted_upon_than_the_limit_says():
+def test_a_command_that_acts_on_one_gets_a_message_of_each_and_no_more_than_the_limit_says():
     processes = [Process(f"web-{number}") for number in range(6)]
-    alerting = Alerting(*processes, limit=3, counts_each=True).until(10)
+    alerting = Alerting(*processes, limit=3, one_each=True).until(10)
     for one in processes:
         one.crash(10, status="Completed")
     alerting.until(3000)
-    assert [len(summaries) for _, _, summaries in alerting.sent] == [3]
-    assert [topic for topic, _ in alerting.said] == ["limit"]
-    assert [len(summaries) for _, _, summaries in alerting.until(4000).sent] == [3, 3]
+    assert alerting.told == [(FIRING, f"crashed web-{number}") for number in range(3)] + [
+        (FIRING, "held_back ")
+    ]
+    assert alerting.until(4000).told[4:] == [(FIRING, f"crashed web-{number}") for number in range(3, 6)]
 
 
 # --- silences ---
@@ -396,6 +409,15 @@ def test_a_silence_keeps_repeats_back_and_lets_the_recovery_through():
     assert alerting.until(400).told == [(FIRING, "crashed api"), (RESOLVED, "crashed api")]
 
 
+def test_a_silence_of_any_of_its_namespaces_silences_a_process():
+    api = Process()
+    api.fields["namespaces"] = ["shop", "data"]
+    alerting = Alerting(api).until(10)
+    alerting.silences = [Silence("data/*", moment(900))]
+    api.crash(10)
+    assert alerting.until(30).told == []
+
+
 def test_a_silence_of_others_silences_nobody_else():
     api = Process()
     alerting = Alerting(api).until(10)
@@ -412,7 +434,7 @@ def test_the_very_first_start_tells_nothing_of_what_was_before():
     down.crash(-100, status="Completed")
     sick.not_ready(-100)
     alerting = Alerting(down, sick)
-    alerting.stacks = {"host-a": StackCondition("host-a")}
+    alerting.stacks = heard()
     assert alerting.until(600).told == []
     down.begin(600)
     alerting.until(605)
@@ -432,9 +454,8 @@ def test_also_open_tells_it():
 
 def test_a_stale_stack_of_before_is_not_told():
     api = Process()
-    alerting = Alerting(api, stack=StackCondition("host-a", "adapter", moment(-500)))
-    assert alerting.until(600).told == []
-    assert Alerting(api, stack=StackCondition("host-a", "adapter"), also_open=True).until(600).told
+    assert Alerting(api, stacks=lost("adapter", -500)).until(600).told == []
+    assert Alerting(api, stacks=lost("adapter", -500), also_open=True).until(600).told
 
 
 def test_a_restart_tells_nothing_twice():
@@ -526,10 +547,15 @@ def test_its_counts_begin_anew_with_its_adapter():
     assert alerting.sent[-1][2] == ["shop/api runs for 1m5s, after 1 crash"]
 
 
-def test_a_row_that_makes_no_sense_harms_nothing():
+@pytest.mark.parametrize(
+    "more", [{"seq": "x"}, {"observed_at": "soon"}, {"count": -3}, {"why": [1]}, {"exit_code": {}}], ids=str
+)
+def test_a_crash_that_makes_no_sense_is_told_as_well_as_can_be(more):
     api = Process()
-    api.fields |= {"last_crash": "nonsense", "flapping_until": 7, "events": [1], "ended_at": {}, "health": 3}
-    assert Alerting(api).until(60).told == []
+    alerting = Alerting(api).until(10)
+    api.crash(10)
+    api.fields["last_crash"] |= more
+    assert alerting.until(60).told == [(FIRING, "crashed api")]
 
 
 def test_a_crash_that_is_over_before_its_message_goes_out_is_told_and_that_it_is_over():
@@ -557,13 +583,14 @@ def test_what_is_over_while_it_is_silenced_or_held_back_is_not_told():
     assert alerting.told == [(FIRING, "crashed api"), (FIRING, "held_back ")]
 
 
-def test_where_each_process_counts_only_what_is_done_to_it_counts():
+def test_for_a_command_that_acts_on_one_only_what_is_done_to_it_counts():
     api = Process()
-    alerting = Alerting(api, limit=3, counts_each=True, settle_s=10).until(10)
+    alerting = Alerting(api, limit=3, one_each=True, settle_s=10).until(10)
     for at in range(10, 250, 60):
         alerting.until(at)
         api.crash(at)
         alerting.until(at + 10)
         api.begin(at + 10)
     alerting.until(400)
-    assert [status for _, status, _ in alerting.sent] == [FIRING, RESOLVED] * 3, "and the fourth is held back"
+    assert [status for _, status, _ in alerting.sent][:6] == [FIRING, RESOLVED] * 3
+    assert alerting.told[6:] == [(FIRING, "held_back ")], "and the fourth is held back"

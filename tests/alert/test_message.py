@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from observe_lib.alert.condition import StackCondition
 from observe_lib.alert.message import line_of, payload_of, trial_payload
-from tests.alert.rows import Alerting, Process, moment
+from tests.alert.rows import Alerting, Process, lost, moment
 
-#: `webhook_config` in Alertmanager's documentation: each field of the message, and its type
+#: `webhook_config` in the documentation of Alertmanager 0.35: each field of the message, and its type; and
+#: `routeLabels`, which is in what it sends all the same
 MESSAGE = {
     "version": str,
     "groupKey": str,
@@ -19,6 +19,8 @@ MESSAGE = {
     "commonLabels": dict,
     "commonAnnotations": dict,
     "externalURL": str,
+    "notification_reason": str,
+    "routeLabels": dict,
     "alerts": list,
 }
 #: and of each alert
@@ -54,7 +56,7 @@ def all_kinds() -> list[dict]:
         held.until(10 + 30 * at)
         one.crash(10 + 30 * at)
     stale = Alerting(Process()).until(10)
-    stale.stacks = {"host-a": StackCondition("host-a", "process-compose", moment(8), "refused")}
+    stale.stacks = lost("process-compose", 8)
     trials = [trial_payload(status, moment(0), "alert", "") for status in ("firing", "resolved")]
     return [*told(Process()), *held.until(100).payloads, *stale.until(100).payloads, *trials]
 
@@ -84,6 +86,28 @@ def test_firing_has_no_end_yet_and_resolved_has_one():
     assert (resolved["status"], resolved["startsAt"]) == ("resolved", firing["startsAt"])
     assert resolved["endsAt"] == "2025-10-16T12:00:31.000Z"
     assert resolved["fingerprint"] == firing["fingerprint"]
+
+
+def test_it_says_why_it_is_sent_in_alertmanagers_words():
+    api, web, job = Process("api"), Process("web"), Process("job")
+    alerting = Alerting(api, web, job, repeat_s=120).until(10)
+    api.crash(10, status="Completed")
+    web.crash(10)
+    alerting.until(135)
+    job.crash(135, status="Completed")  # just before the repeat
+    alerting.until(260)
+    web.begin(260)
+    alerting.until(340)
+    for one in (api, job):
+        one.begin(340)
+    assert [payload["notification_reason"] for payload in alerting.until(600).payloads] == [
+        "first notification",
+        "new alerts added",
+        "repeat interval elapsed",
+        "some alerts resolved",
+        "repeat interval elapsed",
+        "all alerts resolved",
+    ]
 
 
 def test_labels_say_what_and_whose():

@@ -47,34 +47,19 @@ def run_test(directory: Path, words: list[str], **environ: str) -> "subprocess.C
     return done
 
 
-def rendered(template: str, message: dict) -> str:
-    """Return what a template of Go makes of a message, as far as the recipe uses templates."""
-
-    def value(path: str, root: dict) -> str:
-        for name in path.strip(".").split("."):
-            root = root[name]
-        return str(root)
-
-    def filled(text: str, root: dict) -> str:
-        return re.sub(r"\{\{(\.[\w.]+)\}\}", lambda match: value(match[1], root), text)
-
-    def each(match: re.Match[str]) -> str:
-        return "".join(filled(match[1], alert) for alert in message["alerts"])
-
-    return filled(re.sub(r"\{\{range \.alerts\}\}(.*?)\{\{end\}\}", each, template), message)
-
-
 def test_ntfy(tmp_path):
-    (tmp_path / "ntfy.headers").write_text(file_in_docs("ntfy.headers"))
-    words = command("ntfy.headers")
+    (tmp_path / "ntfy.py").write_text(file_in_docs("ntfy.py"))
+    assert variables("./ntfy.py") == ["NTFY_URL", "NTFY_TOKEN_FILE"]
     with listening() as hook:
-        at = words.index("--webhook") + 1
-        run_test(tmp_path, [*words[:at], f"{hook.url}/ops", *words[at + 1 :]])
+        (tmp_path / "token").write_text("tk_secret\n")
+        environ = {"NTFY_URL": f"{hook.url}/ops", "NTFY_TOKEN_FILE": str(tmp_path / "token")}
+        run_test(tmp_path, command("./ntfy.py"), **environ)
     assert hook.paths == ["/ops", "/ops"]
-    for headers, message in zip(hook.headers, hook.taken, strict=True):
-        assert headers["Template"] == "yes" and headers["Authorization"].startswith("Bearer ")
-        assert rendered(headers["Title"], message) == message["status"]
-        assert rendered(headers["Message"], message).strip() == message["alerts"][0]["annotations"]["summary"]
+    assert {headers["Authorization"] for headers in hook.headers} == {"Bearer tk_secret"}
+    assert [(headers["Title"], text) for headers, text in zip(hook.headers, hook.taken, strict=True)] == [
+        ("firing", "a test of observe's alerts"),
+        ("resolved", "a test of observe's alerts is over"),
+    ]
 
 
 def test_slack(tmp_path):
@@ -100,16 +85,19 @@ def test_alertmanager(tmp_path):
     ((firing,), (resolved,)) = hook.taken
     fields = {"labels", "annotations", "startsAt", "endsAt", "generatorURL"}
     assert set(firing) == set(resolved) == fields
-    assert firing["labels"] == resolved["labels"] and firing["labels"]["alertname"]
+    assert firing["labels"] == resolved["labels"]
+    assert set(firing["labels"]) == {"alertname", "stack", "namespace", "process"}, "none that may change"
+    assert (firing["annotations"]["alertname"], firing["annotations"]["severity"]) == ("test", "info")
     assert firing["endsAt"] > firing["startsAt"] and firing["endsAt"] > resolved["endsAt"]
 
 
-@pytest.mark.parametrize("name", ["slack.py", "alertmanager.py"])
+@pytest.mark.parametrize("name", ["ntfy.py", "slack.py", "alertmanager.py"])
 def test_what_cannot_be_reached_asks_for_another_try(tmp_path, name):
     script, url = tmp_path / name, tmp_path / "url"
     script.write_text(file_in_docs(name))
     url.write_text("http://127.0.0.1:1")
-    environ = {"SLACK_URL_FILE": str(url), "ALERTMANAGER_URL": "http://127.0.0.1:1"}
+    environ = {"SLACK_URL_FILE": str(url), "ALERTMANAGER_URL": "http://127.0.0.1:1", "OBSERVE_SUMMARY": "a"}
+    environ |= {"NTFY_URL": "http://127.0.0.1:1", "NTFY_TOKEN_FILE": str(url), "OBSERVE_STATUS": "firing"}
     told = '{"status": "firing", "alerts": []}'
     done = subprocess.run([sys.executable, str(script)], input=told, text=True, env=environ, timeout=30)
     assert done.returncode == 75

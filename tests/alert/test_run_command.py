@@ -7,10 +7,12 @@ import time
 
 import pytest
 
+from observe_lib.alert.message import payload_of
 from observe_lib.alert.run_command import RunCommand
+from observe_lib.alert.trouble import Notice, Rules
 from observe_lib.alert.webhook import NotToldError
 from observe_lib.errors import UsageError
-from tests.alert.rows import Alerting, Process
+from tests.alert.rows import Alerting, Process, moment
 
 SHOW = """
 import json, os, sys
@@ -85,13 +87,22 @@ def test_a_message_of_many_is_one_run(show):
     )
 
 
-def test_a_command_that_names_the_process_runs_for_each(show):
-    runs = show("{namespace}/{process} {summary} {other}", payload("api", "web"))
-    assert sorted(words for words, _, _ in runs) == [
-        ["shop/api", "shop/api crashed, exit 1", "{other}"],
-        ["shop/web", "shop/web crashed, exit 1", "{other}"],
-    ]
-    assert {len(told["alerts"]) for _, told, _ in runs} == {1}
+def test_the_words_of_a_command_have_the_fields(show):
+    ((words, told, _),) = show("{namespace}/{process} {summary} {other}", payload("api"))
+    assert words == ["shop/api", "the line", "{other}"] and len(told["alerts"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "acts"),
+    [("", False), ("{status} {severity}", False), ("{process}", True), ("-x={stack}", True)],
+)
+def test_a_command_that_names_the_process_acts_on_one(words, acts):
+    assert RunCommand(f"true {words}").acts_on_one is acts
+
+
+def test_what_is_held_back_is_of_no_process_to_act_on(show):
+    notice = Notice("firing", "{}:{}", moment(0), held=3)
+    assert show("{process}", payload_of(notice, {}, Rules(), receiver="alert")) == []
 
 
 def test_what_acts_on_a_process_is_not_done_again_when_it_is_over(show):
@@ -155,20 +166,6 @@ def test_an_end_of_the_program_does_not_wait_for_the_command(monkeypatch):
     with pytest.raises(NotToldError):
         RunCommand("sleep 60", 60, lambda: True).send(payload("api"), "")
     assert time.monotonic() - began < 10
-
-
-def test_commands_of_one_process_run_one_at_a_time(tmp_path):
-    """A message names a process once, and the next message waits for the end of this one."""
-    message = payload("api", "web")
-    keys = [(alert["labels"]["namespace"], alert["labels"]["process"]) for alert in message["alerts"]]
-    assert len(set(keys)) == len(keys)
-    out = tmp_path / "out"
-    command = RunCommand(f"sh -c 'echo $0 begin >> {out}; sleep 0.2; echo $0 end >> {out}' {{process}}")
-    command.send(message, "")
-    command.send(message, "")
-    for name in ("api", "web"):
-        lines = [line for line in out.read_text().splitlines() if line.startswith(name)]
-        assert [line.split()[1] for line in lines] == ["begin", "end"] * 2
 
 
 def test_a_command_that_is_not_there_is_said_at_the_start():

@@ -32,6 +32,12 @@ def test_whom_a_silence_covers(pattern, stack, covers):
     assert not silence.covers(API, moment(60)), "it is over"
 
 
+def test_a_process_of_several_namespaces_is_covered_in_each_of_them():
+    silence = Silence("data/*", moment(60))
+    assert silence.covers(API, moment(0), ("shop", "data"))
+    assert not silence.covers(API, moment(0), ("shop", "jobs"))
+
+
 def test_the_silences_of_a_process_come_the_longest_first():
     short, long, other = (
         Silence("api", moment(60)),

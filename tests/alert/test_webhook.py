@@ -4,9 +4,11 @@ import socket
 
 import pytest
 
-from observe_lib.alert.receiver import GIVE_UP_S, hand_over
+from observe_lib.alert.receiver import GIVE_UP_S, Receiver
+from observe_lib.alert.trouble import Notice, Rules
 from observe_lib.alert.webhook import NotToldError, webhook_of
 from tests.alert.hook import listening
+from tests.alert.rows import moment
 
 BARE = {"webhook": None, "webhook_file": None, "headers_file": None}
 SECRET = "hunter2"
@@ -49,13 +51,13 @@ def test_a_query_is_not_printed():
     assert str(told.value) == f"{hook.url}/x: 403"
 
 
-@pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 413, 429, 500, 503])
 def test_only_2xx_is_taken_and_no_header_follows_a_redirect(status):
     with listening() as hook:
         hook.status = status
         with pytest.raises(NotToldError) as told:
             webhook_of({**BARE, "webhook": hook.url}, {}).send({}, "")
-        assert told.value.again and hook.refused == 1
+        assert told.value.again is (status != 413) and hook.refused == 1
 
 
 def test_who_does_not_listen_or_does_not_answer_is_said(monkeypatch):
@@ -77,64 +79,59 @@ def test_one_try_takes_10_seconds_at_most():
 
 
 class Receives:
-    """Refuses as often as it is told to, on a clock that waits turn."""
+    """Refuses as often as it is told to, on a clock that the test turns."""
 
-    name, shown = "webhook", "https://hook"
+    name, shown, acts_on_one = "webhook", "https://hook", False
 
     def __init__(self, refusals: int, *, again: bool = True) -> None:
         self.refusals, self.again, self.tries = refusals, again, list[float]()
         self.now, self.said = 0.0, list[str]()
-        self.ends_at = float("inf")
+        say = lambda topic, text: self.said.append(text)  # noqa: E731
+        self.receiver = Receiver(self, Rules(), say, lambda: self.now)
+        self.receiver.engine.begin(Notice("firing", "{}:{}", moment(0)))
 
     def send(self, payload, line):
         self.tries.append(self.now)
         if len(self.tries) <= self.refusals:
             raise NotToldError("https://hook: 503", self.again)
+        return True
 
-    def wait(self, seconds: float) -> bool:
-        self.now += seconds
-        return self.now >= self.ends_at
-
-    def hand_over(self) -> bool | None:
-        say = lambda topic, text: self.said.append(text)  # noqa: E731
-        return hand_over(self, {}, "api crashed", say=say, clock=lambda: self.now, wait=self.wait)
+    def until(self, seconds: float) -> bool:
+        """Let time pass; return whether it is known what came of the message."""
+        payload = {"status": "firing", "alerts": [{"annotations": {"summary": "api crashed"}}]}
+        while self.now < seconds:
+            if self.receiver.is_due:
+                self.receiver.hand_over(payload)
+                self.receiver._try.exception(5)
+            if self.receiver.settle(moment(self.now)):
+                return True
+            self.now += 1
+        return False
 
 
 def test_it_is_tried_again_with_growing_waits():
     receives = Receives(5)
-    assert receives.hand_over() is True
-    assert receives.tries == [0, 1, 3, 7, 15, 31]
-    assert receives.said == ["https://hook: 503, trying again (1 waits)"]
+    assert receives.until(100)
+    assert receives.tries == [0, 1, 3, 7, 15, 31] and receives.receiver.engine.failed == 0
+    assert receives.said == ["https://hook: 503, trying again (1 waits)", "api crashed     sent"]
 
 
-def test_it_is_given_up_after_15_minutes_and_that_is_said():
+def test_it_is_given_up_after_15_minutes_and_that_is_said_and_counted():
     receives = Receives(1000)
-    assert receives.hand_over() is False
+    assert receives.until(2000) and receives.receiver.engine.failed == 1
     assert GIVE_UP_S == 900 and GIVE_UP_S - 60 <= receives.tries[-1] <= GIVE_UP_S
     assert max(b - a for a, b in zip(receives.tries, receives.tries[1:], strict=False)) == 60
     assert receives.said[-1] == "https://hook: 503; given up: api crashed"
+    assert receives.receiver.engine.sending is None
 
 
 def test_what_another_try_cannot_help_is_given_up_at_once():
     receives = Receives(1, again=False)
-    assert receives.hand_over() is False and receives.tries == [0]
+    assert receives.until(10) and receives.tries == [0] and receives.receiver.engine.failed == 1
 
 
-def test_an_end_of_the_program_ends_the_waiting():
+def test_what_is_to_be_tried_again_is_still_to_be_sent_when_the_program_ends():
     receives = Receives(1000)
-    receives.ends_at = 10
-    assert receives.hand_over() is None and receives.now < 20
-
-
-def test_who_lost_the_lease_sends_nothing_more():
-    receives, ours = Receives(1000), [True, True, False]
-    found = hand_over(
-        receives,
-        {},
-        "",
-        say=lambda *_: None,
-        clock=lambda: receives.now,
-        wait=receives.wait,
-        may_send=lambda: ours.pop(0),
-    )
-    assert found is None and len(receives.tries) == 2
+    assert not receives.until(10)
+    receives.receiver.stop()
+    assert receives.receiver.engine.sending is not None and receives.receiver.engine.failed == 0

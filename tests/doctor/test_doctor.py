@@ -16,7 +16,8 @@ from observe_lib.adapter.outbox import Outbox
 from observe_lib.adapter.outbox_facts import OutboxFacts
 from observe_lib.broker.lease import identity
 from observe_lib.doctor.findings import Finding, clock_finding
-from observe_lib.doctor.nats import _adapter_finding, _bucket_finding, _stream_finding
+from observe_lib.doctor.leases import adapter_finding, alerter_finding
+from observe_lib.doctor.nats import bucket_finding, stream_finding
 from observe_lib.doctor.outbox import outbox_finding, outbox_findings
 from observe_lib.doctor.room import room_finding, write_error
 from observe_lib.events import dump_json
@@ -39,7 +40,7 @@ def test_a_finding_is_a_line_and_what_to_do_below_it():
         "                        get it",
     ]
     assert Finding("skip", "stream, bucket", "need NATS").lines() == ["skip  stream, bucket: need NATS"]
-    found = Finding("ok", "nats", "there", facts=(("rtt_ms", 1.5),)).to_dict()
+    found = Finding("ok", "nats", "there", facts={"rtt_ms": 1.5}).to_dict()
     assert found == {"check": "nats", "result": "ok", "text": "there", "rtt_ms": 1.5}
 
 
@@ -68,7 +69,7 @@ CONFIG = {"storage": "file", "max_age": 86400 * 10**9, "duplicate_window": 3600 
     ids=str,
 )
 def test_the_streams_configuration(change, told, result):
-    found = _stream_finding({"config": {**CONFIG, **change}, "state": {"messages": 3, "bytes": 2**20}})
+    found = stream_finding({"config": {**CONFIG, **change}, "state": {"messages": 3, "bytes": 2**20}})
     assert (found.result, told in found.text) == (result, True)
     assert "3 events, 1.0 MiB" in found.text
 
@@ -129,15 +130,15 @@ def test_a_server_that_takes_no_writes_is_seen_without_one(tmp_path):
 
 
 def test_an_adapter_that_is_alive_and_writes_nothing_is_told():
-    judged = _adapter_finding(lease(age_s=60, **identity()))
+    judged = adapter_finding(lease(age_s=60, **identity()))
     assert judged.result == "fail" and "has not written to NATS for 1m" in judged.text
     assert "restart nats-server" in judged.hint
 
 
 def test_what_is_not_there_yet():
-    assert _stream_finding(None).result == _bucket_finding(None).result == "warn"
+    assert stream_finding(None).result == bucket_finding(None).result == "warn"
     leaderless = {"config": CONFIG, "state": {"messages": 3, "bytes": 1}, "cluster": {"name": "c"}}
-    assert "has no leader" in _stream_finding(leaderless).text
+    assert "has no leader" in stream_finding(leaderless).text
 
 
 def lease(age_s=1.0, **fields):
@@ -161,9 +162,29 @@ HEARTBEATS = (
 
 @pytest.mark.parametrize(("fields", "result", "told"), HEARTBEATS, ids=range(len(HEARTBEATS)))
 def test_adapters_by_their_heartbeats(fields, result, told):
-    judged = _adapter_finding(lease(**fields))
+    judged = adapter_finding(lease(**fields))
     assert (judged.result, told in judged.text) == (result, True), judged.text
     assert bool(judged.hint) == (result != "ok")
+
+
+ALERTER = {"pid": 7, "host": "other", "open": 2, "failed": 0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "age_s", "result", "told"),
+    [
+        ({}, 5, "ok", "ops: pid 7 on other, 2 open"),
+        ({"stopped": True}, 300, "warn", "ops: pid 7 on other, stopped 5m ago"),
+        ({**identity(), "pid": 2**22 + 1, "pid_started": 1}, 5, "warn", "is dead"),
+        ({}, 60, "warn", "ops: pid 7 on other, no word for 1m"),
+        ({"open": 0, "failed": 3}, 5, "warn", "0 open, 3 messages were taken by nobody"),
+        ({"open": "x", "failed": None}, 5, "ok", "x open"),
+    ],
+)
+def test_alerters_by_their_heartbeats(fields, age_s, result, told):
+    at = now_utc() - timedelta(seconds=age_s)
+    judged = alerter_finding(StackRow.read("ops", dump_json({**ALERTER, **fields}), at))
+    assert (judged.result, told in judged.text, bool(judged.hint)) == (result, True, result == "warn"), judged
 
 
 def test_nothing_is_there(capsys, tmp_path):
@@ -178,7 +199,7 @@ def test_nothing_is_there(capsys, tmp_path):
     assert cli.main(["doctor", *words]) == 1
     lines = capsys.readouterr().out.splitlines()
     results = [line.split()[0] for line in lines if not line.startswith(" ")]
-    assert results == ["ok", "ok", "ok", "fail", "fail", "skip"]
+    assert results == ["ok", "fail", "fail", "skip"]
     assert max(map(len, lines)) < 140
 
 
@@ -205,7 +226,7 @@ def test_outboxes(fields, result, told, hint):
 def test_every_outbox_in_the_state_directory_is_looked_at(tmp_path):
     for stack in ("a", "b/c"):
         Outbox.open(tmp_path, stack, takeover=False, say=lambda *_: None).close()
-    assert [dict(one.facts)["stack"] for one in outbox_findings(tmp_path)] == ["a", "b/c"]
+    assert [one.facts["stack"] for one in outbox_findings(tmp_path)] == ["a", "b/c"]
     assert outbox_findings(tmp_path / "nowhere") == outbox_findings(None) == []
 
 

@@ -201,8 +201,6 @@ def test_doctor_says_how_it_is(core_python, form, stack):
     found = {one["check"]: one["result"] for one in map(json.loads, done.stdout.splitlines())}
     assert found.pop("push") == "warn"
     checks = (
-        "packages",
-        "optional",
         "process-compose",
         "nats",
         "stream",
