@@ -199,16 +199,14 @@ class Event:
 
 
 class Seen(NamedTuple):
-    """The newest event that was had of a process: its `seq`, and when the adapter saw it."""
+    """The last event that was had of a process, as its id tells it: `seq`, and when the adapter saw it."""
 
     seq: int = 0
     at: str = ""
 
     def has(self, event: Event) -> bool:
-        """Whether the event is no newer; one without a seq always is newer."""
-        if event.seq is None or event.seq > self.seq:
-            return False
-        return event.seen_at == self.at or not self.at or parse_time(event.seen_at) <= parse_time(self.at)
+        """Whether it is this event; a double follows its twin directly, whatever any host's clock says."""
+        return event.seq is not None and (event.seq, event.seen_at) == self
 
     def after(self, event: Event) -> "Seen":
         """Return this mark, moved to the event."""
