@@ -174,6 +174,11 @@ class Outbox:
         """Return how many events wait in all, the taken ones included."""
         return self.queue.waiting
 
+    @property
+    def has_sent(self) -> bool:
+        """Whether an event of this file was ever stored in a stream, or dropped."""
+        return self.queue.waiting < self.last_id
+
     def is_full(self, process: str | None = None) -> bool:
         """Whether no more should be stored: in all, or (without asking for all) of this process."""
         if process is not None:

@@ -63,6 +63,21 @@ def test_records_are_replaced_and_removed(outbox):
     assert outbox.last_good is None
 
 
+@pytest.mark.parametrize("gone", ["sent", "dropped"])
+def test_it_knows_for_ever_that_something_was_sent(tmp_path, gone):
+    outbox = opened(tmp_path)
+    outbox.commit([], [sealed("d.a", 1), sealed("d.a", 2)], None)
+    outbox.close()
+    outbox = opened(tmp_path)
+    assert not outbox.has_sent
+    outbox.take(outbox.take([], 1, 1000), 0, 0) if gone == "sent" else outbox.forget()
+    assert outbox.has_sent
+    outbox.close()
+    outbox = opened(tmp_path)
+    assert outbox.has_sent
+    outbox.close()
+
+
 def test_of_each_process_one_at_a_time_in_turns(outbox):
     outbox.commit([], [sealed(f"d.{name}", seq) for name, seq in ("a1", "a2", "b1", "a3", "b2", "c1")], None)
     first = outbox.take([], 2, 1000)
