@@ -220,7 +220,8 @@ class Comparison:
         """Called by a log thread; a fetcher that is being ended cancels what it has not begun."""
         with self._lock:
             self._settled(key, () if fetched.cancelled() else fetched.result())
-        self._ring()
+            if not self._waiting:  # not for each of many
+                self._ring()
 
     def _settled(self, key: Key, tail: Sequence[str]) -> None:
         """Commit a change with what its log says, then compare what was kept meanwhile, in its order."""
