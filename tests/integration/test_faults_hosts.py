@@ -29,8 +29,8 @@ from tests.running import run_observe
 
 #: what a new host's clock is behind
 BEHIND_S = 600.0
-#: a fifth of what they are, so that nobody waits for a quarter of a minute
-TIMES = {"LEASE_S": 3.0, "RENEW_S": 2.0, "VALID_S": 2.4, "LOOK_EACH_S": 0.2}
+#: a fifth of what they are or less, so that nobody waits for a quarter of a minute
+TIMES = {"LEASE_S": 3.0, "RENEW_S": 1.0, "VALID_S": 2.4, "LOOK_EACH_S": 0.2}
 #: the command line with these times
 QUICK = f"""
 import sys
