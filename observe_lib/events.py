@@ -198,21 +198,6 @@ class Event:
         return cls.from_dict(read_json(payload))
 
 
-class Seen(NamedTuple):
-    """The last event that was had of a process, as its id tells it: `seq`, and when the adapter saw it."""
-
-    seq: int = 0
-    at: str = ""
-
-    def has(self, event: Event) -> bool:
-        """Whether it is this event; a double follows its twin directly, whatever any host's clock says."""
-        return event.seq is not None and (event.seq, event.seen_at) == self
-
-    def after(self, event: Event) -> "Seen":
-        """Return this mark, moved to the event."""
-        return self if event.seq is None else Seen(event.seq, event.seen_at)
-
-
 _TEXT_FIELDS = (
     "type process namespace timestamp subject severity health old_status new_status stack observed_at reason"
     " renamed_to renamed_from"
