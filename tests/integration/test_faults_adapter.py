@@ -492,6 +492,7 @@ def test_no_file_while_nats_comes_late(storm, tmp_path):
         time.sleep(1)
         with server:
             adapter.ready()
+            wait_until(lambda: not last_wrong(read_back(server.url), storm), "the present")
             assert adapter.stop() == 0
             stored = read_back(server.url)
         assert not faults_of(stored) and not last_wrong(stored, storm)
