@@ -216,7 +216,7 @@ class Delivery:
         first, self._first = self._first, False
         wiped, self._wiped = self._wiped, False
         if found is None:
-            if wiped or (first and self._outbox.has_sent):  # else what it announced waits still
+            if wiped or (first and self._outbox.had_sent):  # else what it announced waits still
                 await self._publisher.on_file(self._comparison.restate)
             self._publisher.wake(self._comparison.records.processes())
             return
