@@ -198,23 +198,6 @@ class Event:
         return cls.from_dict(read_json(payload))
 
 
-class Seen(NamedTuple):
-    """The newest event that was had of a process: its `seq`, and when the adapter saw it."""
-
-    seq: int = 0
-    at: str = ""
-
-    def has(self, event: Event) -> bool:
-        """Whether the event is no newer; one without a seq always is newer."""
-        if event.seq is None or event.seq > self.seq:
-            return False
-        return event.seen_at == self.at or not self.at or parse_time(event.seen_at) <= parse_time(self.at)
-
-    def after(self, event: Event) -> "Seen":
-        """Return this mark, moved to the event."""
-        return self if event.seq is None else Seen(event.seq, event.seen_at)
-
-
 _TEXT_FIELDS = (
     "type process namespace timestamp subject severity health old_status new_status stack observed_at reason"
     " renamed_to renamed_from"

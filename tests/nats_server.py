@@ -107,9 +107,16 @@ class RealNats:
         """Freeze it, and return when it stands still: connections stay, answers do not come."""
         os.kill(self.pid, signal.SIGSTOP)
         deadline = time.monotonic() + 10
-        while not all(") T " in one.read_text() for one in Path(f"/proc/{self.pid}/task").glob("*/stat")):
+        while not self._is_frozen():
             assert time.monotonic() < deadline, "it does not freeze"
             time.sleep(0.01)
+
+    def _is_frozen(self) -> bool:
+        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+                if ") T " not in stat.read_text():
+                    return False
+        return True
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

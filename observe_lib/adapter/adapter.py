@@ -261,7 +261,8 @@ class _Adapter:
 
     def _about(self) -> Mapping[str, Any]:
         """Return what the lease tells of this adapter, and of process-compose: its last event, and why."""
-        last_good, source = self._poller.last_good, self._comparison.records.observed(SOURCE)
+        records = self._comparison.records
+        last_good, source = records.last_good, records.observed(SOURCE)
         told: dict[str, Any] = {}
         if source is not None:
             since = source.extra.get("since") or source.timestamp

@@ -189,7 +189,7 @@ class Comparison:
         """Return the changes that can be committed now; have the logs fetched that others wait for."""
         ready, asked = [], len(self._waiting)
         for change in changes:
-            lines = lines_wanted(change, self._log_lines) if _may_wait(change) else 0
+            lines = lines_wanted(change, self._log_lines)
             if change.events and self._outbox.is_full(process_token(*change.key)):
                 self._say_full()
             elif not lines or self._logs is None or asked >= LOGS_WAITED_FOR:
@@ -220,7 +220,8 @@ class Comparison:
         """Called by a log thread; a fetcher that is being ended cancels what it has not begun."""
         with self._lock:
             self._settled(key, () if fetched.cancelled() else fetched.result())
-        self._ring()
+            if not self._waiting:  # not for each of many
+                self._ring()
 
     def _settled(self, key: Key, tail: Sequence[str]) -> None:
         """Commit a change with what its log says, then compare what was kept meanwhile, in its order."""
@@ -247,11 +248,3 @@ class Comparison:
 
 def _key(state: ProcessState) -> Key:
     return Key(state.namespace, state.name)
-
-
-def _may_wait(change: Change) -> bool:
-    """Whether a change may be committed later than the others of its comparison.
-
-    Not at a first look: a kill in between would make the next start count a past; nor with another name.
-    """
-    return bool(change.events) and not any(one.initial or one.renamed_from for one in change.events)

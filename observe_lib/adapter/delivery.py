@@ -4,7 +4,6 @@ Its coroutines run on the loop thread; what other threads call returns at once, 
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import nats.errors
@@ -12,17 +11,17 @@ from nats.js.errors import NoStreamResponseError, NotFoundError, ServerError, Se
 
 from ..broker.bucket import Bucket
 from ..broker.lease import Lease
-from ..broker.loop import Bridge, T, ignore
+from ..broker.loop import Bridge, ignore
 from ..broker.session import Session
 from ..broker.stream import BUCKET, StreamOptions, ensure_bucket, ensure_stream
-from ..errors import NatsError, ObserveError, OutboxError
+from ..errors import NatsError, ObserveError
 from ..log import Say, log
 from ..settings import NatsSettings
 from ..subjects import OBSERVE, encode_token
 from ..times import now_utc
 from .comparison import Comparison
 from .outbox import Outbox
-from .publisher import FILE_AGAIN_S, Publisher
+from .publisher import Publisher
 from .row_publisher import HEADER_BYTES
 from .seal import MAX_PAYLOAD
 
@@ -86,11 +85,11 @@ class Delivery:
             rows=comparison.records.rows,
             may_send=lambda: self._lease.is_fresh,
             until_may_send=self._until_may_send,
-            ensure=self._ensure_again,
+            missing=lambda: self._unsure.set(),
             stuck=on_no_writes,
         )
         self._running: Any = None
-        self._compared, self._connected, self._ensured = (asyncio.Event() for _ in range(3))
+        self._compared, self._unsure, self._ensured = (asyncio.Event() for _ in range(3))
         self._first, self._opened, self._uncleared, self._wiped = True, False, True, False
         self._strangers = set[str]()  # whose leases were found, and dealt with
         self.failure: ObserveError | None = None
@@ -121,7 +120,7 @@ class Delivery:
 
     def when_sent(self, then: Callable[[], None]) -> None:
         """Have it called when all is stored, or what is wrong with it was said."""
-        settled = self._loop.spawn(self._publisher.settled())
+        settled = self._loop.spawn(self._publisher.drained(or_said=True))
         settled.add_done_callback(lambda found: None if found.cancelled() else then())
 
     def flush(self, timeout_s: float) -> int:
@@ -161,17 +160,25 @@ class Delivery:
     def _on_up(self) -> None:
         """Each new connection is a claim, and may be to a server that has nothing of ours."""
         self._ensured.clear()
-        self._connected.set()
+        self._unsure.set()
         self._lease.connected()
         self._on_connect(self._session.url, self._session.server_version)
 
     async def _see_to_it(self) -> None:
-        """Have stream and bucket there with each connection; later than at first, trouble is only said."""
+        """Have stream and bucket there with each connection, and where they are missing.
+
+        Later than at first, trouble is only said: it is tried again when something misses them.
+        """
         while True:
-            await self._connected.wait()
-            self._connected.clear()
-            await (self._ensure_again() if self._opened else self._ensure())
-            if not self._connected.is_set():
+            await self._unsure.wait()
+            self._unsure.clear()
+            try:
+                await self._ensure()
+            except (NatsError, nats.errors.Error) as error:
+                if not self._opened:
+                    raise
+                self._session.troubles.note("events", f"{error}; {getattr(error, 'hint', '')}")
+            if not self._unsure.is_set():
                 self._publisher.wake(() if self._opened else self._comparison.records.processes())
                 self._opened = True
                 self._ensured.set()
@@ -194,13 +201,6 @@ class Delivery:
             self._publisher.wake(self._comparison.records.processes())
             self._lease.renew_now()
 
-    async def _ensure_again(self) -> None:
-        """Do it where it was done before: what cannot be is said, and tried when something misses it."""
-        try:
-            await self._ensure()
-        except (NatsError, nats.errors.Error) as error:
-            self._session.troubles.note("events", f"{error}; {getattr(error, 'hint', '')}")
-
     def _lease_failed(self, error: Exception) -> None:
         """It passes, but for a bucket that is gone, and a server that stores nothing any more."""
         log.info("lease: %r", error)
@@ -208,7 +208,7 @@ class Delivery:
             self._on_no_writes()
         gone = isinstance(error, (NotFoundError, nats.errors.NoRespondersError, NoStreamResponseError))
         if gone and self._session.is_up and self._opened:
-            self._publisher.mend()
+            self._unsure.set()
 
     async def _claimed(self, found: Mapping[str, Any] | None) -> None:
         """Before a lease is taken: whether the file is the stack's memory, and the server knows the stack."""
@@ -216,29 +216,20 @@ class Delivery:
         first, self._first = self._first, False
         wiped, self._wiped = self._wiped, False
         if found is None:
-            if wiped or (first and not self._outbox.made):
-                await self._on_file(self._comparison.restate)
+            if wiped or (first and self._outbox.had_sent):  # else what it announced waits still
+                await self._publisher.on_file(self._comparison.restate)
             self._publisher.wake(self._comparison.records.processes())
             return
         owner = str(found.get("owner"))
-        if owner in self._strangers or await self._on_file(partial(self._outbox.had_owner, owner)):
+        if owner in self._strangers or await self._publisher.on_file(self._outbox.had_owner, owner):
             return
         self._strangers.add(owner)
         if not (first and self._outbox.made):
-            waited = await self._on_file(partial(self._comparison.forget, None if first else now_utc()))
+            waited = await self._publisher.on_file(self._comparison.forget, None if first else now_utc())
             self._publisher.forget()
             self._uncleared = True
             dropped = f"{waited} events that waited are dropped"
             self._say("outbox", f"another adapter held this stack meanwhile: begun anew, {dropped}")
-
-    async def _on_file(self, call: Callable[[], T]) -> T:
-        """Return what a call on the file returns, trying until it takes it."""
-        while True:
-            try:
-                return await self._publisher.in_worker(call)
-            except OutboxError as error:
-                self._session.troubles.note("outbox", f"{error}; {error.hint}")
-            await asyncio.sleep(FILE_AGAIN_S)
 
     async def _clear_rows(self) -> None:
         """Once a reply was compared, delete the rows of processes that are not known; refused, it is said."""

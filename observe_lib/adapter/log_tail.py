@@ -14,12 +14,13 @@ _LOGGED = frozenset((EventType.CRASHED, EventType.UNHEALTHY))
 def lines_wanted(change: Change, lines: int) -> int:
     """Return how much of the log the change has to wait for, where `lines` of it go with each crash.
 
-    It is enough to find the probe's line too; 0 where nothing in the log could say more of this change.
+    It is enough to find the probe's line too; 0 where nothing in the log could say more of this change. None
+    waits at a first look: a kill in between would make the next start count a past; nor with another name.
     """
-    laid = lines and any(event.type in _LOGGED for event in change.events)
-    if change.events[0].of_observer or not (change.needs_log or laid):
+    if any(event.initial or event.renamed_from for event in change.events):
         return 0
-    return max(lines, PROBE_LINE_AMONG)
+    laid = lines and any(event.type in _LOGGED for event in change.events)
+    return max(lines, PROBE_LINE_AMONG) if change.needs_log or laid else 0
 
 
 def lay_log(change: Change, tail: Sequence[str], lines: int) -> Change:

@@ -64,7 +64,8 @@ class Outbox:
     """The file of one stack, open and locked; `path` is None where memory has to do.
 
     `made`: this start made it, so nothing was known. `owner`: this start, among all that ever had the file.
-    `last_good`: when process-compose last gave a good reply. `last_id`: of the newest event that ever waited.
+    Found in it were `last_good`, when process-compose last gave a good reply, and `had_sent`: an event of it
+    was stored in a stream, or dropped.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Outbox:
             self._write((_NOTE, [(f"owner {self.owner}", ""), ("owner", self.owner)]))
             found = self._meta("last_good")
             self.last_good: datetime | None = parse_time(found) if found else None
-            self.queue, self.last_id = self._read_waiting()
+            self.queue, self._last_id = self._read_waiting()
+            self.had_sent = self.queue.waiting < self._last_id
 
     @classmethod
     def open(cls, directory: Path | None, stack: str, *, takeover: bool, say: Tell) -> "Outbox":
@@ -122,7 +124,7 @@ class Outbox:
         kept = [record for record in records if record.body is not None]
         gone = [(record.process,) for record in records if record.body is None]
         with self._using():
-            numbered = enumerate(events, self.last_id + 1)
+            numbered = enumerate(events, self._last_id + 1)
             rows = [(id, *one[:3], len(one.payload), one.payload) for id, one in numbered]
             self._see_room(sum(len(one.body or b"") for one in kept) + sum(row[4] for row in rows))
             self._write(
@@ -131,8 +133,7 @@ class Outbox:
                 ("insert into outbox values (?, ?, ?, ?, ?, ?)", rows),
                 (_NOTE, [("last_good", format_time(last_good))] if last_good else []),
             )
-            self.last_id += len(rows)
-            self.last_good = last_good or self.last_good
+            self._last_id += len(rows)
             for id, process, _, _, size, _ in rows:
                 self.queue.add(id, process, size)
 
@@ -140,7 +141,6 @@ class Outbox:
         """Store when process-compose last gave a good reply; and bring what was written to the disk."""
         with self._using():
             self._write((_NOTE, [("last_good", format_time(last_good))]))
-            self.last_good = last_good
             with suppress(SqliteError):
                 self._tidy_up()
 

@@ -71,7 +71,6 @@ class Poller:
         self._thread = threading.Thread(target=self._run, name="observe-poller", daemon=True)
         last = comparison.records.observed(SOURCE)
         self._source = last.type if last else None
-        self.last_good = comparison.records.last_good
 
     def start(self) -> None:
         """Start polling."""
@@ -125,14 +124,13 @@ class Poller:
                 self._fail(error)
             return
         now = self._clock()
-        skew_s = self._skew(reply, asked_at, now)
+        skew_s, last_good = self._skew(reply, asked_at, now), self._comparison.records.last_good
         if self._failures or not self._met:
-            blind_s = seconds_between(self.last_good, now) if self._silent and self.last_good else None
+            blind_s = seconds_between(last_good, now) if self._silent and last_good else None
             self._failures, self._silent, self._met = 0, False, True
             self._listener.answered(reply, blind_s)
         changes = self._comparison.compare(self._reader.read(reply.states), asked_at, skew_s)
-        self._tell_source(source_answers(self._source, self.last_good, now))
-        self.last_good = now
+        self._tell_source(source_answers(self._source, last_good, now))
         self._comparison.records.note_good(now)
         self._listener.compared(changes)
 
@@ -153,12 +151,11 @@ class Poller:
             self._silent = True
             self._told.clear()
         how = error.kind, error.status  # it was not there, and now it wants a token: that is news
+        why, records = self._client.reason(error), self._comparison.records
         if how not in self._told:
             self._told.add(how)
-            self._listener.silent(error, self.last_good)
-        why = self._client.reason(error)
-        known = self._comparison.records.known.values()
-        self._tell_source(source_silent(self._source, why, self.last_good, known))
+            self._listener.silent(error, records.last_good)
+        self._tell_source(source_silent(self._source, why, records.last_good, records.known.values()))
         if error.kind == "refused" and self._comparison.listening_since is None:  # it ended, and nobody heard
             self._comparison.end_unseen()
 

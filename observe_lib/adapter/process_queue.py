@@ -3,6 +3,7 @@ Pure, in memory: eight bytes for each event that waits.
 """
 
 from array import array
+from collections.abc import Collection
 from heapq import heappop, heappush
 
 
@@ -16,6 +17,11 @@ class ProcessQueue:
         self.waiting = self.size = 0
         self._ids: dict[str, array[int]] = {}
         self._heads: list[tuple[int, str]] = []
+
+    @property
+    def processes(self) -> Collection[str]:
+        """Those that something waits of."""
+        return self._ids.keys()
 
     def count_of(self, process: str) -> int:
         """Return how many events of a process wait, a taken one included."""

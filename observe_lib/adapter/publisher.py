@@ -5,7 +5,7 @@ Runs on the loop thread; the file is touched only by its one worker thread. It k
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -66,9 +66,8 @@ class Publisher:
     """`run()` sends for ever, from when stream and bucket are there.
 
     `rows(process)` gives keys and payloads (b"": deleted) of what the bucket is to hold of a process.
-    Without a fresh lease nothing goes out: `may_send()` tells, `until_may_send()` waits. `ensure()` makes
-    stream and bucket where the server says that they are missing; `stuck()` hears of one that is there, and
-    answers nothing although it was sent things again.
+    Without a fresh lease nothing goes out: `may_send()` tells, `until_may_send()` waits. `missing()` hears of
+    a server without stream or bucket; `stuck()` of one that answers nothing although it is asked again.
     """
 
     def __init__(
@@ -80,30 +79,26 @@ class Publisher:
         rows: Callable[[str], Sequence[tuple[str, bytes]]],
         may_send: Callable[[], bool],
         until_may_send: Callable[[], Coroutine[Any, Any, None]],
-        ensure: Callable[[], Coroutine[Any, Any, None]],
+        missing: Callable[[], object],
         stuck: Callable[[], object] = ignore,
     ) -> None:
         self._outbox, self._loop, self._session = outbox, loop, session
-        self._may_send, self._until_may_send, self._ensure, self._stuck = (
-            may_send,
-            until_may_send,
-            ensure,
-            stuck,
-        )
-        self._rows = RowPublisher(session, rows, lambda: self._wake.set(), self.mend)
+        self._may_send, self._until_may_send = may_send, until_may_send
+        self._missing, self._stuck = missing, stuck
+        self._rows = RowPublisher(session, rows, lambda: self._wake.set(), missing)
         self._worker = ThreadPoolExecutor(1, "observe-outbox")
         self._flying: dict[int, Flight] = {}
         self._flying_bytes = 0
         self._acked: list[OutboxEvent] = []
         self._back: list[OutboxEvent] = []  # refused, and to be taken again now
         self._refusals: dict[int, int] = {}  # of each event in trouble: how often it was refused
-        self._doubts = outbox.last_id  # what waits up to here may have been sent by an earlier start
-        self._looked: set[str] = set()
+        self._doubted = set(
+            outbox.queue.processes
+        )  # of these the oldest was perhaps sent by an earlier start
         self._client: Client | None = None
         self._inbox = self._denial = ""
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-        self._mending: Future[None] | None = None
         self.window_s = 120.0  # the stream's real duplicate window
         self.published = 0
         self.domains = set[str]()  # where events are stored, as acknowledgements tell
@@ -131,15 +126,9 @@ class Publisher:
             await self._turn()
             self._moved.set()
 
-    async def drained(self) -> None:
-        """Return when everything is acknowledged, rows too."""
-        while not self.is_idle:
-            self._moved.clear()
-            await self._moved.wait()
-
-    async def settled(self) -> None:
-        """Return when everything is acknowledged, or what keeps it from that was said."""
-        while not (self.is_idle or self._refusals):
+    async def drained(self, *, or_said: bool = False) -> None:
+        """Return when everything is acknowledged, rows too; or what keeps it from that was said."""
+        while not (self.is_idle or (or_said and self._refusals)):
             self._moved.clear()
             await self._moved.wait()
 
@@ -166,14 +155,20 @@ class Publisher:
         """Whether nothing waits and nothing is in flight."""
         return not (self._outbox.waiting() or self._flying or self._acked) and self._rows.is_idle
 
-    async def in_worker(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Return what a call on the file returns; the loop goes on meanwhile."""
+    async def on_file(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Return what a call on the file returns, trying until it takes it; the loop goes on meanwhile."""
+        while True:
+            try:
+                return await self._in_worker(call, *arguments)
+            except OutboxError as error:
+                self._note_file(error)
+            await asyncio.sleep(FILE_AGAIN_S)
+
+    async def _in_worker(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
 
-    def mend(self) -> None:
-        """Have stream and bucket made, once for all who found them missing."""
-        if self._mending is None or self._mending.done():
-            self._mending = self._loop.spawn(self._ensure())
+    def _note_file(self, error: OutboxError) -> None:
+        self._session.troubles.note("outbox", f"{error}; {error.hint}")
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -202,11 +197,11 @@ class Publisher:
             done, back, self._acked, self._back = self._acked, self._back, [], []
             room, size = self._room() if self._is_up() else 0, WINDOW_BYTES - self._flying_bytes
             try:
-                events = await self.in_worker(self._outbox.take, done, room, size, back)
+                events = await self._in_worker(self._outbox.take, done, room, size, back)
             except OutboxError as error:
                 self._acked += done
                 self._back += back
-                self._session.troubles.note("outbox", f"{error}; {error.hint}")
+                self._note_file(error)
                 asyncio.get_running_loop().call_later(FILE_AGAIN_S, self._wake.set)
                 return
             for flight in [self._take_off(event) for event in events]:
@@ -231,10 +226,8 @@ class Publisher:
 
     def _take_off(self, event: OutboxEvent) -> Flight:
         """Note that it is on its way; the first one of a process may have been sent by an earlier start."""
-        first = event.id <= self._doubts and event.process not in self._looked
-        if first:
-            self._looked.add(event.process)
-        flight = self._flying[event.id] = Flight(event, in_doubt=first)
+        flight = self._flying[event.id] = Flight(event, in_doubt=event.process in self._doubted)
+        self._doubted.discard(event.process)
         self._flying_bytes += len(event.payload)
         return flight
 
@@ -344,7 +337,7 @@ class Publisher:
             wait_s = REFUSED_S[min(self._refusals.get(event.id, 0), len(REFUSED_S) - 1)]
             self._set_aside(event, wait_s, f"takes no events: {refusal.text}")
             if refusal.kind == NO_STREAM:
-                self.mend()
+                self._missing()
 
     def _hold(self, event: OutboxEvent, text: str) -> None:
         """Have it taken again when somebody may have mended what is wrong."""
@@ -375,11 +368,7 @@ class Publisher:
         if payload is None:
             self._hold(event, f"{event.subject}: {refusal.text}: raise max_payload, max_msg_size")
             return
-        try:
-            await self.in_worker(self._outbox.cut, event, payload)
-        except OutboxError as error:
-            self._session.troubles.note("outbox", f"{error}; {error.hint}")
-            await asyncio.sleep(FILE_AGAIN_S)
+        await self.on_file(self._outbox.cut, event, payload)
         self._take_again(event)
 
 

@@ -35,17 +35,17 @@ class _RowFlight:
 class RowPublisher:
     """`rows(process)` gives keys and payloads (b"": to be deleted) of what the bucket is to hold of one.
 
-    `wake()` asks for a `send`, `mend()` for stream and bucket to be made.
+    `wake()` asks for a `send`, `missing()` hears of a server without the bucket.
     """
 
     def __init__(
         self,
         session: Session,
         rows: Callable[[str], Sequence[tuple[str, bytes]]],
-        wake: Callable[[], None],
-        mend: Callable[[], None],
+        wake: Callable[[], object],
+        missing: Callable[[], object],
     ) -> None:
-        self._session, self._rows, self._wake, self._mend = session, rows, wake, mend
+        self._session, self._rows, self._wake, self._missing = session, rows, wake, missing
         self._due: dict[str, None] = {}
         self._flying: dict[str, _RowFlight] = {}
         self._bytes = self._number = 0
@@ -98,7 +98,7 @@ class RowPublisher:
             self._session.troubles.end("rows")
             return
         if refusal.kind == NO_STREAM:
-            self._mend()
+            self._missing()
         elif refusal.kind != PASSING:
             self._session.troubles.note("rows", refusal.text)
         again_s = ROW_HELD_S if refusal.kind == HELD else ROW_AGAIN_S

@@ -46,8 +46,8 @@ class Bucket:
     DeniedError where permissions refuse the subject.
     """
 
-    def __init__(self, session: Session, answer_s: float = ANSWERED_WITHIN_S) -> None:
-        self._session, self._answer_s = session, answer_s
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def get(self, key: str) -> tuple[int, bytes]:
         """Return the key's revision and value, b"" where it was deleted; (0, b"") where it never was.
@@ -90,7 +90,7 @@ class Bucket:
         subject = KEYS + key
 
         def write(js: JetStreamContext) -> Coroutine[Any, Any, api.PubAck]:
-            return js.publish(subject, payload, timeout=self._answer_s, headers=headers or None)
+            return js.publish(subject, payload, timeout=ANSWERED_WITHIN_S, headers=headers or None)
 
         try:
             return (await self._ask(write, subject)).seq
@@ -104,6 +104,6 @@ class Bucket:
             raise BrokenError
 
         def ask(client: Client) -> Coroutine[Any, Any, T]:
-            return request(client.jetstream(timeout=self._answer_s))
+            return request(client.jetstream(timeout=ANSWERED_WITHIN_S))
 
         return await self._session.ask(ask, about)

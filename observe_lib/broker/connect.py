@@ -4,7 +4,7 @@ Coroutines for the loop thread only; `session` makes it again, and keeps it.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,6 +59,11 @@ async def connect(
     options["connect_timeout"] = min(timeout_s, CONNECT_WITHIN_S)
     clock = asyncio.get_running_loop().time
     end, failure = clock() + timeout_s, NatsError(f"{settings.url}: no answer", START_HINT)
+
+    async def note_error(error: Exception) -> None:
+        log.debug("nats: %s", error)
+        on_error(error)
+
     for url in urls:
         if (left_s := end - clock()) <= 0:
             break
@@ -67,7 +72,7 @@ async def connect(
         except NatsError as error:
             failure = error
         else:
-            client._error_cb = hearing(on_error)
+            client._error_cb = note_error
             return client
     raise failure
 
@@ -167,11 +172,3 @@ async def drop(client: Client) -> None:
     await asyncio.wait((closing,), timeout=BROKEN_CLOSE_S)
     if not closing.cancel() and not closing.cancelled():
         closing.exception()
-
-
-def hearing(on_error: Callable[[Exception], object]) -> Callable[[Exception], Awaitable[None]]:
-    async def note_error(error: Exception) -> None:
-        log.debug("nats: %s", error)
-        on_error(error)
-
-    return note_error

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -171,52 +171,32 @@ class NatsServer:
 
 
 @contextmanager
-def serving(directory: Path, url: str) -> Iterator[bool]:
-    """Have a built-in server's store served while the block runs, where there is one and nobody listens.
+def past_served(
+    settings: NatsSettings, flags: Flags, note: Callable[[str], object] = ignore, *, follow: bool = False
+) -> Iterator[None]:
+    """Have what a built-in server kept served within the block, where no NATS was named and nobody listens.
 
-    Gives whether that was done, which is to be said; for the main thread. NatsError: it cannot be started.
+    For the main thread. Who wants to `follow` is told what to start instead. NatsError: that, or it cannot be
+    started.
     """
-    if greeting(url) is not None or not (directory / "jetstream").is_dir():
-        yield False
+    url, state_dir = settings.url, None if settings.url_given else state_directory(flags, os.environ)
+    directory = state_dir / "nats" if state_dir else None
+    if directory is None or not (directory / "jetstream").is_dir() or greeting(url) is not None:
+        yield
         return
+    if follow:
+        where = flags.get("state_dir")
+        flag = f"--state-dir {shlex.quote(where)}" if where else ""
+        adapter, past = how_to_call("adapter", flag), how_to_call("watch --no-follow", flag)
+        what = f"nobody listens at {url}; what the built-in server kept is in {directory}"
+        raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
     server = NatsServer(url, directory)
     try:
         server.start()
-        yield True
+        note(f"nobody listens at {url}: {directory} is served until this ends")
+        yield
     finally:
         server.stop()
-
-
-def past_served(
-    settings: NatsSettings, flags: Flags, note: Callable[[str], object] = ignore, *, follow: bool = False
-) -> AbstractContextManager[object]:
-    """Have what a built-in server kept served within the block, where no NATS was named and nobody listens.
-
-    Who wants to `follow` is told what to start instead: NatsError.
-    """
-    state_dir = state_directory(flags, os.environ)
-    if settings.url_given or state_dir is None:
-        return nullcontext()
-    where = flags.get("state_dir")
-    flag = f"--state-dir {shlex.quote(where)}" if where else ""
-    return _past(settings.url, state_dir / "nats", flag, note, follow)
-
-
-@contextmanager
-def _past(
-    url: str, directory: Path, flag: str, note: Callable[[str], object], follow: bool
-) -> Iterator[None]:
-    if follow:
-        if (directory / "jetstream").is_dir() and greeting(url) is None:
-            adapter, past = how_to_call("adapter", flag), how_to_call("watch --no-follow", flag)
-            what = f"nobody listens at {url}; what the built-in server kept is in {directory}"
-            raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
-        yield
-        return
-    with serving(directory, url) as is_started:
-        if is_started:
-            note(f"nobody listens at {url}: {directory} is served until this ends")
-        yield
 
 
 class EmbeddedServer:

@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 
 from ..errors import NatsError, NatsRefusedError
 from ..settings import NatsSettings
-from .connect import CONNECT_ERRORS, connect, drop, hearing
+from .connect import CONNECT_ERRORS, connect, drop
 from .credentials import START_HINT, grant_for
 from .loop import T, ignore
 from .stream import refused, server_address
@@ -212,7 +212,8 @@ class Session:
     async def _connect(self, fatal: type[NatsError] | tuple[()], others: Sequence[str] = ()) -> Client:
         while True:
             try:
-                return await connect(self._settings, self._name, self._timeout_s, others=others)
+                connection = (self._settings, self._name, self._timeout_s)
+                return await connect(*connection, others=others, on_error=self._hear)
             except NatsError as error:
                 if isinstance(error, fatal):
                     raise
@@ -222,7 +223,6 @@ class Session:
     def _begin(self, client: Client) -> None:
         known, self._client = self._client is not None, client
         client.options["allow_reconnect"] = False  # a broken one is closed, and what it did not send is gone
-        client._error_cb = hearing(self._hear)
         self.denied = ""
         self._absences.clear()
         self._up.set()

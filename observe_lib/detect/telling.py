@@ -94,7 +94,7 @@ class Teller:
         if not self.state.is_running or turned not in (READY, NOT_READY) or turned == health:
             return health, since, was_ready, []
         at = _ready_at(self.state, run, since) or self.look.at
-        extra = {"was_seconds": round(seconds_between(since, at), 3)} if since else {}
+        extra = {"was_seconds": max(0.0, round(seconds_between(since, at), 3))} if since else {}
         was_ready = was_ready or turned == READY
         return turned, at, was_ready, [self._turn(turned, at, was_ready, extra=extra)]
 

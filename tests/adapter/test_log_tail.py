@@ -3,12 +3,9 @@
 import pytest
 
 from observe_lib.adapter.log_tail import lay_log, lines_wanted
-from observe_lib.adapter.observer import observer_event
 from observe_lib.detect.changes import Change
 from observe_lib.events import Event, Key
-from observe_lib.times import now_utc
 
-SOURCE = Key("_observe", "process-compose")
 MOMENT = "2026-01-05T12:00:00.000Z"
 PROBE = "Error: readiness check fail - exit status 1"
 
@@ -28,7 +25,9 @@ def change_of(*types: str, name: str = "web", needs_log: bool = False, **fields)
         (change_of("stopped", needs_log=True), 40, 40),
         (change_of("stopped", needs_log=True), 1, 5),  # enough to find the probe's line
         (change_of("stopped", needs_log=True), 0, 5),  # to tell a stop from a probe's kill
-        (Change(SOURCE, (observer_event(SOURCE.process, "unhealthy", now_utc()),), None), 20, 0),
+        (change_of("unhealthy", initial=True), 20, 0),  # a first look waits for nothing
+        (change_of("crashed", "status_changed", renamed_from="old"), 20, 0),
+        (change_of(), 20, 0),
     ],
     ids=lambda found: (
         "+".join(event.type for event in found.events) if isinstance(found, Change) else repr(found)

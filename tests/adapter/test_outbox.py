@@ -13,6 +13,7 @@ from observe_lib.adapter import outbox as outbox_module
 from observe_lib.adapter.outbox import Outbox, Record
 from observe_lib.adapter.seal import Sealed
 from observe_lib.errors import OutboxError
+from observe_lib.times import format_time
 
 NOW = datetime(2025, 10, 16, 16, 26, 18, 123000, tzinfo=timezone.utc)
 
@@ -60,7 +61,21 @@ def test_records_are_replaced_and_removed(outbox):
     outbox.commit([Record("d.a", 1, b"1"), Record("d.b", 1, b"1")], [], None)
     outbox.commit([Record("d.a", 2, b"2"), Record("d.b", 1, None), Record("d.c", 0, None)], [], None)
     assert outbox.records() == [Record("d.a", 2, b"2")]
-    assert outbox.last_good is None
+    assert outbox._meta("last_good") is None
+
+
+@pytest.mark.parametrize("gone", ["sent", "dropped"])
+def test_a_later_start_finds_that_something_was_sent(tmp_path, gone):
+    for had_sent in (False, False, True, True):
+        outbox = opened(tmp_path)
+        assert outbox.had_sent == had_sent
+        if outbox.made:
+            outbox.commit([], [sealed("d.a", 1), sealed("d.a", 2)], None)
+        elif gone == "sent":
+            outbox.take(outbox.take([], 1, 1000), 0, 0)
+        else:
+            outbox.forget()
+        outbox.close()
 
 
 def test_of_each_process_one_at_a_time_in_turns(outbox):
@@ -142,7 +157,6 @@ def test_who_had_the_file(tmp_path):
 def test_the_last_good_reply_alone(outbox, tmp_path):
     outbox.commit([], [], NOW)
     outbox.touch(NOW + timedelta(seconds=10))
-    assert outbox.last_good == NOW + timedelta(seconds=10)
     outbox.close()
     again = opened(tmp_path)
     assert again.last_good == NOW + timedelta(seconds=10)
@@ -169,7 +183,8 @@ def test_a_commit_is_whole_or_nothing(outbox, tmp_path):
         records = [Record("d.a", 2, b"2"), Record("d.z", 1, b"1")]
         outbox.commit(records, [sealed("d.a", 2), sealed("d.c", 1)], later)
     assert caught.value.hint
-    assert (outbox.records(), outbox.waiting(), outbox.last_good) == ([Record("d.a", 1, b"1")], 1, NOW)
+    assert (outbox.records(), outbox.waiting()) == ([Record("d.a", 1, b"1")], 1)
+    assert outbox._meta("last_good") == format_time(NOW)
     other.execute("drop trigger t")
     other.close()
     outbox.commit([Record("d.a", 2, b"2")], [sealed("d.a", 2), sealed("d.c", 1)], later)

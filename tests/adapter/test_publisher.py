@@ -66,7 +66,7 @@ class Running:
             rows=self._rows,
             may_send=lambda: self.may,
             until_may_send=self._until_may_send,
-            ensure=self._ensure,
+            missing=lambda: self.loop.spawn(self._ensure()),
             stuck=lambda: self.stuck.append(True),
         )
         self.stuck = list[bool]()
@@ -541,7 +541,7 @@ def test_what_is_forgotten_is_not_sent_any_more(nats_server):
         running.put("web", "db")
         wait_until(lambda: len(running.publisher._flying) == 2, "in flight")
         kill_frozen(nats_server)
-        running.loop.run(running.publisher.in_worker(running.outbox.forget), 5)
+        running.loop.run(running.publisher.on_file(running.outbox.forget), 5)
         running.loop.call(running.publisher.forget)
         nats_server.start()
         running.seqs.clear()
@@ -576,7 +576,7 @@ def test_all_that_waited_is_sent_or_its_trouble_said(configured, monkeypatch):
     server.start()
     with Running(server.url.replace("//", "//u:p@")) as running:
         running.put("web", "denied", "db")
-        running.loop.run(running.publisher.settled(), 20)
+        running.loop.run(running.publisher.drained(or_said=True), 20)
         assert running.outbox.queue.count_of("default.denied") == 1
 
 

@@ -22,7 +22,6 @@ from observe_lib.broker.embedded import (
     find_nats_server,
     greeting,
     past_served,
-    serving,
 )
 from observe_lib.errors import NatsError
 from observe_lib.settings import NatsSettings
@@ -279,29 +278,6 @@ def test_a_second_stop_goes_on_where_the_first_was_broken_off(server, monkeypatc
     assert not server.alive and greeting(server.url) is None
 
 
-# --- for a reader ---
-
-
-def test_a_store_is_served_while_somebody_reads(server, url):
-    with serving(server.directory, url) as served:
-        assert not served and not server.directory.exists()  # there is none
-    server.start()
-    asyncio.run(make_stream(url))
-    with serving(server.directory, url) as served:
-        assert not served  # somebody listens
-    server.stop()
-    with serving(server.directory, url) as served:
-        assert served and greeting(url)
-    assert greeting(url) is None
-
-
-def test_a_store_in_use_is_said(server, url):
-    server.start()
-    asyncio.run(make_stream(url))
-    with pytest.raises(NatsError, match="in use"), serving(server.directory, url_of(free_port())):
-        raise AssertionError("it was served twice")
-
-
 async def make_stream(url: str) -> None:
     client = await nats.connect(url)
     await client.jetstream().add_stream(name="S", subjects=["s"])
@@ -533,6 +509,18 @@ def test_who_follows_is_told_that_it_is_there_and_what_to_start(url, tmp_path):
     assert f"python observe.py adapter --state-dir {tmp_path}" in caught.value.hint
     assert "watch --no-follow" in caught.value.hint
     assert greeting(url) is None
+
+
+def test_a_store_in_use_is_said(url, tmp_path):
+    server = NatsServer(url, tmp_path / "nats")
+    server.start()
+    asyncio.run(make_stream(url))
+    elsewhere = NatsSettings(url_of(free_port()))
+    try:
+        with pytest.raises(NatsError, match="in use"), past_served(elsewhere, {"state_dir": str(tmp_path)}):
+            raise AssertionError("it was served twice")
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("follow", [False, True])

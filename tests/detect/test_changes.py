@@ -825,6 +825,15 @@ def test_health_names_itself_when_it_turned_and_how_long_it_was():
     assert at(again) == 3.0  # that ready time is of the first turn
 
 
+def test_health_was_never_for_less_than_nothing():
+    """The other clock is measured anew with each reply: it may seem to have gone back meanwhile."""
+    cast = Cast()
+    cast.look(READY, skew_s=5.0)
+    cast.look(SICK, skew_s=5.0)
+    again = cast.look(S("Running", 7, health="Ready"), skew_s=3.0)[0]
+    assert again.extra["was_seconds"] == 0.0
+
+
 def test_a_start_is_no_trouble():
     cast = Cast()
     cast.look(RUNS)

@@ -74,10 +74,11 @@ class Adapter:
         *flags: str,
         stack: str = STACK,
         usual: tuple[str, ...] = QUICKLY,
+        program: tuple[str, ...] = (sys.executable, str(ROOT / "observe.py")),
     ) -> None:
         port = watched if isinstance(watched, int) else watched.stand_in.port
         self.command = [
-            *(sys.executable, str(ROOT / "observe.py"), "adapter", "--nats-url", url, "--stack", stack),
+            *(*program, "adapter", "--nats-url", url, "--stack", stack),
             *("-p", str(port), "--no-embedded", *usual, *flags),
             *(() if "--state-dir" in flags else ("--state-dir", str(directory / "state"))),
         ]
@@ -137,8 +138,8 @@ class Adapter:
         if process is None:
             return 0
         if process.poll() is None:
-            process.send_signal(how)
-            os.kill(process.pid, signal.SIGCONT)
+            os.kill(self.pid, how)
+            os.kill(self.pid, signal.SIGCONT)
         try:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired:

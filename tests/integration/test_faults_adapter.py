@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -102,7 +103,7 @@ def test_killed_in_a_storm_while_nats_is_away(nats_server, tmp_path, times):
 def test_killed_at_its_first_look(tmp_path):
     """While nothing of it is in the stream yet: nobody's past is counted at the next start.
 
-    That finds a server that does not know the stack, and says once more what is alive.
+    That finds a server that does not know the stack; what was announced waits for it, and is told once.
     """
     server = RealNats(tmp_path / "nats", free_port())
     with Storm(policy=20, hand=2, pool=0, seed=SEED) as storm:
@@ -114,11 +115,12 @@ def test_killed_at_its_first_look(tmp_path):
             adapter.kill()
             with server:
                 adapter.start().ready()
+                wait_until(lambda: len({one.key for one in read_back(server.url)}) == 24, "all of it")
                 assert adapter.stop() == 0
                 stored = read_back(server.url)
     told = [one.event for one in stored if one.event["namespace"] == "default"]
     assert told and all(event.get("initial") for event in told), told
-    assert {event["process"] for event in told} == {process.name for process in storm.processes}
+    assert sums(stored, "started") == Counter(process.name for process in storm.processes)
     assert not faults_of(stored)
 
 
@@ -490,6 +492,7 @@ def test_no_file_while_nats_comes_late(storm, tmp_path):
         time.sleep(1)
         with server:
             adapter.ready()
+            wait_until(lambda: not last_wrong(read_back(server.url), storm), "the present")
             assert adapter.stop() == 0
             stored = read_back(server.url)
         assert not faults_of(stored) and not last_wrong(stored, storm)

@@ -65,7 +65,7 @@ async def connected(url: str, **options) -> AsyncIterator[Bucket]:
     session = Session(NatsSettings(url, url_given=True, **options), "test")
     await session.open()
     try:
-        yield Bucket(session, answer_s=2.0)
+        yield Bucket(session)
     finally:
         await session.close()
 

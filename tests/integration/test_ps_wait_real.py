@@ -270,10 +270,8 @@ def test_the_library_waits_and_keeps_its_states_current(stage: Stage) -> None:
         while consumer.states().rows[web].alive:
             assert time.monotonic() < end
             time.sleep(0.02)
-        several = Place("host-a", "default", "web") in consumer.states().rows  # the stack is told then
-        told = f"default/web{' on host-b' if several else ''} stopped before it was running"
-        with pytest.raises(GoalMissedError, match=told):
-            consumer.wait_for("web", "running")
+        with pytest.raises(GoalMissedError, match="default/web stopped before it was running"):
+            consumer.wait_for("web", "running", stack="host-b")  # host-a may have been forgotten, or not yet
         with pytest.raises(TimedOutError, match="no process matched 'nope'"):
             consumer.wait_for(["nope"], ["ready"], timeout_s=0.3)
         stage.adapters["host-b"].kill()
