@@ -115,8 +115,9 @@ class Audit:
             yield event
 
     def _hear(self, event: Event) -> None:
-        stack = event.stack or "-"
-        self._heard[stack] = max(stamp_of(event.seen_at), self._heard.get(stack, 0.0))
+        stack, seen_at = event.stack or "-", stamp_of(event.seen_at)
+        if seen_at > self._heard.get(stack, 0.0):
+            self._heard[stack] = seen_at
 
     def add(self, payload: bytes) -> None:
         """Take one event, as it is stored; what is none is counted."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..broker.loop import ignore
-from ..events import Event, Seen
+from ..events import Event
 from ..log import log
 from ..settings import moment_of, names
 from ..subjects import OBSERVE, filter_subjects, process_wanted
@@ -52,7 +52,7 @@ class Wanted:
         if self.types and event.of_observer and not self.names_observer:
             return False
         return (
-            self.names(event.process, event.namespaces or (event.namespace,))
+            (not self.processes or self.names(event.process, event.namespaces or (event.namespace,)))
             and (not self.types or event.type in self.types)
             and event.type not in self.exclude_types
             and (self.stack is None or event.stack == self.stack)
@@ -81,7 +81,7 @@ class Subscription:
         self.malformed = self.failed = self.skipped = 0
         self.feed, self.wanted = feed, wanted
         self._handler, self._on_live, self._on_wait = handler, on_live, on_wait
-        self._last: dict[tuple[object, ...], Seen] = {}
+        self._last: dict[tuple[object, ...], tuple[int, float]] = {}  # of each process, seq and when seen
         self._outcomes: dict[tuple[int, int], bool] = {}  # whether the handler returned
         self.thread = threading.Thread(target=self._work, name=f"observe-handler-{feed.number}", daemon=True)
 
@@ -173,13 +173,14 @@ class Subscription:
         """
         if self._outcomes and (returned := self._outcomes.get(_place_of(message))) is not None:
             return returned
-        if message.attempt > 1:
+        if message.attempt > 1 or event.seq is None:
             return False
+        seen_at = stamp_of(event.seen_at)
         key = (event.stack, event.namespace, event.process, event.of_observer)
-        last = self._last.get(key)
-        if last and last.has(event):
+        last_seq, last_at = self._last.get(key, (0, 0.0))
+        if event.seq <= last_seq and seen_at <= last_at:
             return True
-        self._last[key] = (last or Seen()).after(event)
+        self._last[key] = event.seq, seen_at
         return False
 
 

@@ -29,7 +29,6 @@ COLOURS = {
     "stopped": "cyan",
     "status_changed": "dim",
 }
-_NOT_IN_LINE = (b"\n", b"\r", b"\t", b"\x7f")
 #: colours as the numbers of SGR sequences
 SGR = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
 
@@ -55,7 +54,8 @@ def stored_line(payload: bytes) -> str:
     JSON holds control characters of ASCII between its parts alone, but for the last one.
     """
     if payload.isascii():
-        return "" if any(one in payload for one in _NOT_IN_LINE) else payload.decode()
+        spaces = b"\n" in payload or b"\r" in payload or b"\t" in payload
+        return "" if spaces or b"\x7f" in payload else payload.decode()
     text = payload.decode("utf-8", "replace")
     return text if text.isprintable() else ""
 
