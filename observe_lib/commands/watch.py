@@ -44,7 +44,7 @@ FLUSH_S = 0.05
 #: so many lines are printed at once, at most
 WAITING_LINES = 500
 #: of a long replay the first rows say how wide the columns are
-TABLE_ROWS = 200
+TABLE_ROWS = 50
 LIVE_LINE = "--- live (above: last event of each kind per process) ---"
 
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}

@@ -5,8 +5,7 @@ What is `async` runs in that thread, the rest may be called from any other.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
@@ -23,8 +22,7 @@ from ..settings import NatsSettings
 CLOSE_S = 5.0
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(NamedTuple):
     """How one reads; tests wait less."""
 
     #: so many messages, and bytes, are asked for at once; twice that is the most that waits in memory

@@ -46,7 +46,7 @@ class EventConsumer:
         *,
         timeout_s: float = 5.0,
         name: str = "observe",
-        pace: Pace = Pace(),  # noqa: B008 (frozen)
+        pace: Pace = Pace(),  # noqa: B008 (never changes)
     ) -> None:
         self._settings = nats_settings({"nats_url": settings}, {}) if isinstance(settings, str) else settings
         self._timeout_s, self._name, self._pace = timeout_s, name, pace

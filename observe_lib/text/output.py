@@ -8,7 +8,6 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any, NamedTuple, TextIO
@@ -88,8 +87,7 @@ class Row(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How events are shown: as JSON, in which zone, with colour, and how wide (None: nothing is cut)."""
 
     as_json: bool = False
