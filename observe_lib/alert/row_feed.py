@@ -35,7 +35,7 @@ class RowFeed:
     @property
     def is_current(self) -> bool:
         """Whether everything there is was read. Opens the reader, once connected; NatsError."""
-        if not self._connection.is_up:
+        if not self._connection.session.is_up:
             return False
         if self._reader is None:
             self._reader = StatesReader(self._connection).open()

@@ -246,7 +246,7 @@ class EventConsumer:
     @property
     def connected(self) -> bool:
         """Whether the server is there just now; a lost one is tried again for ever."""
-        return self._connection is not None and self._connection.is_up
+        return self._connection is not None and self._connection.session.is_up
 
     def retained(self) -> Retained:
         """Return what the stream still holds."""
