@@ -60,9 +60,10 @@ def _run_verb(words: list[str]) -> int:
         print(f"observe {VERSION}")
         return EXIT_OK
     name, *flags = words
-    if name not in verb_sentences():
-        raise _unknown_verb(name)
-    verb = load_verb(name)
+    try:
+        verb = load_verb(name)
+    except KeyError:
+        raise _unknown_verb(name) from None
     handed_in = argparse.Namespace(verbs=verb_sentences, load_verb=load_verb)
     args = _parser(name, verb).parse_intermixed_args(flags, handed_in)
     from .signals import interrupted_once

@@ -12,15 +12,15 @@ _COLOUR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
 _TRACEBACK = "Traceback (most recent call last):"
 #: Go's, and Rust's, of which newer ones say what was wrong on the next line
 _PANIC = re.compile(r"(?:panic|fatal error): |thread '[^']*'[^']{0,30} panicked at ")
+#: in lower case, in which lines are looked at
 _ERROR = re.compile(
-    r"error|exception|\bfatal\b|\bcritical\b|\bpanic|\bfail(?:ed|ure|s)?\b|\bcannot\b|\bcan't\b|\bcould not\b"
-    r"|\bunable to\b|\bno such\b|\bnot found\b|\bdenied\b|\brefused\b|\balready in use\b|\babort(?:ed)?\b"
-    r"|\binvalid\b|\bout of memory\b|\bsegmentation fault\b|\bcore dumped\b",
-    re.IGNORECASE,
+    r"error|exception|\b(?:fatal\b|critical\b|panic|fail(?:ed|ure|s)?\b|cannot\b|can't\b|could not\b"
+    r"|unable to\b|no such\b|not found\b|denied\b|refused\b|already in use\b|abort(?:ed)?\b"
+    r"|invalid\b|out of memory\b|segmentation fault\b|core dumped\b)"
 )
 #: counts of none, and the lines of a stack, which are full of such names
 _NO_ERROR = re.compile(
-    r"\b(?:no|0|without(?: any)?) (?:errors?|failures?|exceptions?)\b|\berrors?[=:] ?0\b", re.I
+    r"\b(?:(?:no|0|without(?: any)?) (?:errors?|failures?|exceptions?)\b|errors?[=:] ?0\b)"
 )
 _STACK_LINE = re.compile(r"\s+at |\s+File \"|\s+\.\.\. ")
 
@@ -52,4 +52,4 @@ def _end_of_trace(lines: Sequence[str], at: int) -> str:
 
 
 def _names_error(line: str) -> bool:
-    return bool(_ERROR.search(_NO_ERROR.sub("", line))) and not _STACK_LINE.match(line)
+    return bool(_ERROR.search(_NO_ERROR.sub("", line.lower()))) and not _STACK_LINE.match(line)

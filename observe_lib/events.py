@@ -55,6 +55,10 @@ ENDS = frozenset((EventType.STOPPED, EventType.CRASHED))
 BEGINS = frozenset((EventType.STARTED, EventType.RESTARTED))
 
 
+#: what the subjects of the observer's own events begin with
+_OBSERVER = f"{ROOT}.{OBSERVE}."
+
+
 class Key(NamedTuple):
     """Which process of a stack: its (first) namespace and its name, both plain text."""
 
@@ -135,7 +139,7 @@ class Event:
     @property
     def of_observer(self) -> bool:
         """Whether it is about the observer itself: the subject tells, a user's namespace cannot."""
-        return self.subject.startswith(f"{ROOT}.{OBSERVE}.")
+        return self.subject.startswith(_OBSERVER)
 
     @property
     def seen_at(self) -> str:
@@ -160,32 +164,27 @@ class Event:
 
         What another program wrote although it does not apply (null, false, count 1) stays in `extra`.
         """
-        known, extra = dict[str, Any](_UNSAID), dict[str, Any]()
+        known, extra = {**_UNSAID, **found}, dict[str, Any]()
         for name, value in found.items():
             if type(value) is _KINDS.get(name) and value is not False:
-                known[name] = value
-            elif name not in _KINDS or value is None or value is False:
-                extra[name] = value
-            elif name == "run_seconds" and type(value) is int:
-                known[name] = value
-            else:
+                continue
+            if name not in _KINDS:
+                extra[name] = known.pop(name)
+            elif value is None or value is False:
+                extra[name], known[name] = value, _UNSAID[name]
+            elif name != "run_seconds" or type(value) is not int:
                 raise ValueError(f"{name} is {value!r}"[:200])
         if found.get("count") == 1:
             extra["count"] = 1
         if not (known["type"] and known["process"] and known["timestamp"]) or known["namespace"] is None:
             raise ValueError("type, process, namespace or timestamp is missing")
-        for name in _INTEGERS:
-            if known[name] is not None and known[name] not in INT64:
-                raise ValueError(f"{name} is too large")
-        for name, value in found.items():
-            if name.endswith("_seconds") and isinstance(value, (int, float)) and not abs(value) <= LONGEST_S:
-                raise ValueError(f"{name} is too large")
         stamp_of(known["timestamp"])
-        if known["observed_at"]:
-            stamp_of(known["observed_at"])
+        stamp_of(known["observed_at"] or known["timestamp"])
         for name in ("log_tail", "namespaces"):
-            if known[name] and not all(isinstance(line, str) for line in known[name]):
+            if (texts := known[name]) and set(map(type, texts)) != {str}:
                 raise ValueError(f"{name} does not hold texts")
+        if extra or known["run_seconds"]:
+            _check_spans({"run_seconds": known["run_seconds"], **extra})
         event, known["extra"] = cls.__new__(cls), extra
         object.__setattr__(event, "__dict__", known)
         if not (known["subject"] and known["severity"]):
@@ -210,7 +209,6 @@ _KINDS: dict[str, Any] = {
     "state": dict,
     "run_seconds": float,
 }
-_INTEGERS = [name for name, kind in _KINDS.items() if kind is int]
 #: every field in its order, as it is where nothing is given
 _DEFAULTS: dict[str, Any] = {
     one.name: None if one.default is MISSING else one.default for one in fields(Event)
@@ -220,6 +218,12 @@ _UNSAID = {**_DEFAULTS, "schema": None, "subject": "", "severity": ""}
 #: integers of 64 bits
 INT64 = range(-(2**63), 2**63)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _check_spans(found: Mapping[str, Any]) -> None:
+    for name, value in found.items():
+        if name.endswith("_seconds") and isinstance(value, (int, float)) and not abs(value) <= LONGEST_S:
+            raise ValueError(f"{name} is too large")
 
 
 def written_fields(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,11 +258,12 @@ def _finite_float(text: str) -> float:
 
 
 def _whole_number(text: str) -> int:
-    if len(text) > 20 or (number := int(text)) not in INT64:
+    if len(text) > 18 and (len(text) > 20 or int(text) not in INT64):
         raise ValueError(f"no integer of 64 bits: {text[:20]}")
-    return number
+    return int(text)
 
 
+_JSON_SPACE = " \t\r\n"
 _DECODER = json.JSONDecoder(parse_int=_whole_number, parse_float=_finite_float, parse_constant=_finite_float)
 
 
@@ -269,10 +274,11 @@ def read_json(payload: bytes | str) -> dict[str, Any]:
     """
     try:
         text = payload if isinstance(payload, str) else payload.decode()
-        found = _DECODER.decode(text.removeprefix("\ufeff"))
+        text = text.removeprefix("\ufeff").strip(_JSON_SPACE)
+        found, end = _DECODER.raw_decode(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
-    if not isinstance(found, dict):
+    if end != len(text) or not isinstance(found, dict):
         raise ValueError("not a JSON object")
     return found
 

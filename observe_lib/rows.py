@@ -5,6 +5,7 @@ Pure. All that the bucket holds is read here, bounded; readers add to it only wh
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -25,7 +26,6 @@ CONDITIONS = (
 _IDLE = frozenset(("Disabled", "Pending", "Scheduled", "Skipped", "Foreground", "Watching"))
 _BAD_REASONS = frozenset(("exit", "killed", "probe", "launch_failed"))
 _HANGUPS = frozenset((129, 130, 143))
-_WHOLE_64 = range(-(2**63), 2**63)
 
 
 class Place(NamedTuple):
@@ -58,8 +58,7 @@ class Stale(NamedTuple):
         return "ended" if self.reason == "stopped" else "stale"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ProcessRow:
+class ProcessRow(NamedTuple):
     """One process of one stack, as its adapter told. Whether that still holds is the stack's to say:
     `States.stale(row, now)`. What is rarely asked for is read from `raw` again each time.
     """
@@ -86,21 +85,19 @@ class ProcessRow:
     last_type: str = ""  #: of the last event that is no companion
     last_at: datetime | None = None
     seq: int = 0  #: of the last event that it knows of
-    raw: bytes = field(default=b"", repr=False)  #: as it is in the bucket
+    raw: bytes = b""  #: as it is in the bucket
 
     @classmethod
     def read(cls, payload: bytes) -> "ProcessRow":
         """Read what the bucket holds of a process; ValueError if that is no row, or not sane."""
         told = read_json(payload)
-        found, times, counted = _row_in(told), _Times(), dict[str, datetime | None]()
+        found, counted = _row_in(told), dict[str, datetime]()
         for kind, one in found.get("events", {}).items():
             _check_kinds(one, _COUNTED, _COUNTED_ALWAYS)
-            counted[kind] = times.read(one["last"])
+            counted[kind] = _time_told(one["last"])
         last, hours = _event_in(found, "last_event"), found.get("crash_hours")
-        times.read(_event_in(found, "last_crash").get("timestamp"))
-        if hours is not None and not all(
-            type(count) is int and count in _WHOLE_64 for count in hours.values()
-        ):
+        _event_in(found, "last_crash")
+        if hours is not None and not set(map(type, hours.values())) <= {int}:
             raise ValueError("crash_hours does not hold whole numbers")
         return cls(
             Place(intern(found["stack"]), intern(found["namespace"]), found["process"]),
@@ -112,8 +109,8 @@ class ProcessRow:
             found.get("was_healthy", False),
             found["alive"],
             found.get("pid"),
-            times.read(found.get("since")),
-            times.read(found.get("ended_at")),
+            _time_told(found["since"]) if "since" in found else None,
+            _time_told(found["ended_at"]) if "ended_at" in found else None,
             found.get("exit_code"),
             intern(found.get("reason", "")),
             found.get("ended_well", False),
@@ -121,9 +118,9 @@ class ProcessRow:
             found.get("events", {}).get(EventType.CRASHED, {}).get("count", 0),
             hours,
             counted.get(EventType.CRASHED),
-            times.read(found.get("flapping_until")),
+            _time_told(found["flapping_until"]) if "flapping_until" in found else None,
             intern(last.get("type", "")),
-            times.read(last.get("timestamp")),
+            _time_told(last["timestamp"]) if last else None,
             told["seq"],
             payload,
         )
@@ -275,6 +272,7 @@ class StackRow:
 
 _ROW: dict[str, type] = {
     **dict.fromkeys(("stack", "namespace", "process", "status", "health", "reason"), str),
+    **dict.fromkeys(("since", "ended_at", "flapping_until"), str),
     **dict.fromkeys(("alive", "starting", "has_ready_probe", "was_healthy", "ended_well"), bool),
     **dict.fromkeys(("pid", "exit_code", "restarts"), int),
     **dict.fromkeys(("crash_hours", "events"), dict),
@@ -290,20 +288,9 @@ _LEASE: dict[str, type] = {
 }
 
 
-class _Times(dict[str, datetime]):
-    """The few moments of one row, most of which are told twice."""
-
-    def read(self, text: Any) -> datetime | None:
-        """Return the moment; ValueError if it is none."""
-        if text is None:
-            return None
-        if not isinstance(text, str):
-            raise ValueError(f"no time: {text!r}"[:200])
-        return self[text]
-
-    def __missing__(self, text: str) -> datetime:
-        self[text] = moment = parse_time(text)
-        return moment
+@lru_cache(16)  # most of a row's moments are told twice
+def _time_told(text: str) -> datetime:
+    return parse_time(text)
 
 
 def _row_in(told: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -311,7 +298,7 @@ def _row_in(told: Mapping[str, Any]) -> Mapping[str, Any]:
     found = told.get("row")
     if not isinstance(found, dict):
         raise ValueError("it holds no row")
-    if type(told.get("seq")) is not int or told["seq"] not in _WHOLE_64:
+    if type(told.get("seq")) is not int:
         raise ValueError("its seq is no whole number")
     _check_kinds(found, _ROW, _ROW_ALWAYS)
     if not (found.get("stack") and found.get("namespace") and found.get("process")):
@@ -324,8 +311,7 @@ def _check_kinds(found: Any, kinds: Mapping[str, type], needed: Set[str] = froze
     if type(found) is not dict or not found.keys() >= needed:
         raise ValueError(f"no such object: {found!r}"[:200])
     for name, value in found.items():
-        kind = kinds.get(name)
-        if kind is not None and (type(value) is not kind or (kind is int and value not in _WHOLE_64)):
+        if name in kinds and type(value) is not kinds[name]:
             raise ValueError(f"{name} is {value!r}"[:200])
 
 
@@ -333,8 +319,10 @@ def _event_in(found: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return what a row tells of an event, {} where it tells nothing."""
     if name not in found:
         return {}
-    _check_kinds(found[name], _EVENT_TOLD, _EVENT_TOLD.keys())
-    return found[name]  # type: ignore[no-any-return]
+    event: dict[str, Any] = found[name]
+    _check_kinds(event, _EVENT_TOLD, _EVENT_TOLD.keys())
+    _time_told(event["timestamp"])
+    return event
 
 
 def _texts(found: Mapping[str, Any], name: str) -> tuple[str, ...]:

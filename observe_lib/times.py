@@ -36,12 +36,12 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"not an RFC 3339 time: {text!r}")
     try:
         if len(text) == 24 and text[10] + text[23] == "TZ":  # as we write it
-            return datetime.fromisoformat(f"{text[:23]}+00:00")
+            return _in_range(datetime.fromisoformat(f"{text[:23]}+00:00"), text)
         date, clock, fraction, zone = match.groups()
         micros = (fraction or "")[:6].ljust(6, "0")
-        if zone in "Zz":
-            return _in_range(datetime.fromisoformat(f"{date}T{clock}.{micros}+00:00"), text)
-        return _in_range(datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}").astimezone(UTC), text)
+        offset = "+00:00" if zone in "Zz" else zone
+        moment = datetime.fromisoformat(f"{date}T{clock}.{micros}{offset}")
+        return _in_range(moment.astimezone(UTC), text)
     except OverflowError as error:
         raise ValueError(f"out of range: {text!r}") from error
 
@@ -55,7 +55,16 @@ def _in_range(moment: datetime, text: str) -> datetime:
 @lru_cache(256)  # the same few are asked for again and again
 def stamp_of(moment: str) -> float:
     """Return an event's moment in seconds since 1970; errors as `parse_time`."""
+    if len(moment) == 24 and moment[16] + moment[19] + moment[23] == ":.Z":  # as we write it
+        millis = moment[17:19] + moment[20:23]
+        if millis.isdecimal() and millis.isascii() and millis < "60000":
+            return _stamp_of_minute(moment[:16]) + int(millis) / 1000
     return parse_time(moment).timestamp()
+
+
+@lru_cache(64)
+def _stamp_of_minute(minute: str) -> float:
+    return parse_time(f"{minute}:00Z").timestamp()
 
 
 def format_time(moment: datetime) -> str:

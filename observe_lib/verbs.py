@@ -38,7 +38,7 @@ def verb_sentences() -> dict[str, str]:
 
 
 def load_verb(name: str) -> Verb:
-    """Return a verb that there is; its module is imported only now."""
+    """Return a verb, its module is imported only now; KeyError where there is none."""
     path = _verb_paths()[name].removesuffix(".py")
     module = import_module("." + path.replace(os.sep, "."), __package__)
     sentence = (module.__doc__ or "").partition("\n")[0]

@@ -16,6 +16,7 @@ from observe_lib.times import (
     parse_time,
     parse_when,
     seconds_between,
+    stamp_of,
 )
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -25,6 +26,7 @@ NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
     "text, moment",
     [
         ("2026-11-23T12:00:00Z", NOON),
+        ("2026-11-23T12:00:00.358Z", NOON.replace(microsecond=358_000)),
         ("2026-11-23t12:00:00z", NOON),
         ("2026-11-23 12:00:00Z", NOON),
         ("2026-11-23T12:00:00.5Z", NOON.replace(microsecond=500_000)),
@@ -40,6 +42,7 @@ NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 def test_parse_time(text, moment):
     assert parse_time(text) == moment
     assert parse_time(text).utcoffset() == timedelta(0)
+    assert stamp_of(text) == moment.timestamp()
 
 
 @pytest.mark.parametrize(
@@ -53,10 +56,14 @@ def test_parse_time(text, moment):
         "2026-13-23T12:00:00Z",
         "2026-02-30T12:00:00Z",
         "2026-11-23T25:00:00Z",
+        "2026-11-23T12:00:60.000Z",
+        "2026-11-23T12:00:0\u0662.000Z",
         "2026-11-23T12:00:00.Z",
         "2026-11-23T12:00:00Z ",
         "2026-11-23T12:00:00Z\n",
         "\u0662026-11-23T12:00:00Z",  # an Arabic 2
+        "0001-01-01T00:00:00.000Z",
+        "9999-12-31T00:00:00.000Z",
         "0001-01-01T00:00:00Z",  # Go's zero time
         "0001-01-01T00:00:00+01:00",  # before the first year
         "1970-01-01T00:00:00+01:00",
@@ -65,8 +72,9 @@ def test_parse_time(text, moment):
     ],
 )
 def test_parse_time_refuses(text):
-    with pytest.raises(ValueError):
-        parse_time(text)
+    for parse in (parse_time, stamp_of):
+        with pytest.raises(ValueError):
+            parse(text)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import Any
 
 from ..calling import how_to_call
-from ..errors import EXIT_OK, ObserveError
+from ..errors import EXIT_OK
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_store_flag
 from ..reader.states import stale_stacks_of
 from ..rows import CONDITIONS, ProcessRow, Stale
 from ..settings import choice, nats_settings
 from ..text.output import Style, json_line, mute, painted, print_note, style_of, write_lines
 from ..text.rows import age_words, silence_lines, stale_lines, status_cell, waiting_lines
-from ..text.tables import plain_table, selected
+from ..text.tables import no_match, plain_table, selected
 from ..times import seconds_between
 
 ORDER = 3
@@ -71,9 +71,8 @@ def run(args: argparse.Namespace) -> int:
     rows = states.select(patterns, stack)
     rows.sort(key=lambda row: key(row, stale.get(row.place.stack), now))
     if not rows:
-        if what := [*map(repr, patterns), *([f"stack {stack}"] if stack else [])]:
-            hint = f"{how_to_call('ps', settings.as_flag)} shows all there are"
-            raise ObserveError(f"no process matches {', '.join(what)}", hint)
+        if patterns or stack:
+            raise no_match("ps", patterns, stack, settings.as_flag)
         start = how_to_call("adapter", settings.as_flag)
         print_note(f"nothing is known on {settings.url} yet (start one: {start})")
     elif style.as_json:

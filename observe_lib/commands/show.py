@@ -7,13 +7,13 @@ import os
 import sys
 
 from ..calling import how_to_call
-from ..errors import EXIT_OK, ObserveError, UsageError
+from ..errors import EXIT_OK, UsageError
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_store_flag
 from ..reader.description import descriptions_of
 from ..settings import nats_settings
 from ..text.description import description_json, description_lines
 from ..text.output import json_line, mute, print_note, style_of, write_lines
-from ..text.tables import selected
+from ..text.tables import no_match, selected
 
 ORDER = 5
 ARGUMENTS = " NAME"
@@ -45,10 +45,7 @@ def run(args: argparse.Namespace) -> int:
     with past, Consumer(settings) as consumer:
         descriptions = descriptions_of(consumer, patterns, stack, style.now())
     if not descriptions:
-        named = ", ".join(map(repr, patterns))
-        raise ObserveError(
-            f"no process matches {named}", f"{how_to_call('ps', settings.as_flag)} shows all there are"
-        )
+        raise no_match("ps", patterns, stack, settings.as_flag)
     if style.as_json:
         write_lines(json_line(description_json(description, style)) for description in descriptions)
     else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..calling import how_to_call
 from ..errors import EXIT_FAILED, EXIT_OK, NatsError, UsageError
-from ..events import Event, EventType, Key, Severity
+from ..events import Event, EventType, Severity
 from ..flags import NAMES_HELP, add_nats_flags, add_output_flags, add_store_flag
 from ..settings import choice, choices, moment_of, nats_settings, whole_number
 from ..subjects import process_matches
@@ -44,7 +44,7 @@ FLUSH_S = 0.05
 #: so many lines are printed at once, at most
 WAITING_LINES = 500
 #: of a long replay the first rows say how wide the columns are
-TABLE_ROWS = 200
+TABLE_ROWS = 50
 LIVE_LINE = "--- live (above: last event of each kind per process) ---"
 
 _LOUDNESS = {str(severity): rank for rank, severity in enumerate(Severity)}
@@ -169,7 +169,7 @@ class Screen:
         self._by_row = style.as_json or wanted.ranged
         self._printed = 0
         self._first_at = self._last_at = ""
-        self._stack_of: dict[Key, str | None] = {}
+        self._stack_of: dict[tuple[str, str], str | None] = {}
         self._said_both = False
 
     @property
@@ -236,7 +236,7 @@ class Screen:
         self._printed += 1
         self._first_at = min(self._first_at or event.seen_at, event.seen_at)
         self._last_at = max(self._last_at, event.seen_at)
-        stack = self._stack_of.setdefault(event.key, event.stack)
+        stack = self._stack_of.setdefault((event.namespace, event.process), event.stack)
         if stack != event.stack and self.wanted.ranged and not (event.of_observer or self._said_both):
             self._said_both = True
             self.note(f"{stack or '-'} and {event.stack or '-'} both have {event.key}: see the column STACK")

@@ -11,7 +11,7 @@ from ..events import Event, EventType
 from ..rows import Place
 from ..times import stamp_of
 from .gaps import Gaps, told_moment
-from .timeline import DOWN, UP, Shade, Timeline, at_of
+from .timeline import DOWN, UP, Shade, Timeline
 
 #: a process flaps where it crashed or got unhealthy this often within that time
 FLAPS = 3
@@ -125,13 +125,12 @@ class Account(Timeline):
             return ""
         return "now" if self.until - self.flapped_at <= FLAP_WINDOW_S else "yes"
 
-    def note(self, event: Event) -> bool:
-        """Take one event, in stream order, and return whether it counts."""
-        counts = super().note(event)
+    def note(self, event: Event) -> float | None:
+        at = super().note(event)
         self.scheduled = self.scheduled or "Scheduled" in (event.old_status, event.new_status)
-        if counts and at_of(event) < self.since:
+        if at is not None and at < self.since:
             self.living = int(self.state == UP)
-        return counts
+        return at
 
     def close(self) -> None:
         """Count up to the end of the time; nothing is known of the process after it."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
-from ..events import Event, read_json
+from ..events import Event
 from ..rows import Place
 from ..settings import moment_of
 from ..subjects import OBSERVE, filter_subjects, process_wanted
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .consumer import Consumer
     from .retained import Retained
 
-#: what makes an event; where others have wrong types, what they say is left out
-_ESSENTIAL = frozenset(["type", "process", "namespace", "timestamp", "observed_at", "subject", "stack"])
 #: why nothing is known of a stack that was dropped from the bucket, after its last event
 FORGOTTEN = "forgotten"
 
@@ -115,13 +113,14 @@ class Audit:
             yield event
 
     def _hear(self, event: Event) -> None:
-        stack = event.stack or "-"
-        self._heard[stack] = max(stamp_of(event.seen_at), self._heard.get(stack, 0.0))
+        stack, seen_at = event.stack or "-", stamp_of(event.seen_at)
+        if seen_at > self._heard.get(stack, 0.0):
+            self._heard[stack] = seen_at
 
     def add(self, payload: bytes) -> None:
         """Take one event, as it is stored; what is none is counted."""
         try:
-            event = _read_event(payload)
+            event = Event.from_json(payload)
         except ValueError:
             self.malformed += 1
             return
@@ -163,12 +162,3 @@ class Audit:
         account = Account(self.since, self.until, place=place, strip=self.strip() if self.strip else None)
         account.gaps = self.gaps.setdefault(place.stack, Gaps())
         return account
-
-
-def _read_event(payload: bytes) -> Event:
-    """Read an event of which figures can be made; ValueError if it is none."""
-    found = read_json(payload)
-    try:
-        return Event.from_dict(found)
-    except ValueError:
-        return Event.from_dict({name: value for name, value in found.items() if name in _ESSENTIAL})

@@ -1,21 +1,19 @@
 """The session of those who read, with a loop thread of its own, and what they ask over it.
-What is `async` runs in that thread, the rest may be called from any other.
+Its methods may be called from any other thread.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from ..broker.loop import Bridge, T, ignore
 from ..broker.session import BrokenError, Session
-from ..errors import NatsError, ObserveError
+from ..errors import ObserveError
 from ..log import Say, log
 from ..settings import NatsSettings
 
@@ -23,8 +21,7 @@ from ..settings import NatsSettings
 CLOSE_S = 5.0
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(NamedTuple):
     """How one reads; tests wait less."""
 
     #: so many messages, and bytes, are asked for at once; twice that is the most that waits in memory
@@ -58,16 +55,6 @@ class Connection:
         self.bridge, self.pace, self.timeout_s, self.url = Bridge(), pace, timeout_s, settings.url
         self.session = Session(settings, name, timeout_s=timeout_s, say=say, on_up=on_up)
 
-    @property
-    def is_up(self) -> bool:
-        """Whether it is connected just now."""
-        return self.session.is_up
-
-    @property
-    def denied(self) -> str:
-        """The last thing that the server did not permit, in its words."""
-        return self.session.denied
-
     def open(self) -> "Connection":
         """Connect, or raise NatsError."""
         self.bridge.start()
@@ -80,7 +67,7 @@ class Connection:
 
     def ask(self, question: Callable[[JetStreamContext], Coroutine[Any, Any, T]]) -> T:
         """Return the answer, asked again where the connection breaks; NatsError: refused, or none in time."""
-        return self.bridge.run(self.answer(question))
+        return self.bridge.run(self._answer(question))
 
     def close(self) -> None:
         """End what uses the connection, the connection, and the loop; within a bound."""
@@ -88,22 +75,11 @@ class Connection:
             self.bridge.run(self.session.close(), CLOSE_S)
         self.bridge.stop()
 
-    # --- in the loop's thread ---
-
-    async def hold(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-        """Do work over the live connection, see `Session.ask`."""
-        return await self.session.ask(work)
-
-    async def answer(self, question: Callable[[JetStreamContext], Coroutine[Any, Any, T]]) -> T:
-        """As `ask`."""
+    async def _answer(self, question: Callable[[JetStreamContext], Coroutine[Any, Any, T]]) -> T:
         while True:
             try:
-                return await self.hold(lambda client: question(client.jetstream(timeout=self.timeout_s)))
+                return await self.session.ask(lambda nc: question(nc.jetstream(timeout=self.timeout_s)))
             except BrokenError:
                 continue
             except (APIError, nats.errors.Error, asyncio.TimeoutError) as error:
-                raise self.explain(error, "refuses that") from error
-
-    def explain(self, error: Exception, what: str) -> NatsError:
-        """Return the two lines for what came of a question; `what` it does where it refuses."""
-        return self.session.explain(error, what)
+                raise self.session.explain(error) from error

@@ -117,9 +117,10 @@ class DurableFeed(Feed):
         """See that we may acknowledge, with a word about no message; else each start would begin anew."""
         await nc.publish(f"{ACK}{self._stream}.{name}.1.0.0.0.0", b"+WPI")
         await nc.flush(int(REQUEST_S))
-        if ACK.lower() in self._connection.denied.lower():
+        denied = self._connection.session.denied
+        if ACK.lower() in denied.lower():
             what = f"nothing can be acknowledged on {self._connection.url}, so each start would begin anew"
-            raise NatsError(f"{what}: {self._connection.denied}", f"grant publish on {ACK}>")
+            raise NatsError(f"{what}: {denied}", f"grant publish on {ACK}>")
 
     async def _look_for_owed(self, js: JetStreamContext) -> None:
         """Note what nobody acknowledged, if nobody else reads: it comes again, and before all new ones."""

@@ -46,7 +46,7 @@ class EventConsumer:
         *,
         timeout_s: float = 5.0,
         name: str = "observe",
-        pace: Pace = Pace(),  # noqa: B008 (frozen)
+        pace: Pace = Pace(),  # noqa: B008 (never changes)
     ) -> None:
         self._settings = nats_settings({"nats_url": settings}, {}) if isinstance(settings, str) else settings
         self._timeout_s, self._name, self._pace = timeout_s, name, pace
@@ -246,7 +246,7 @@ class EventConsumer:
     @property
     def connected(self) -> bool:
         """Whether the server is there just now; a lost one is tried again for ever."""
-        return self._connection is not None and self._connection.is_up
+        return self._connection is not None and self._connection.session.is_up
 
     def retained(self) -> Retained:
         """Return what the stream still holds."""

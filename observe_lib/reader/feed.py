@@ -176,7 +176,7 @@ class Feed:
         while True:
             began, place = loop.time(), self._seq
             try:
-                await self._connection.hold(self._read)
+                await self._connection.session.ask(self._read)
             except BrokenError:
                 pass  # said by the connection
             except NotFoundError:
@@ -190,9 +190,9 @@ class Feed:
 
     def _may_go_on(self, error: Exception) -> bool:
         """Say what is wrong, to who opens this if that is still awaited, and may be for good."""
-        is_denied = bool(self._connection.denied) and isinstance(error, asyncio.TimeoutError)
-        if isinstance(error, APIError) or is_denied:
-            error = self._connection.explain(error, f"refuses to be read: {self._stream}")
+        session = self._connection.session
+        if isinstance(error, APIError) or (session.denied and isinstance(error, asyncio.TimeoutError)):
+            error = session.explain(error, f"refuses to be read: {self._stream}")
         if isinstance(error, NatsError) and not self._ready.done():
             self._ready.set_exception(error)
             return False

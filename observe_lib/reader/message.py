@@ -27,7 +27,8 @@ class Message(NamedTuple):
     @property
     def is_deletion(self) -> bool:
         """Whether it says that a key of the bucket was deleted."""
-        return any(mark in (self.headers or ()) for mark in _MARKS_OF_DELETION)
+        headers = self.headers
+        return headers is not None and any(mark in headers for mark in _MARKS_OF_DELETION)
 
     @property
     def stored_at(self) -> datetime:

@@ -116,4 +116,4 @@ class SilenceBook:
             hint = "start an adapter first: python observe.py adapter"
             raise NatsError(f"{self._connection.url} has no {BUCKET}", hint) from error
         except PASSING_ERRORS as error:
-            raise self._connection.explain(error, "refuses that") from error
+            raise self._connection.session.explain(error) from error

@@ -17,7 +17,6 @@ class States:
 
     rows: Mapping[Place, ProcessRow] = field(default_factory=dict)
     stacks: Mapping[str, StackRow] = field(default_factory=dict)
-    unread: int = 0  #: so many things in the bucket were none of either
     silences: "tuple[Silence, ...]" = ()  #: those that are over too
 
     def stale(self, row: ProcessRow, now: datetime) -> Stale | None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -48,7 +48,6 @@ class Table:
         self._places: dict[str, Place] = {}  # by key; a process of several namespaces has several
         self._leases: dict[str, StackRow] = {}  # by key
         self._sizes = Counter[str]()  # of each stack's rows
-        self._bad: set[str] = set()
         self._silences: tuple[Silence, ...] = ()
         self._states = None
 
@@ -62,27 +61,24 @@ class Table:
         if not is_lease and not self._wants(key):
             return
         self._states = None
-        self._bad.discard(key)
         if message.is_deletion:
             self._leases.pop(key, None)
             self._drop(key)
             return
-        try:
+        with suppress(ValueError):  # else it is neither row nor lease
             if is_lease:
                 name = decode_token(key.removesuffix(LEASE_END))
                 lease = StackRow.read(name, message.data, min(message.stored_at - self._ahead, now_utc()))
                 self._leases[key] = replace(lease, dead=is_dead(lease.lease, self._me))
             else:
                 self._put(key, ProcessRow.read(message.data))
-        except ValueError:
-            self._bad.add(key)
 
     def states(self) -> States:
         """Return what is known by now; the same object as long as nothing was taken."""
         if self._states is None:
             stacks = {name: StackRow(name) for name in self._sizes}
             stacks |= {lease.name: lease for lease in self._leases.values()}
-            self._states = States(dict(self._rows), stacks, len(self._bad), self._silences)
+            self._states = States(dict(self._rows), stacks, self._silences)
         return self._states
 
     def feel_pulse(self) -> None:

@@ -5,8 +5,8 @@ Each subscription has a thread of its own, "observe-handler-N"; it never touches
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from ..broker.loop import ignore
 from ..events import Event
@@ -26,8 +26,7 @@ When = datetime | str | None
 OUTCOMES = 1000
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """Which events a reader wants; empty filters want everything."""
 
     processes: tuple[str, ...] = ()
@@ -52,7 +51,7 @@ class Wanted:
         if self.types and event.of_observer and not self.names_observer:
             return False
         return (
-            self.names(event.process, event.namespaces or (event.namespace,))
+            (not self.processes or self.names(event.process, event.namespaces or (event.namespace,)))
             and (not self.types or event.type in self.types)
             and event.type not in self.exclude_types
             and (self.stack is None or event.stack == self.stack)

@@ -55,12 +55,16 @@ class Timeline:
     def span(self, start: float, end: float, shade: Shade) -> None:
         """Take a span that is over, in which the process was there."""
 
-    def note(self, event: Event) -> bool:
-        """Take one event, in stream order, and return whether it counts: not twice, and not after `until`."""
-        seen_at, at = stamp_of(event.seen_at), at_of(event)
+    def note(self, event: Event) -> float | None:
+        """Take one event, in stream order, and return when it happened; None where it does not count.
+
+        It does not twice, and not after `until`. What was only found to be so (`initial`) happened then.
+        """
+        seen_at = stamp_of(event.seen_at)
+        at = seen_at if event.initial else stamp_of(event.timestamp)
         if event.seq:
             if event.seq <= self.seq and seen_at <= self.seen_at:
-                return False
+                return None
             missing = event.seq - self.seq - 1 if self.seq else 0
             self.seq, self.seen_at = event.seq, seen_at
             if missing > 0 and at >= self.since:
@@ -68,7 +72,7 @@ class Timeline:
         if not self.known:
             self._learn(event, at, self.since)
         if at >= self.until:
-            return False
+            return None
         if event.type in BEGINS:
             self.begin(event, at)
         elif event.type in ENDS:
@@ -77,7 +81,7 @@ class Timeline:
             self.turn_health(event, at)
         elif event.type == EventType.STATUS_CHANGED:
             self._change_status(event, at)
-        return True
+        return at
 
     def assume(self, row: ProcessRow) -> None:
         """Take what the bucket says of a process that no event told of."""
@@ -175,11 +179,6 @@ def before_of(event: Event, at: float) -> tuple[str, bool, float | None]:
     if event.type in _HEALTH:
         return UP, event.type == EventType.HEALTHY and bool(event.extra.get("was_seconds")), None
     return UP if raw_lives(event.state or {}) else DOWN, False, None
-
-
-def at_of(event: Event) -> float:
-    """Return when an event happened; where it was only found to be so (`initial`), when that was."""
-    return stamp_of(event.seen_at if event.initial else event.timestamp)
 
 
 def raw_lives(state: Mapping[str, Any]) -> bool:

@@ -7,14 +7,14 @@ import os
 import sys
 
 from ..calling import how_to_call
-from ..errors import EXIT_OK, NatsError, ObserveError
+from ..errors import EXIT_OK, NatsError
 from ..flags import add_nats_flags, add_output_flags, add_selection_flags, add_store_flag
 from ..reader.accounts import FLAP_WINDOW_S, FLAPS
 from ..reader.audit import Findings, clipped, look_back, range_of
 from ..settings import nats_settings
 from ..text.accounts import report_json
 from ..text.output import json_line, mute, print_note, style_of, write_lines
-from ..text.tables import selected
+from ..text.tables import no_match, selected
 from .figures import ProcessStrip, report_lines, strip_room
 
 ORDER = 6
@@ -82,10 +82,7 @@ def run(args: argparse.Namespace) -> int:
         strip = (lambda: ProcessStrip(start, end, room)) if room else None
         findings = look_back(consumer, span, states, patterns, stack, strip)
     if not findings.accounts and (patterns or stack):
-        what = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])
-        raise ObserveError(
-            f"no process matches {what} in that time", f"{how_to_call('report', settings.as_flag)} shows all"
-        )
+        raise no_match("report", patterns, stack, settings.as_flag)
     lines = [json_line(report_json(findings))] if style.as_json else report_lines(findings, style, room)
     write_lines(lines)
     return EXIT_OK

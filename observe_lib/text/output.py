@@ -8,7 +8,6 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Any, NamedTuple, TextIO
@@ -29,7 +28,6 @@ COLOURS = {
     "stopped": "cyan",
     "status_changed": "dim",
 }
-_NOT_IN_LINE = (b"\n", b"\r", b"\t", b"\x7f")
 #: colours as the numbers of SGR sequences
 SGR = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2}
 
@@ -55,7 +53,8 @@ def stored_line(payload: bytes) -> str:
     JSON holds control characters of ASCII between its parts alone, but for the last one.
     """
     if payload.isascii():
-        return "" if any(one in payload for one in _NOT_IN_LINE) else payload.decode()
+        spaces = b"\n" in payload or b"\r" in payload or b"\t" in payload
+        return "" if spaces or b"\x7f" in payload else payload.decode()
     text = payload.decode("utf-8", "replace")
     return text if text.isprintable() else ""
 
@@ -88,8 +87,7 @@ class Row(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How events are shown: as JSON, in which zone, with colour, and how wide (None: nothing is cut)."""
 
     as_json: bool = False

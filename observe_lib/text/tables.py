@@ -1,11 +1,12 @@
 """How tables look: cells side by side, cut and padded to their columns; the table of events that grows.
-Pure text; nothing here prints. A cell is made of spans, so that colour never counts as width.
+Pure text; nothing here prints.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..errors import UsageError
+from ..calling import how_to_call
+from ..errors import ObserveError, UsageError
 from ..events import Event
 from ..settings import names
 from .output import SCREEN_WIDTH, Row, Style, colour_of, cut_text, painted, printable, text_width
@@ -24,24 +25,6 @@ WIDEST = 120
 LAST_LEAST = 25
 
 
-class Span(NamedTuple):
-    """A text, all of it printable, and its paint: words out of bold, dim, reverse and colours."""
-
-    text: str
-    paint: str = ""
-
-
-Line = tuple[Span, ...]
-
-
-class Cell(NamedTuple):
-    """What stands in one column of one line, and how wide and at which side."""
-
-    spans: Sequence[Span]
-    width: int
-    right: bool = False
-
-
 def selected(flags: dict[str, Any]) -> tuple[list[str], str | None]:
     """Return the names and the stack that these flags ask for."""
     if flags["stack"] is not None and not flags["stack"].strip():
@@ -49,15 +32,10 @@ def selected(flags: dict[str, Any]) -> tuple[list[str], str | None]:
     return [*names("NAME", flags["name"]), *names("--process", flags["process"])], flags["stack"]
 
 
-def laid_out(cells: Iterable[Cell], gap: int = 2) -> list[Span]:
-    """Return cells beside each other, each cut and padded to the width of its column."""
-    line = list[Span]()
-    for spans, width, right in cells:
-        kept = cut_spans(spans, width)
-        blank = Span(" " * (width - spans_width(kept)))
-        line += [Span(" " * gap)] if line else []
-        line += [blank, *kept] if right else [*kept, blank]
-    return line
+def no_match(verb: str, patterns: Iterable[str], stack: str | None, nats_flag: str) -> ObserveError:
+    """Return the error where nothing is what was asked for; the verb without names shows all there is."""
+    asked = ", ".join([*map(repr, patterns), *([f"stack {stack}"] if stack else [])])
+    return ObserveError(f"no process matches {asked}", f"{how_to_call(verb, nats_flag)} shows all there are")
 
 
 def table_line(widths: Iterable[int], texts: Iterable[str], gap: int = 2) -> str:
@@ -65,23 +43,6 @@ def table_line(widths: Iterable[int], texts: Iterable[str], gap: int = 2) -> str
     pairs = zip(texts, widths, strict=True)
     line = [text + " " * (width - text_width(text)) for text, width in pairs]
     return (" " * gap).join(line).rstrip()
-
-
-def spans_width(spans: Iterable[Span]) -> int:
-    """Return how many columns spans need."""
-    return sum(text_width(span.text) for span in spans)
-
-
-def cut_spans(spans: Iterable[Span], width: int) -> Line:
-    """Return as much of the spans as fits."""
-    kept, left = list[Span](), width
-    for span in spans:
-        text = cut_text(span.text, left)
-        kept.append(Span(text, span.paint))
-        left -= text_width(text)
-        if text != span.text:
-            break
-    return tuple(kept)
 
 
 def plain_table(

@@ -10,9 +10,9 @@ from ..reader.board import history_of
 from ..rows import ProcessRow
 from ..text.output import Style, printable, text_width
 from ..text.rows import age_words, status_cell
-from ..text.tables import Cell, Line, Span, laid_out, spans_width
 from ..text.words import detail
 from ..times import format_time
+from .spans import Cell, Line, Span, laid_out, spans_width
 from .view import View
 
 #: a process's name is not given less than this, while there is another column that can go

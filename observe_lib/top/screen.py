@@ -16,9 +16,9 @@ from ..rows import Place, ProcessRow, Stale
 from ..text.description import description_lines
 from ..text.output import Style, colour_of, cut_text, printable, text_width
 from ..text.rows import age_words, silence_words, stale_words
-from ..text.tables import Cell, Line, Span, cut_spans, laid_out, spans_width
 from ..times import format_time
 from .columns import PAINTS, column_widths, gap_of, heading_line, history_line, history_spans, row_line
+from .spans import Cell, Line, Span, cut_spans, laid_out, spans_width
 from .view import ORDERS, View, listed, placed
 
 #: the header has a second line from this height on

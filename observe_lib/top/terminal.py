@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from ..calling import how_to_call
 from ..errors import ObserveError, UsageError
-from ..text.tables import Line
+from .spans import Line
 
 #: how long a lone Esc waits for the rest of a key's sequence, in milliseconds
 ESC_DELAY_MS = 25

@@ -40,7 +40,7 @@ def verb_sentences() -> dict[str, str]:
 
 
 def load_verb(name: str) -> Verb:
-    """Return a verb that there is."""
+    """Return a verb; KeyError where there is none."""
     return VERBS[name]
 '''
 

@@ -26,10 +26,10 @@ class WebLine(Timeline):
     points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS))
     fresh: list[Point] = field(default_factory=list)
 
-    def note(self, event: Event) -> bool:
-        counts = super().note(event)
+    def note(self, event: Event) -> float | None:
+        at = super().note(event)
         self.turn(self.cursor, self.shade)
-        return counts
+        return at
 
     def assume(self, row: ProcessRow) -> None:
         super().assume(row)

@@ -109,7 +109,7 @@ def test_names_stacks_and_what_there_is_none_of(nats_server: RealNats) -> None:
     assert names("api", "web") == ["host-a web", "host-b web", "host-b api"]
     nothing = run_observe(nats_server.url, "report", "nope")
     assert (nothing.code, nothing.out) == (1, "")
-    assert nothing.err.splitlines()[0] == "observe: no process matches 'nope' in that time"
+    assert nothing.err.splitlines()[0] == "observe: no process matches 'nope'"
     backwards = run_observe(nats_server.url, "report", "--since", "10m", "--until", "20m")
     assert (backwards.code, len(backwards.err.splitlines())) == (2, 2)
 

@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from observe_lib.broker.stream import StreamOptions, ensure_bucket
 from observe_lib.events import Event
 from observe_lib.subjects import observer_subject
+from observe_lib.times import format_time, now_utc
 from tests.integration.test_consumer import ROOT, Writer
 from tests.nats_server import RealNats
 
@@ -99,3 +101,31 @@ def test_without_a_bucket_there_is_what_the_stream_has_last(nats_server):
     writer.put(event("started", "one", 1), event("started", "two", 2))
     writer.close()
     assert watch(nats_server.url)[0] == ["two shop/web started"]
+
+
+#: the whole program, on a clock that is not the server's
+OTHER_CLOCK = """
+import sys
+from datetime import timedelta
+from observe_lib import times
+
+real, ahead = times.now_utc, timedelta(seconds=float(sys.argv[1]))
+times.now_utc = lambda: real() + ahead
+from observe_lib.cli import main
+
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("ahead_s", [3600.0, 0.0, -3600.0])
+def test_since_finds_what_is_there_whatever_the_servers_clock_says(nats_server, writer, ahead_s):
+    """The clock of adapter and reader is an hour ahead of the real server's, which stored all just now."""
+    now = now_utc() + timedelta(seconds=ahead_s)
+    for seq, ago_s in enumerate((600, 10), 1):
+        at = format_time(now - timedelta(seconds=ago_s))
+        told = {"stack": "one", "seq": seq, "observed_at": at}
+        writer.put(Event("started", f"ago-{ago_s}", "shop", at, **told))
+    words = ["watch", "--since", "30s", "--no-follow", "--json", "--nats-url", nats_server.url]
+    command = [sys.executable, "-c", OTHER_CLOCK, str(ahead_s), *words]
+    ended = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=30)
+    assert [json.loads(line)["process"] for line in ended.stdout.splitlines()] == ["ago-10"], ended.stderr

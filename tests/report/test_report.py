@@ -294,7 +294,7 @@ def test_the_json_of_that_hour():
     [
         (told("p", "crashed", 600, reason="exit"), {"up": 600, "runs": 1}),
         (told("p", "crashed", 600, reason="exit", run_seconds=60.0), {"up": 60, "runs": 1}),
-        (told("p", "crashed", 600, reason="exit", run_seconds=9e9), {"up": 600, "runs": 1}),
+        (told("p", "crashed", 600, reason="exit", run_seconds=3e9), {"up": 600, "runs": 1}),
         (told("p", "stopped", 600, reason="requested", run_seconds=-5.0), {"runs": 1}),
         (told("p", "started", 600, old_status="Completed"), {"down": 600, "runs": 1}),
         (told("p", "started", 600, new_status="Running"), {"runs": 1}),
@@ -547,29 +547,14 @@ def test_an_adapter_with_an_empty_memory_finds_the_same_run_again():
     "payload",
     [b"", b"{", b"[]", b"7", b"null", b'{"type":"crashed"}',
      b'{"type":"crashed","process":7,"namespace":"a","timestamp":"x"}',
-     b'{"type":"crashed","process":"p","namespace":"a","timestamp":"yesterday"}', b"[" * 100_000],
+     b'{"type":"crashed","process":"p","namespace":"a","timestamp":"yesterday"}', b"[" * 100_000,
+     *(b'{"type":"crashed","process":"p","namespace":"a","timestamp":"2026-03-01T10:00:00.000Z",%b}' % wrong
+       for wrong in (b'"restarts":"many"', b'"seq":true', b'"reason":7', b'"old_status":[]', b'"state":3'))],
 )  # fmt: skip
 def test_what_is_no_event_is_counted(payload):
     audit = audit_of([])
     audit.add(payload)
     assert (audit.malformed, audit.close(None)) == (1, [])
-
-
-def test_fields_of_wrong_types_do_no_harm():
-    odd = {
-        "restarts": "many",
-        "count": -3,
-        "seq": True,
-        "reason": 7,
-        "old_status": [],
-        "state": 3,
-        "run_seconds": "x",
-    }
-    base = {"process": "p", "namespace": "default", "timestamp": format_time(at(9)), "stack": "host-a"}
-    audit = audit_of([])
-    for event_type in ("started", "restarted", "stopped", "crashed", "healthy", "status_changed", "newer"):
-        audit.add(json.dumps({"type": event_type, **base, **odd}).encode())
-    assert len(audit.close(None)) == 1
 
 
 def test_names_and_stacks_are_told_apart_and_chosen():

@@ -10,11 +10,7 @@ from observe_lib.rows import Place, ProcessRow, Stale
 from observe_lib.text.output import Style, text_width
 from observe_lib.text.tables import (
     WIDEST,
-    Cell,
     EventTable,
-    Span,
-    cut_spans,
-    laid_out,
     table_line,
 )
 from observe_lib.times import UTC
@@ -118,24 +114,6 @@ def test_only_what_is_over_on_purpose_is_grey() -> None:
     stale = {str(at): one for at, one in enumerate(ended) if one}
     _, *lines = table_of(rows, stale, Style(colour=True), T0)
     assert [line.startswith("\x1b[2m") for line in lines] == [True, True, False, False]
-
-
-def test_cells_are_cut_and_padded_to_their_columns_at_either_side() -> None:
-    cells = [
-        Cell([Span("abc"), Span("def", "red")], 5),
-        Cell([Span("7")], 3, right=True),
-        Cell([Span("日")], 3),
-    ]
-    line = laid_out(cells, gap=1)
-    assert "".join(span.text for span in line) == "abcd…   7 日 "
-    assert [span for span in line if span.paint] == [Span("d…", "red")]
-
-
-def test_spans_are_cut_as_one_text() -> None:
-    spans = [Span("ab"), Span("cd", "red"), Span("ef")]
-    assert cut_spans(spans, 6) == tuple(spans)
-    assert cut_spans(spans, 3) == (Span("ab"), Span("…", "red"))
-    assert cut_spans(spans, 0) == (Span(""),)
 
 
 def test_a_line_of_text_is_never_cut() -> None:

@@ -13,9 +13,9 @@ from observe_lib.reader.silences import Silence
 from observe_lib.reader.states import States
 from observe_lib.rows import Place
 from observe_lib.text.output import text_width
-from observe_lib.text.tables import Line
 from observe_lib.times import UTC
 from observe_lib.top.screen import fit, render
+from observe_lib.top.spans import Line
 from observe_lib.top.view import ORDERS, SETTLE_S, View, linked, press
 from tests.fleet import fleet, states_of, told
 
@@ -146,7 +146,7 @@ def test_the_details_look_like_this():
 def test_at_80_columns_pid_restarts_and_crashes_stay_whole(pid, restarts):
     view = shop()
     rows = {
-        place: replace(row, pid=pid, restarts=restarts, exit_code=255)
+        place: row._replace(pid=pid, restarts=restarts, exit_code=255)
         for place, row in view.states.rows.items()
     }
     _, _, titles, *lines = text_of(replace(view, states=replace(view.states, rows=rows)), 80, 24)
