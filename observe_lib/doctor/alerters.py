@@ -2,16 +2,18 @@
 Pure.
 """
 
+import shlex
 from datetime import datetime
 
 from ..broker.lease import LEASE_S, identity, is_dead
+from ..calling import how_to_call
 from ..reader.alerters import AlerterRecord
 from ..times import format_duration, seconds_between
 from .findings import OK, WARN, Finding
 
 
-def alerter_finding(record: AlerterRecord, now: datetime) -> Finding:
-    """Judge one alerter by its lease and its state."""
+def alerter_finding(record: AlerterRecord, now: datetime, flag: str = "") -> Finding:
+    """Judge one alerter by its lease and its state; `flag` names the server in what is to be done."""
     lease, failed, opened = record.lease, record.count("failed"), record.count("troubles")
     age_s = max(0.0, seconds_between(record.renewed_at, now)) if record.renewed_at else 0.0
     facts = (
@@ -21,7 +23,7 @@ def alerter_finding(record: AlerterRecord, now: datetime) -> Finding:
         ("failed", failed),
     )
     who = f"{record.name}: pid {lease.get('pid', '?')} on {lease.get('host', '?')}"
-    start = f"start it: python observe.py alert --name {record.name} ..."
+    start = f"start it: {how_to_call('alert --name', shlex.quote(record.name), flag, '...')}"
     if lease.get("stopped"):
         return Finding(WARN, "alerter", f"{who}, stopped {format_duration(age_s)} ago", start, facts)
     if not lease or is_dead(lease, identity()):
@@ -30,6 +32,6 @@ def alerter_finding(record: AlerterRecord, now: datetime) -> Finding:
         return Finding(WARN, "alerter", f"{who}, no word for {format_duration(age_s)}", start, facts)
     told = f"{who}, {opened} open"
     if failed:
-        hint = "what it said then has the reason; try it: python observe.py alert --test ..."
+        hint = f"what it said then has the reason; try it: {how_to_call('alert --test', flag, '...')}"
         return Finding(WARN, "alerter", f"{told}, {failed} messages were taken by nobody", hint, facts)
     return Finding(OK, "alerter", told, facts=facts)

@@ -2,11 +2,13 @@
 Reads files only, and disturbs no adapter.
 """
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..adapter.outbox_facts import OutboxFacts, look
+from ..calling import how_to_call
 from ..subjects import decode_token
 from ..times import format_duration, now_utc, seconds_between
 from .findings import OK, WARN, Finding
@@ -44,6 +46,7 @@ def outbox_finding(stack: str, facts: OutboxFacts, now: datetime) -> Finding:
     if facts.room < ROOM_LEAST:
         return Finding(WARN, "outbox", told, f"free some room on the disk of {facts.path.parent}", values)
     if facts.waiting and not facts.held:
-        hint = f"start its adapter (--stack {stack}), or drop it: python observe.py forget {stack}"
+        name = shlex.quote(stack)
+        hint = f"start its adapter (--stack {name}), or drop it: {how_to_call('forget', name)}"
         return Finding(WARN, "outbox", told, hint, values)
     return Finding(OK, "outbox", told, facts=values)

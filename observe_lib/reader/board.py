@@ -154,24 +154,30 @@ def history_of(
 ) -> list[str]:
     """Return the last hour of a process as so many words of `CELLS`, the oldest first; `cells` divides 60.
 
-    Each is the worst of its minutes; the last cell is the present one, of which some are still to come. Time
-    that nobody saw (nothing was heard of its stack, or is not now: `stale`) is "blind".
+    Each is the worst of its minutes; the last cell is the present one, of which some are still to come. It is
+    "blind" where nobody saw half of it or more (nothing was heard of its stack, or is not now: `stale`).
     """
     span, last = HISTORY_MINUTES // cells, _minute_number(now)
     first = (last // span - cells + 1) * span  # so that cells stay what they are while time goes on
     hour, stack = board.hours.get(row.place), row.place.stack
     words = hour.words(first, last) if hour else _words_of(row, first, last)
-    observed, until = board.observed.get(stack, ()), 60.0 * (last + 1)
+    observed, until = board.observed.get(stack, ()), now.timestamp()
     gaps = find_gaps(observed, 60.0 * first, until, {stack: stale} if stale else {}).get(stack, Gaps())
-    for gap in gaps.listed:
-        for at in range(_minute_number(gap.start) - first, _minute_number(gap.end) - first):
-            words[at] = words[at] if words[at] in ("", "crashed") else "blind"
+    for at in range(len(words) if gaps.listed else 0):
+        start, end = 60.0 * (first + at), min(60.0 * (first + at + 1), until)
+        if words[at] not in ("", "crashed") and end > start and gaps.seen_s(start, end) <= (end - start) / 2:
+            words[at] = "blind"
     if row.crashed_at and first <= (number := _minute_number(row.crashed_at)) <= last:
         words[number - first] = "crashed"
     if row.alive and row.since:
         for at in range(max(0, _minute_number(row.since) - first), len(words)):
             words[at] = words[at] or "up"
-    return [min(words[at : at + span], key=CELLS.index) for at in range(0, len(words), span)]
+    return [_cell_of(words[at : at + span]) for at in range(0, len(words), span)]
+
+
+def _cell_of(words: Sequence[str]) -> str:
+    seen = [word for word in words if word != "blind"]
+    return min(seen if len(seen) > len(words) / 2 else words, key=CELLS.index)
 
 
 def _words_of(row: ProcessRow, first: int, last: int) -> list[str]:

@@ -13,6 +13,7 @@ from ..events import Event, EventType
 from ..reader.board import Figures
 from ..reader.description import EVENTS, Description
 from ..rows import Place, ProcessRow, Stale
+from ..settings import NatsSettings
 from ..text.description import description_lines
 from ..text.output import Style, colour_of, cut_text, printable, text_width
 from ..text.rows import age_words, silence_words, stale_words
@@ -168,12 +169,13 @@ def _table(view: View, width: int, style: Style, layout: Layout) -> list[Line]:
 
 
 def _nothing(view: View) -> list[Line]:
+    flag = NatsSettings(view.url).as_flag
     if view.filter:
         what, hint = f"no process matches {view.filter!r}", "Esc drops the filter"
     elif view.patterns or view.stack is not None:
-        what, hint = "no process matches what the command line names", f"{how_to_call('ps')} shows all"
+        what, hint = "no process matches what the command line names", f"{how_to_call('ps', flag)} shows all"
     else:
-        what, hint = "nothing is known yet", f"start one: {how_to_call('adapter')}"
+        what, hint = "nothing is known yet", f"start one: {how_to_call('adapter', flag)}"
     return [(), (Span(f"   {printable(what)}"),), (Span(f"   {hint}", "dim"),)]
 
 

@@ -586,10 +586,8 @@ function drawRows() {
   if (!held) arrange($("rows"), shown.map(it => it.tr));
   $("more").hidden = matched.length <= rowLimit;
   put($("more"), "Show all " + matched.length);
-  $("empty").hidden = matched.length > 0;
-  if (matched.length) return;
-  $("empty").replaceChildren(...(items.size ? ["No process matches this filter."]
-    : ["No process yet. Start an adapter: ", el("code", {}, "python observe.py adapter")]));
+  $("nothing").hidden = items.size > 0 || !knownSince;  // before the first hello nobody knows
+  $("unmatched").hidden = matched.length > 0 || !items.size;
 }
 
 function drawAges() {
@@ -730,7 +728,8 @@ function drawAll() {
   drawHeadings();
   setDirty();
   drawPause = 0;
-  if (!drawTimer) draw();
+  clearTimeout(drawTimer);
+  draw();
   if (view.open && view.open !== shownDetail) askDetail();
   if (!view.open && $("detail").open) $("detail").close();
 }
