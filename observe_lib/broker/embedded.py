@@ -192,7 +192,7 @@ def past_served(
 ) -> AbstractContextManager[object]:
     """Have what a built-in server kept served within the block, where no NATS was named and nobody listens.
 
-    Who wants to `follow` is told what to start instead: NatsError.
+    Who wants to `follow`, or finds nothing kept, is told what to start instead: NatsError.
     """
     state_dir = state_directory(flags, os.environ)
     if settings.url_given or state_dir is None:
@@ -206,11 +206,15 @@ def past_served(
 def _past(
     url: str, directory: Path, flag: str, note: Callable[[str], object], follow: bool
 ) -> Iterator[None]:
+    is_kept = (directory / "jetstream").is_dir()
+    if (follow or not is_kept) and greeting(url) is None:
+        what, adapter = f"nobody listens at {url}", how_to_call("adapter", flag)
+        if not is_kept:
+            raise NatsError(what, f"an adapter brings its own: {adapter}   (or name yours: --nats-url)")
+        past = how_to_call("watch --no-follow", flag)
+        what += f"; what the built-in server kept is in {directory}"
+        raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
     if follow:
-        if (directory / "jetstream").is_dir() and greeting(url) is None:
-            adapter, past = how_to_call("adapter", flag), how_to_call("watch --no-follow", flag)
-            what = f"nobody listens at {url}; what the built-in server kept is in {directory}"
-            raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
         yield
         return
     with serving(directory, url) as is_started:

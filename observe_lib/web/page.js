@@ -520,7 +520,9 @@ function drawCount(cell, kind, number, loud) {
 
 function drawAge(it) {
   const {alive, stack} = it.row, since = alive ? it.since : it.ended, cell = it.cells[3];
-  put(cell, silent[stack] || !since || !alive ? "–" : age(now() - since));
+  const runs = alive && since && !silent[stack];
+  put(cell, runs ? age(now() - since) : "–");
+  cell.className = "up-cell" + (runs ? "" : " none");
   mark(cell, "title", since ? (alive ? "up since " : "ended ") + clock(since, now()) : "");
 }
 
