@@ -73,36 +73,37 @@ def run(args: argparse.Namespace) -> int:
     fail_on = choices("--fail-on", flags["fail_on"], EventType)
     timeout_s = duration_of("--timeout", flags["timeout"], 0.001, 30 * DAY_S)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
-    end = time.monotonic() + timeout_s
-    with _connected(settings, timeout_s, mute if args.quiet else print_note) as consumer:
+    consumer, left_s = _connected(settings, timeout_s, mute if args.quiet else print_note)
+    with consumer:
         consumer.wait_for(
             patterns,
             goals,
             fail_on=fail_on,
             stack=stack,
-            timeout_s=max(0.001, end - time.monotonic()),
+            timeout_s=left_s,
             on_outcome=(lambda outcome: None) if args.quiet else _printer(patterns, style),
         )
     return EXIT_OK
 
 
-def _connected(settings: NatsSettings, timeout_s: float, note: Callable[[str], object]) -> "Consumer":
-    """Return a connected Consumer as soon as there is a NATS; TimedOutError where that takes too long."""
+def _connected(
+    settings: NatsSettings, timeout_s: float, note: Callable[[str], object]
+) -> "tuple[Consumer, float]":
+    """Return a connected Consumer as soon as there is a NATS, and what is left of the time, or TimedOutError."""
     from ..reader.consumer import Consumer
 
-    end, is_said = time.monotonic() + timeout_s, False
+    begun, left_s = time.monotonic(), timeout_s
     while True:
         try:
-            return Consumer(settings).connect()
+            return Consumer(settings).connect(), left_s
         except NatsRefusedError:
             raise
         except NatsError as error:
-            if (left_s := end - time.monotonic()) <= 0:
-                raise TimedOutError(f"{error}, for {format_duration(timeout_s)}", error.hint) from error
-            if not is_said:
+            if left_s == timeout_s:
                 note(f"{error}, waiting for it")
-            is_said = True
             time.sleep(min(left_s, NATS_AGAIN_S))
+            if (left_s := begun + timeout_s - time.monotonic()) <= 0:
+                raise TimedOutError(f"{error}, for {format_duration(timeout_s)}", error.hint) from error
 
 
 def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:
