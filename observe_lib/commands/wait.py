@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 def _connected(
     settings: NatsSettings, timeout_s: float, note: Callable[[str], object]
 ) -> "tuple[Consumer, float]":
-    """Return a connected Consumer as soon as there is a NATS, and what is left of the time, or TimedOutError."""
+    """Return a connected Consumer as soon as there is a NATS, and how long is left; else TimedOutError."""
     from ..reader.consumer import Consumer
 
     begun, left_s = time.monotonic(), timeout_s
