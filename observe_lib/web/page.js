@@ -447,7 +447,8 @@ function drawHead() {
 
 function drawNotes() {
   const notes = head.stacks.filter(stack => stack.silence).map(stack =>
-    el("p", {}, el("b", {}, clean(stack.name)), ": " + silenceWords(stack.silence, now())));
+    el("p", stack.silence.kind === "stopped" ? {class: "soft"} : {}, el("b", {}, clean(stack.name)),
+      ": " + silenceWords(stack.silence, now())));
   for (const one of (head.silences || []).filter(one => Date.parse(one.until) > now()))
     notes.push(el("p", {}, el("b", {}, clean(one.pattern)), untoldWords(one, now())));
   const texts = notes.map(note => note.textContent).join();

@@ -174,6 +174,15 @@ def test_a_stack_that_was_not_seen_marks_no_other(browser):
     assert all(browser.js(blind.format(row(name))) for name in others)
 
 
+@pytest.mark.parametrize("kind, is_alarm", [("stopped", False), ("silent", True)])
+def test_a_stack_that_was_stopped_is_no_alarm(browser, kind, is_alarm):
+    silence = f"{{about: 'adapter', kind: '{kind}', since: null}}"
+    browser.js(f"takeHead({{...head, stacks: [{{name: 'lab', silence: {silence}}}]}}); draw()")
+    assert browser.js("document.querySelector('#notes p').className") == ("" if is_alarm else "soft")
+    words = browser.js(f"{row('db')}.querySelector('.state').textContent")
+    assert words == ("stale" if is_alarm else "ended")
+
+
 def test_names_are_text(browser):
     assert browser.js("document.querySelectorAll('img').length") == 0
     browser.js(f"{row(EVIL)}.click()")

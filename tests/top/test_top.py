@@ -220,6 +220,16 @@ def test_a_silent_adapter_makes_its_rows_stale_and_says_so():
     assert all(line.startswith((">?", " ?")) and " stale " in line for line in lines[4:8])
 
 
+def test_a_stack_that_was_stopped_is_no_alarm():
+    states = states_of(*SHOP, leases={"host-a": {"stopped": True}}, beat_at=NOW)
+    view = shop(states=states)
+    lines = text_of(view, 80, 20)
+    assert lines[2].startswith("host-a: its adapter was stopped") and lines[1].startswith("4 processes  4 ended")
+    assert {span.paint for span in render(view, 80, 20, UTC)[2]} == {"dim"}
+    silent = shop(now=NOW + timedelta(seconds=60))
+    assert {span.paint for span in render(silent, 80, 20, UTC)[2]} == {"bold yellow"}
+
+
 def test_what_nobody_is_told_of_is_said_while_it_holds():
     first, last = Silence("shop/*", ago(-5), "deploy", "ops@host-a"), Silence("api", ago(-9), stack="host-a")
     states = replace(shop().states, silences=(Silence("old", ago(1)), last, first))
