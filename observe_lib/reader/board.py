@@ -163,16 +163,27 @@ def history_of(
     words = hour.words(first, last) if hour else _words_of(row, first, last)
     observed, until = board.observed.get(stack, ()), now.timestamp()
     gaps = find_gaps(observed, 60.0 * first, until, {stack: stale} if stale else {}).get(stack, Gaps())
-    for at in range(len(words) if gaps.listed else 0):
-        start, end = 60.0 * (first + at), min(60.0 * (first + at + 1), until)
-        if words[at] not in ("", "crashed") and end > start and gaps.seen_s(start, end) <= (end - start) / 2:
-            words[at] = "blind"
+    words = _blinded(words, first, until, gaps) if gaps.listed else words
     if row.crashed_at and first <= (number := _minute_number(row.crashed_at)) <= last:
         words[number - first] = "crashed"
     if row.alive and row.since:
         for at in range(max(0, _minute_number(row.since) - first), len(words)):
             words[at] = words[at] or "up"
     return [_cell_of(words[at : at + span]) for at in range(0, len(words), span)]
+
+
+def _blinded(words: Sequence[str], first: int, until: float, gaps: Gaps) -> list[str]:
+    """Return the words of minutes from `first` on, "blind" where nobody saw half of one or more.
+
+    Where nothing was known before, a word is of what was seen: it stays, whenever in its minute that began.
+    """
+    found = list(words)
+    for at, word in enumerate(words):
+        start, end = 60.0 * (first + at), min(60.0 * (first + at + 1), until)
+        least_s = 0.0 if at and not words[at - 1] else (end - start) / 2
+        if word not in ("", "crashed") and start < end and gaps.seen_s(start, end) <= least_s:
+            found[at] = "blind"
+    return found
 
 
 def _cell_of(words: Sequence[str]) -> str:

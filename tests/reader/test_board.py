@@ -80,6 +80,10 @@ HISTORIES = {
         [STARTED, told("host-a", "_observe/process-compose", "unhealthy", 1, ago(40))],
         "____________",
     ),
+    "an adapter began in the minute in which it did": (
+        [source("started", 1, 30), web("started", 1, 29.9, initial=True)],
+        "     _______",
+    ),
     "process-compose is away": ([STARTED, source("unhealthy", 2, 40)], "____????????"),
     "a crash is seen through": (
         [STARTED, source("unhealthy", 2, 40), web("crashed", 2, 31, inferred=True), web("restarted", 3, 31)],

@@ -224,7 +224,9 @@ def test_a_stack_that_was_stopped_is_no_alarm():
     states = states_of(*SHOP, leases={"host-a": {"stopped": True}}, beat_at=NOW)
     view = shop(states=states)
     lines = text_of(view, 80, 20)
-    assert lines[2].startswith("host-a: its adapter was stopped") and lines[1].startswith("4 processes  4 ended")
+    assert lines[2].startswith("host-a: its adapter was stopped") and lines[1].startswith(
+        "4 processes  4 ended"
+    )
     assert {span.paint for span in render(view, 80, 20, UTC)[2]} == {"dim"}
     silent = shop(now=NOW + timedelta(seconds=60))
     assert {span.paint for span in render(silent, 80, 20, UTC)[2]} == {"bold yellow"}
