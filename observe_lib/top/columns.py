@@ -12,7 +12,6 @@ from ..text.output import Style, printable, text_width
 from ..text.rows import age_words, status_cell
 from ..text.tables import Cell, Line, Span, laid_out, spans_width
 from ..text.words import detail
-from ..times import format_time
 from .view import View
 
 #: a process's name is not given less than this, while there is another column that can go
@@ -58,7 +57,6 @@ COLUMNS = {
     "status": Column("STATUS", 1, 11),
     "health": Column("HEALTH", 4, 6),
     "pid": Column("PID", 7, 5, right=True),
-    "since": Column("SINCE", 10, 14, right=True),
     "up": Column("UP", 2, 7, right=True),
     "restarts": Column("RESTARTS", 6, 4, right=True, short="RST"),
     "crashes": Column("CRASHES/24H", 5, 6, right=True, short="CR/24H"),
@@ -119,7 +117,6 @@ def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str,
         "status": [Span(printable(status), PAINTS.get(condition, ""))],
         "health": [Span(printable(health), _health_paint(health, condition))],
         "pid": [Span("-" if stale else str(row.pid or "-"))],
-        "since": [Span(style.clock(format_time(since)) if since else "-")],
         "up": [Span(age_words(since, view.now))],
         "restarts": [Span(str(row.restarts), "" if row.restarts else "dim")],
         "crashes": [Span(str(crashes), "red" if crashes else "dim")],
