@@ -160,7 +160,11 @@ def history_of(
     span, last = HISTORY_MINUTES // cells, _minute_number(now)
     first = (last // span - cells + 1) * span  # so that cells stay what they are while time goes on
     hour, stack = board.hours.get(row.place), row.place.stack
-    words = hour.words(first, last) if hour else _words_of(row, first, last)
+    if hour is None:
+        hour = Hour(0.0)
+        if row.last_at:  # nothing happened in this hour
+            hour.assume(row)
+    words = hour.words(first, last)
     observed, until = board.observed.get(stack, ()), now.timestamp()
     gaps = find_gaps(observed, 60.0 * first, until, {stack: stale} if stale else {}).get(stack, Gaps())
     words = _blinded(words, first, until, gaps) if gaps.listed else words
@@ -189,15 +193,6 @@ def _blinded(words: Sequence[str], first: int, until: float, gaps: Gaps) -> list
 def _cell_of(words: Sequence[str]) -> str:
     seen = [word for word in words if word != "blind"]
     return min(seen if len(seen) > len(words) / 2 else words, key=CELLS.index)
-
-
-def _words_of(row: ProcessRow, first: int, last: int) -> list[str]:
-    """Return one word per minute where the hour brought nothing: what the row says."""
-    now = "unhealthy" if row.health == "Not Ready" and not row.starting else "up" if row.alive else "down"
-    turned_at = row.since if row.alive else row.ended_at
-    turned = _minute_number(turned_at) if turned_at else last + (not row.alive)
-    before = "up" if turned_at and not row.alive else ""
-    return [now if number >= turned else before for number in range(first, last + 1)]
 
 
 def _worse(word: str, shade: Shade) -> str:

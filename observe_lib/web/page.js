@@ -407,7 +407,6 @@ function takeRow(row) {
   const key = keyOf(row);
   if (!items.has(key)) items.set(key, makeItem(key));
   const it = items.get(key);
-  it.flash = it.flash || Boolean(it.row && it.row.condition !== row.condition);
   it.dirty = true;
   it.name = nameOf(row);
   it.points = (row.whole ? [] : it.points).concat(row.points).slice(-POINTS_KEPT);
@@ -510,8 +509,7 @@ function drawRow(it) {
   drawCount(crashes, "crashes", row.crashes_24h, " bad");
   drawAge(it);
   drawLine(it);
-  flash(it);
-  it.dirty = it.flash = false;
+  it.dirty = false;
 }
 
 function drawCount(cell, kind, number, loud) {
@@ -542,12 +540,6 @@ function emptyLine() {
   const node = svg("svg", {class: "line", viewBox: "0 0 1000 16", preserveAspectRatio: "none", role: "img"});
   node.append(...["up", "unhealthy", "down", "blind", "outage"].map(name => svg("path", {class: name})));
   return node;
-}
-
-function flash(it) {
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (it.flash && it.tr.isConnected && !calm)
-    it.tr.animate({background: ["var(--flash)", "transparent"]}, {duration: 1500, easing: "ease-out"});
 }
 
 function matches(...texts) {
