@@ -199,7 +199,7 @@ class _Examination:
     async def _alerters(self) -> list[Finding]:
         """Judge the alerters there are; nobody has to have one."""
         with suppress(APIError, nats.errors.Error, asyncio.TimeoutError):
-            return [alerter_finding(one, now_utc(), self._flag) for one in await read_alerters(self._js)]
+            return [alerter_finding(one, now_utc()) for one in await read_alerters(self._js)]
         return []
 
 

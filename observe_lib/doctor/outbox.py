@@ -2,7 +2,6 @@
 Reads files only, and disturbs no adapter.
 """
 
-import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,6 @@ def outbox_finding(stack: str, facts: OutboxFacts, now: datetime) -> Finding:
     if facts.room < ROOM_LEAST:
         return Finding(WARN, "outbox", told, f"free some room on the disk of {facts.path.parent}", values)
     if facts.waiting and not facts.held:
-        name = shlex.quote(stack)
-        hint = f"start its adapter (--stack {name}), or drop it: {how_to_call('forget', name)}"
+        hint = f"start its adapter (--stack {stack}), or drop it: {how_to_call('forget', stack)}"
         return Finding(WARN, "outbox", told, hint, values)
     return Finding(OK, "outbox", told, facts=values)
