@@ -125,7 +125,7 @@ function factsOf(found, silence, present) {
   const stale = silence ? silentWord(silence) + ": " + silenceWords(silence, present) + "; it was " : "";
   const state = found.state || {};
   return [
-    ["Status", stale + text(found.status)],
+    ["Status", stale + text(found.status) + (found.flapping ? ", flapping" : "")],
     ["Health", found.health || (state.has_ready_probe ? "not known yet" : "no probe")],
     ["Up since", found.alive && found.since],
     ["Ended", !found.alive && found.ended_at],

@@ -277,6 +277,11 @@ def test_rows_of_a_silent_stack_are_stale(call):
             {"about": "adapter", "kind": "stopped"},
             {"Status": "ended: its adapter was stopped; it was Running", "Health": "Ready"},
         ),
+        (
+            {"status": "Running", "flapping": True},
+            None,
+            {"Status": "Running, flapping", "Health": "no probe"},
+        ),
     ],
 )
 def test_facts(call, found, silence, expected):
