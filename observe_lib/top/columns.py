@@ -16,6 +16,8 @@ from .view import View
 
 #: a process's name is not given less than this, while there is another column that can go
 NAME_MIN = 16
+#: and this much before the last hour and the last event have any room
+NAME_WHOLE = 40
 #: what every row begins with: the cursor, a mark for what is wrong, a space
 PREFIX = 3
 #: columns stand closer on a screen that is narrower than this, those of the processes sooner
@@ -23,6 +25,8 @@ NARROW = 60
 CROWDED = 100
 #: titles are written out from this width on
 WIDE = 110
+#: what the last event is given before the hour becomes finer: a crash with its reason
+LAST_EVENT = 48
 #: an hour in so many cells, the most that fit
 HISTORY_CELLS = (60, 30, 20, 12)
 
@@ -68,14 +72,16 @@ COLUMNS = {
 def column_widths(view: View, screen: int) -> dict[str, int]:
     """Return which columns fit a screen that wide, and how wide they are to be drawn."""
     gap, widths, left = _table_gap(screen), {"process": NAME_MIN}, screen - PREFIX - NAME_MIN
+    more = max(0, min(view.listing.name_width, NAME_WHOLE) - NAME_MIN)
     for name, column in sorted(COLUMNS.items(), key=lambda item: item[1].rank)[1:]:
         least = max(column.least, len(column.title_on(screen)), view.listing.least.get(name, 0))
-        if least + gap <= left and (name != "stack" or len(view.states.stacks) > 1):
+        room = left - more * (name in ("history", "last"))  # whole names are worth more than these
+        if least + gap <= room and (name != "stack" or len(view.states.stacks) > 1):
             widths[name] = least
             left -= least + gap
-    wishes = {"process": view.listing.name_width, "history": HISTORY_CELLS[0]}
-    wishes |= {"stack": max(map(text_width, view.states.stacks), default=0), "last": screen}
-    for name, wish in wishes.items():
+    stack = max(map(text_width, view.states.stacks), default=0)
+    wishes = [("process", view.listing.name_width), ("stack", stack), ("last", LAST_EVENT)]
+    for name, wish in (*wishes, ("history", HISTORY_CELLS[0]), ("last", screen)):
         if name in widths:
             width = widths[name] + min(max(0, wish - widths[name]), max(0, left))
             if name == "history":

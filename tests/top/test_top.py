@@ -176,6 +176,14 @@ def columns_of(line: Line) -> int:
     return sum(text_width(span.text) for span in line)
 
 
+def test_names_are_whole_before_the_last_event_has_a_column():
+    view = view_of([*SHOP, told("host-a", "jobs/indexer-of-the-large-catalogue", "started", 1, ago(3))])
+    for width in (100, 110, 120, 130, 140, 200):
+        heading, *rows = text_of(view, width, 20)[2:8]
+        assert ("jobs/indexer-of-the-large-catalogue" in "".join(rows)) or "LAST" not in heading, width
+    assert "LAST HOUR" in heading and "LAST EVENT" in heading
+
+
 def test_the_line_under_the_cursor_is_a_bar_across_the_screen():
     lines = render(pressed(shop(), "down"), 100, 20)
     bars = [line for line in lines if line and all("reverse" in span.paint for span in line)]
