@@ -87,7 +87,6 @@ class Figures(NamedTuple):
     counts: Mapping[str, int]  #: how many of them are in each of `CONDITIONS` (all of these are there)
     stacks: int
     adapters: int  #: adapters alive
-    away: Sequence[str]  #: stacks whose adapter or process-compose is not heard of, by name
     events_per_minute: int
     crashes: int  #: of all processes, in 24 hours
 
@@ -143,7 +142,6 @@ def figures_of(states: States, board: Board, now: datetime) -> Figures:
         counts=counts,
         stacks=len(states.stacks),
         adapters=sum(bool(stack.lease) and name not in unheard for name, stack in states.stacks.items()),
-        away=sorted(name for name, why in stale_stacks.items() if why.word == "stale"),
         events_per_minute=board.events_per_minute(now),
         crashes=crashes,
     )

@@ -109,7 +109,8 @@ function statusWords(row) {
 function silenceWords(silence, present) {
   const since = silence.since ? " since " + clock(silence.since, present) : "";
   if (silence.about === "adapter")
-    return (silence.kind === "stopped" ? "its adapter was stopped" : "no word from its adapter") + since;
+    return (silence.kind === "stopped" ? "its adapter was stopped" + (since && ",")
+      : "no word from its adapter") + since;
   if (silence.kind === "stopped") return "its process-compose is gone" + since;
   return "its process-compose does not answer" + since + (silence.error ? ": " + clean(silence.error) : "");
 }

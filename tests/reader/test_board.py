@@ -148,7 +148,7 @@ def test_the_header():
     figures = figures_of(states, note_events(Board(), events), NOW)
     found = {name: number for name, number in figures.counts.items() if number}
     assert found == {"crashed": 1, "up": 1, "stale": 1}
-    assert figures[0] == 3 and (figures.stacks, figures.adapters, figures.away) == (3, 1, ["host-b"])
+    assert figures[0] == 3 and (figures.stacks, figures.adapters) == (3, 1)
     assert (figures.events_per_minute, figures.crashes) == (2, 1)
 
 

@@ -218,6 +218,10 @@ def test_status(call, row, expected):
     [
         ({"about": "adapter", "kind": "stopped"}, "its adapter was stopped"),
         (
+            {"about": "adapter", "kind": "stopped", "since": "2026-03-02T04:00:00Z"},
+            "its adapter was stopped, since 09:30:00",
+        ),
+        (
             {"about": "adapter", "kind": "silent", "since": "2026-03-02T04:00:00Z"},
             "no word from its adapter since 09:30:00",
         ),
