@@ -52,7 +52,7 @@ class Browser:
         port_file, end = Path(self._home) / "DevToolsActivePort", time.monotonic() + 30
         while True:
             assert time.monotonic() < end and self._process.poll() is None, "chromium does not start"
-            with suppress(OSError, ValueError, StopIteration):
+            with suppress(OSError, ValueError, IndexError, StopIteration):  # the file is not whole yet
                 port = int(port_file.read_text().split()[0])
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=5) as reply:
                     tab = next(one for one in json.load(reply) if one["type"] == "page")

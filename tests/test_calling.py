@@ -1,5 +1,6 @@
 """How a message says what to call next, for every way in which this may have been called."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -68,3 +69,15 @@ def test_a_hint_works_as_printed(tmp_path):
         hint + "--help", shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30
     )
     assert (again.returncode, again.stdout.split()[0]) == (0, "usage:"), again.stderr
+
+
+def test_no_hint_spells_out_how_to_call_it():
+    """Whatever says what to do next asks how this was called; docstrings are for who reads the code."""
+    package, spelt = Path(__file__).parent.parent / "observe_lib", set[str]()
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [one for one in ast.walk(tree) if isinstance(one, ast.Constant) and id(one) not in documents]
+        if any("python observe.py " in str(one.value) for one in texts):
+            spelt.add(path.relative_to(package).as_posix())
+    assert spelt == {"vendor/single_file.py", "web/page.py"}  # the opening of a file; what the page replaces

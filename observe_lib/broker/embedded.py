@@ -88,7 +88,7 @@ def greeting(url: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
                 connection.settimeout(max(0.001, end - time.monotonic()))  # for all of it, if it trickles in
         word, _, text = read.partition(b" ")
         found = json.loads(text.partition(b"\n")[0]) if word == b"INFO" else {}
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it ended before it said anything
         return None
     except (OSError, ValueError, RecursionError):  # it took the connection, and then nothing came, or no JSON
         return {}
@@ -176,19 +176,21 @@ def past_served(
 ) -> Iterator[None]:
     """Have what a built-in server kept served within the block, where no NATS was named and nobody listens.
 
-    For the main thread. Who wants to `follow` is told what to start instead. NatsError: that, or it cannot be
-    started.
+    For the main thread. NatsError: it cannot be started; or somebody wants to `follow`, or nothing was kept,
+    with what to start instead.
     """
     url, state_dir = settings.url, None if settings.url_given else state_directory(flags, os.environ)
-    directory = state_dir / "nats" if state_dir else None
-    if directory is None or not (directory / "jetstream").is_dir() or greeting(url) is not None:
+    if state_dir is None or greeting(url) is not None:
         yield
         return
+    directory, where = state_dir / "nats", flags.get("state_dir")
+    flag = f"--state-dir {shlex.quote(where)}" if where else ""
+    what, adapter = f"nobody listens at {url}", how_to_call("adapter", flag)
+    if not (directory / "jetstream").is_dir():
+        raise NatsError(what, f"an adapter brings its own: {adapter}   (or name yours: --nats-url)")
     if follow:
-        where = flags.get("state_dir")
-        flag = f"--state-dir {shlex.quote(where)}" if where else ""
-        adapter, past = how_to_call("adapter", flag), how_to_call("watch --no-follow", flag)
-        what = f"nobody listens at {url}; what the built-in server kept is in {directory}"
+        what += f"; what the built-in server kept is in {directory}"
+        past = how_to_call("watch --no-follow", flag)
         raise NatsError(what, f"start it with the adapter: {adapter}   (or see the past: {past})")
     server = NatsServer(url, directory)
     try:

@@ -32,9 +32,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Drop the stack; EXIT_FAILED when somebody said no."""
-    if not args.stack.strip():
-        raise UsageError("STACK is empty", f"name one: {how_to_call('ps')} shows them")
     settings = nats_settings(vars(args), os.environ)
+    if not args.stack.strip():
+        raise UsageError("STACK is empty", f"name one: {how_to_call('ps', settings.as_flag)} shows them")
     from ..adapter.outbox_facts import look
     from ..adapter.outbox_file import remove_file
     from ..reader.consumer import Consumer

@@ -5,20 +5,24 @@ The main thread waits and prints one row per process as it comes out.
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..calling import how_to_call
-from ..errors import EXIT_OK, UsageError
+from ..errors import EXIT_OK, NatsError, NatsRefusedError, UsageError
 from ..events import EventType
 from ..flags import add_form_flags, add_nats_flags, add_selection_flags
-from ..reader.wait import GOALS, SOURCE_GONE, Outcome
-from ..settings import choices, duration_of, nats_settings
+from ..reader.wait import GOALS, SOURCE_GONE, Outcome, TimedOutError
+from ..settings import NatsSettings, choices, duration_of, nats_settings
 from ..text.output import (
     COLOURS,
     Style,
     json_line,
+    mute,
     painted,
+    print_note,
     printable,
     style_of,
     text_width,
@@ -28,6 +32,9 @@ from ..text.tables import TITLES, WIDEST, selected, table_line
 from ..text.words import detail
 from ..times import format_duration
 
+if TYPE_CHECKING:
+    from ..reader.consumer import Consumer
+
 ORDER = 4
 ARGUMENTS = " NAME ..."
 EXAMPLES = (
@@ -36,6 +43,8 @@ EXAMPLES = (
 )
 
 DAY_S = 86400.0
+#: a NATS that is not there yet is tried again after so long
+NATS_AGAIN_S = 0.5
 
 _TOLD = frozenset((*GOALS, *EventType))
 
@@ -64,18 +73,37 @@ def run(args: argparse.Namespace) -> int:
     fail_on = choices("--fail-on", flags["fail_on"], EventType)
     timeout_s = duration_of("--timeout", flags["timeout"], 0.001, 30 * DAY_S)
     settings, style = nats_settings(flags, os.environ), style_of(flags, sys.stdout, os.environ)
-    from ..reader.consumer import Consumer
-
-    with Consumer(settings) as consumer:
+    consumer, left_s = _connected(settings, timeout_s, mute if args.quiet else print_note)
+    with consumer:
         consumer.wait_for(
             patterns,
             goals,
             fail_on=fail_on,
             stack=stack,
-            timeout_s=timeout_s,
+            timeout_s=left_s,
             on_outcome=(lambda outcome: None) if args.quiet else _printer(patterns, style),
         )
     return EXIT_OK
+
+
+def _connected(
+    settings: NatsSettings, timeout_s: float, note: Callable[[str], object]
+) -> "tuple[Consumer, float]":
+    """Return a connected Consumer as soon as there is a NATS, and how long is left; else TimedOutError."""
+    from ..reader.consumer import Consumer
+
+    begun, left_s = time.monotonic(), timeout_s
+    while True:
+        try:
+            return Consumer(settings).connect(), left_s
+        except NatsRefusedError:
+            raise
+        except NatsError as error:
+            if left_s == timeout_s:
+                note(f"{error}, waiting for it")
+            time.sleep(min(left_s, NATS_AGAIN_S))
+            if (left_s := begun + timeout_s - time.monotonic()) <= 0:
+                raise TimedOutError(f"{error}, for {format_duration(timeout_s)}", error.hint) from error
 
 
 def _printer(patterns: Sequence[str], style: Style) -> Callable[[Outcome], None]:

@@ -173,6 +173,7 @@ def _rename(new: Key, old: Key, before: Known, state: ProcessState, look: Look) 
 def _vanish(key: Key, before: Known, others: bool, look: Look) -> list[Change]:
     """A name that is gone: told once its run cannot be there any more. `others`: no name was left."""
     since, shown_at = before.missing or (look.at, look.last_good or look.at)
+    look = look.after(shown_at) if before.missing else look
     if not before.alive:
         patience_s = GONE_AFTER_S
     else:
@@ -197,10 +198,12 @@ def _compare(key: Key, before: Known | None, state: ProcessState, look: Look) ->
     missing = before.missing if before and state.heard else None
     if before is not None and not step.ends and 0 < step.launch_polls < LAUNCH_POLLS:
         return [Change(key, (), replace(before, launch_polls=step.launch_polls, missing=missing))]
+    if before is not None and (held := before.unheard or before.missing):
+        look = look.after(held[1])  # the replies since then did not show it as it was
     if before is not None and waits_for_word(before, state, step, look):
-        since = before.unheard_since or look.at
+        since = before.unheard[0] if before.unheard else look.at
         if seconds_between(since, look.at) < WORD_WITHIN_S:
-            return [Change(key, (), replace(before, unheard_since=since, missing=None))]
+            return [Change(key, (), replace(before, unheard=(since, look.last_good), missing=None))]
     run, begun_at = _shown_run(before, state, step, look)
     ends = find_ends(before, state, step, look, run, begun_at)
     status = status_fields(before, state)

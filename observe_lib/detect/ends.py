@@ -51,6 +51,10 @@ class Look:
             at, format_time(at), format_time(now), born, restart_within_s, heard_from, since, not_before
         )
 
+    def after(self, last_good: datetime | None) -> "Look":
+        """Return the comparison with an earlier reply as the last one that showed what was before."""
+        return replace(self, last_good=last_good, not_before=format_time(last_good) if last_good else None)
+
     def heard(self, state: ProcessState | None, ended_at: datetime | None) -> bool:
         """Whether push listened when a run ended (None: later than the last good reply, which showed it)."""
         since = ended_at or self.last_good

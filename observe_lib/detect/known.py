@@ -48,7 +48,8 @@ class Known:
     requested_at: datetime | None = None  # when a run last ended on request
     by_probe: bool = False  # the last end that was told was its probe's doing
     launch_polls: int = 0
-    unheard_since: datetime | None = None  # a reply shows its end, and push has not said so yet
+    # a reply shows its end, and push has not said so yet: since when, and the last good reply before that
+    unheard: tuple[datetime, datetime | None] | None = None
     missing: tuple[datetime, datetime] | None = None  # its name is gone: since when, when it was shown last
 
     @property
@@ -71,14 +72,14 @@ class Known:
     @property
     def settled(self) -> bool:
         """Whether the same state once more would tell nothing."""
-        return not (self.launch_polls or self.unheard_since or self.missing)
+        return not (self.launch_polls or self.unheard or self.missing)
 
     @property
     def look_again_s(self) -> float | None:
         """In how many seconds to look again because this is not settled; None: whenever the next poll is."""
         if self.missing:
             return None if self.alive else GONE_AFTER_S
-        return LAUNCH_POLL_S if self.unheard_since or 0 < self.launch_polls < LAUNCH_POLLS else None
+        return LAUNCH_POLL_S if self.unheard or 0 < self.launch_polls < LAUNCH_POLLS else None
 
 
 def lives(state: ProcessState) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..adapter.outbox_facts import OutboxFacts, look
+from ..calling import how_to_call
 from ..subjects import decode_token
 from ..times import format_duration, now_utc, seconds_between
 from .findings import OK, WARN, Finding
@@ -37,7 +38,7 @@ def outbox_finding(stack: str, facts: OutboxFacts, now: datetime) -> Finding:
     elif facts.room < ROOM_LEAST:
         hint = f"free some room on the disk of {facts.path.parent}"
     elif facts.waiting and not facts.held:
-        hint = f"start its adapter (--stack {stack}), or drop it: python observe.py forget {stack}"
+        hint = f"start its adapter (--stack {stack}), or drop it: {how_to_call('forget', stack)}"
     values = {
         "stack": stack,
         "path": str(facts.path),

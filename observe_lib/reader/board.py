@@ -87,7 +87,6 @@ class Figures(NamedTuple):
     counts: Mapping[str, int]  #: how many of them are in each of `CONDITIONS` (all of these are there)
     stacks: int
     adapters: int  #: adapters alive
-    away: Sequence[str]  #: stacks whose adapter or process-compose is not heard of, by name
     events_per_minute: int
     crashes: int  #: of all processes, in 24 hours
 
@@ -143,7 +142,6 @@ def figures_of(states: States, board: Board, now: datetime) -> Figures:
         counts=counts,
         stacks=len(states.stacks),
         adapters=sum(bool(stack.lease) and name not in unheard for name, stack in states.stacks.items()),
-        away=sorted(name for name, why in stale_stacks.items() if why.word == "stale"),
         events_per_minute=board.events_per_minute(now),
         crashes=crashes,
     )
@@ -154,33 +152,45 @@ def history_of(
 ) -> list[str]:
     """Return the last hour of a process as so many words of `CELLS`, the oldest first; `cells` divides 60.
 
-    Each is the worst of its minutes; the last cell is the present one, of which some are still to come. Time
-    that nobody saw (nothing was heard of its stack, or is not now: `stale`) is "blind".
+    Each is the worst of its minutes; the last cell is the present one, of which some are still to come. It is
+    "blind" where nobody saw half of it or more (nothing was heard of its stack, or is not now: `stale`).
     """
     span, last = HISTORY_MINUTES // cells, _minute_number(now)
     first = (last // span - cells + 1) * span  # so that cells stay what they are while time goes on
     hour, stack = board.hours.get(row.place), row.place.stack
-    words = hour.words(first, last) if hour else _words_of(row, first, last)
-    observed, until = board.observed.get(stack, ()), 60.0 * (last + 1)
+    if hour is None:
+        hour = Hour(0.0)
+        if row.last_at:  # nothing happened in this hour
+            hour.assume(row)
+    words = hour.words(first, last)
+    observed, until = board.observed.get(stack, ()), now.timestamp()
     gaps = find_gaps(observed, 60.0 * first, until, {stack: stale} if stale else {}).get(stack, Gaps())
-    for gap in gaps.listed:
-        for at in range(_minute_number(gap.start) - first, _minute_number(gap.end) - first):
-            words[at] = words[at] if words[at] in ("", "crashed") else "blind"
+    words = _blinded(words, first, until, gaps) if gaps.listed else words
     if row.crashed_at and first <= (number := _minute_number(row.crashed_at)) <= last:
         words[number - first] = "crashed"
     if row.alive and row.since:
         for at in range(max(0, _minute_number(row.since) - first), len(words)):
             words[at] = words[at] or "up"
-    return [min(words[at : at + span], key=CELLS.index) for at in range(0, len(words), span)]
+    return [_cell_of(words[at : at + span]) for at in range(0, len(words), span)]
 
 
-def _words_of(row: ProcessRow, first: int, last: int) -> list[str]:
-    """Return one word per minute where the hour brought nothing: what the row says."""
-    now = "unhealthy" if row.health == "Not Ready" and not row.starting else "up" if row.alive else "down"
-    turned_at = row.since if row.alive else row.ended_at
-    turned = _minute_number(turned_at) if turned_at else last + (not row.alive)
-    before = "up" if turned_at and not row.alive else ""
-    return [now if number >= turned else before for number in range(first, last + 1)]
+def _blinded(words: Sequence[str], first: int, until: float, gaps: Gaps) -> list[str]:
+    """Return the words of minutes from `first` on, "blind" where nobody saw half of one or more.
+
+    Where nothing was known before, a word is of what was seen: it stays, whenever in its minute that began.
+    """
+    found = list(words)
+    for at, word in enumerate(words):
+        start, end = 60.0 * (first + at), min(60.0 * (first + at + 1), until)
+        least_s = 0.0 if at and not words[at - 1] else (end - start) / 2
+        if word not in ("", "crashed") and start < end and gaps.seen_s(start, end) <= least_s:
+            found[at] = "blind"
+    return found
+
+
+def _cell_of(words: Sequence[str]) -> str:
+    seen = [word for word in words if word != "blind"]
+    return min(seen if len(seen) > len(words) / 2 else words, key=CELLS.index)
 
 
 def _worse(word: str, shade: Shade) -> str:

@@ -14,6 +14,7 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from ..broker.bucket import PASSING_ERRORS, Bucket, WrongLastError
 from ..broker.loop import T
 from ..broker.stream import BUCKET
+from ..calling import how_to_call
 from ..errors import NatsError
 from ..events import dump_json
 from ..rows import Place
@@ -80,6 +81,7 @@ class SilenceBook:
     """The silences behind one NATS, for blocking calls; a context manager. NatsError where it cannot be."""
 
     def __init__(self, settings: NatsSettings) -> None:
+        self._flag = settings.as_flag
         self._connection = Connection(settings, "observe silence", 5.0, Pace())
         self._bucket = Bucket(self._connection.session)
 
@@ -113,7 +115,7 @@ class SilenceBook:
         try:
             return self._connection.bridge.run(work, ASK_S)
         except (NoStreamResponseError, NotFoundError, nats.errors.NoRespondersError) as error:
-            hint = "start an adapter first: python observe.py adapter"
+            hint = f"start an adapter first: {how_to_call('adapter', self._flag)}"
             raise NatsError(f"{self._connection.url} has no {BUCKET}", hint) from error
         except PASSING_ERRORS as error:
             raise self._connection.session.explain(error) from error

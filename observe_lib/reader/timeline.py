@@ -63,7 +63,7 @@ class Timeline:
         seen_at = stamp_of(event.seen_at)
         at = seen_at if event.initial else stamp_of(event.timestamp)
         if event.seq:
-            if event.seq <= self.seq and seen_at <= self.seen_at:
+            if (event.seq, seen_at) == (self.seq, self.seen_at):  # a double follows its twin directly
                 return None
             missing = event.seq - self.seq - 1 if self.seq else 0
             self.seq, self.seen_at = event.seq, seen_at

@@ -31,7 +31,7 @@ def _facts(description: Description, style: Style) -> Iterator[tuple[str, str]]:
         was, why = status_words(row), stale_words(description.stale, style, now)
         yield "status", f"{description.stale.word}, {was} when last heard of: {why}"
     else:
-        yield "status", status_words(row)
+        yield "status", status_words(row) + ", flapping" * row.is_flapping(now)
     if row.alive and row.since is not None:
         up = "" if description.stale else f", up {age_words(row.since, now)}"
         yield "run", f"pid {row.pid or '-'}{up}, since {style.clock(format_time(row.since))}"

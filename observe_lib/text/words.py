@@ -38,7 +38,8 @@ def _restarted_words(event: Event, clock: Clock) -> str:
     code, pid = _state_int(event, "exit_code"), _pid_words(event)
     if event.restarts and (code or event.extra.get("after") == "probe"):
         return _comma_joined(f"restart {event.restarts}", pid, f"after {_cause_words(event, code)}")
-    return _comma_joined(pid, _restarts_before(event))
+    # a row's last event has no state: of how many restarts were the policy's nothing can be said
+    return _comma_joined(pid, _restarts_before(event) if event.state else "")
 
 
 def _cause_words(event: Event, code: int | None) -> str:

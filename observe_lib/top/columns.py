@@ -11,12 +11,13 @@ from ..rows import ProcessRow
 from ..text.output import Style, printable, text_width
 from ..text.rows import age_words, status_cell
 from ..text.words import detail
-from ..times import format_time
 from .spans import Cell, Line, Span, laid_out, spans_width
 from .view import View
 
 #: a process's name is not given less than this, while there is another column that can go
 NAME_MIN = 16
+#: and this much before the last hour and the last event have any room
+NAME_WHOLE = 40
 #: what every row begins with: the cursor, a mark for what is wrong, a space
 PREFIX = 3
 #: columns stand closer on a screen that is narrower than this, those of the processes sooner
@@ -24,6 +25,8 @@ NARROW = 60
 CROWDED = 100
 #: titles are written out from this width on
 WIDE = 110
+#: what the last event is given before the hour becomes finer: a crash with its reason
+LAST_EVENT = 48
 #: an hour in so many cells, the most that fit
 HISTORY_CELLS = (60, 30, 20, 12)
 
@@ -58,7 +61,6 @@ COLUMNS = {
     "status": Column("STATUS", 1, 11),
     "health": Column("HEALTH", 4, 6),
     "pid": Column("PID", 7, 5, right=True),
-    "since": Column("SINCE", 10, 14, right=True),
     "up": Column("UP", 2, 7, right=True),
     "restarts": Column("RESTARTS", 6, 4, right=True, short="RST"),
     "crashes": Column("CRASHES/24H", 5, 6, right=True, short="CR/24H"),
@@ -70,14 +72,16 @@ COLUMNS = {
 def column_widths(view: View, screen: int) -> dict[str, int]:
     """Return which columns fit a screen that wide, and how wide they are to be drawn."""
     gap, widths, left = _table_gap(screen), {"process": NAME_MIN}, screen - PREFIX - NAME_MIN
+    more = max(0, min(view.listing.name_width, NAME_WHOLE) - NAME_MIN)
     for name, column in sorted(COLUMNS.items(), key=lambda item: item[1].rank)[1:]:
         least = max(column.least, len(column.title_on(screen)), view.listing.least.get(name, 0))
-        if least + gap <= left and (name != "stack" or len(view.states.stacks) > 1):
+        room = left - more * (name in ("history", "last"))  # whole names are worth more than these
+        if least + gap <= room and (name != "stack" or len(view.states.stacks) > 1):
             widths[name] = least
             left -= least + gap
-    wishes = {"process": view.listing.name_width, "history": HISTORY_CELLS[0]}
-    wishes |= {"stack": max(map(text_width, view.states.stacks), default=0), "last": screen}
-    for name, wish in wishes.items():
+    stack = max(map(text_width, view.states.stacks), default=0)
+    wishes = [("process", view.listing.name_width), ("stack", stack), ("last", LAST_EVENT)]
+    for name, wish in (*wishes, ("history", HISTORY_CELLS[0]), ("last", screen)):
         if name in widths:
             width = widths[name] + min(max(0, wish - widths[name]), max(0, left))
             if name == "history":
@@ -119,7 +123,6 @@ def _cells(view: View, row: ProcessRow, style: Style, history: int) -> dict[str,
         "status": [Span(printable(status), PAINTS.get(condition, ""))],
         "health": [Span(printable(health), _health_paint(health, condition))],
         "pid": [Span("-" if stale else str(row.pid or "-"))],
-        "since": [Span(style.clock(format_time(since)) if since else "-")],
         "up": [Span(age_words(since, view.now))],
         "restarts": [Span(str(row.restarts), "" if row.restarts else "dim")],
         "crashes": [Span(str(crashes), "red" if crashes else "dim")],

@@ -122,7 +122,6 @@ class Live:
             process=[*patterns, f"{OBSERVE}/*"] if patterns else (),
             stack=stack,
             since="1h",
-            companions=False,
             on_live=read,
             on_wait=lambda why: read(),
         )

@@ -13,6 +13,7 @@ from ..events import Event, EventType
 from ..reader.board import Figures
 from ..reader.description import EVENTS, Description
 from ..rows import Place, ProcessRow, Stale
+from ..settings import NatsSettings
 from ..text.description import description_lines
 from ..text.output import Style, colour_of, cut_text, printable, text_width
 from ..text.rows import age_words, silence_words, stale_words
@@ -57,7 +58,7 @@ class Layout(NamedTuple):
 
 def layout_of(view: View, height: int) -> Layout:
     """Return the parts of a screen that high; with few processes the events have the rest."""
-    header, banner = 2 if height >= TALL else 1, int(bool(_banner_words(view, Style())))
+    header, banner = 2 if height >= TALL else 1, int(_banner(view, Style()) is not None)
     if view.mode in ("details", "help"):
         return Layout(header, banner, max(1, height - header - banner - 1), 0)
     body = height - header - banner - 3
@@ -82,7 +83,7 @@ def render(view: View, width: int, height: int, zone: tzinfo | None = None) -> l
     view = fit(view, width, height)
     style, layout = _style_at(view, width, zone), layout_of(view, height)
     lines = _header(view, width, style, layout)
-    lines += [(Span(words, "bold yellow"),)] if (words := _banner_words(view, style)) else []
+    lines += [(banner,)] if (banner := _banner(view, style)) else []
     if view.mode in ("details", "help"):
         lines += _body_of(view, width, style)[view.scroll :][: layout.page]
     else:
@@ -133,21 +134,22 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{plural * (number != 1)}"
 
 
-def _banner_words(view: View, style: Style) -> str:
-    """Return why what is shown may no longer hold, else of what nobody is told, "" for neither."""
+def _banner(view: View, style: Style) -> Span | None:
+    """Return why what is shown may no longer hold, else of what nobody is told, None for neither."""
     if view.lost_at is not None:
         since = f"{style.clock(format_time(view.lost_at))} ({age_words(view.lost_at, view.now)})"
-        return f"NATS is away since {since}, trying again; all this is as of then"
+        return Span(f"NATS is away since {since}, trying again; all this is as of then", "bold yellow")
     stale_stacks = view.listing.stale_stacks
     if not stale_stacks:
         held = sorted(
             (one for one in view.states.silences if view.now < one.until), key=lambda one: one.until
         )
         more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""
-        return printable(silence_words(held[0], style) + more) if held else ""
+        return Span(printable(silence_words(held[0], style) + more), "bold yellow") if held else None
     stack, stale = min(stale_stacks.items(), key=lambda one: (one[1].word != "stale", one[0]))
     more = f" (and {len(stale_stacks) - 1} more)" if len(stale_stacks) > 1 else ""
-    return printable(f"{stack}: {stale_words(stale, style, view.now)}{more}")
+    text = printable(f"{stack}: {stale_words(stale, style, view.now)}{more}")
+    return Span(text, "bold yellow" if stale.word == "stale" else "dim")  # what was stopped is no trouble
 
 
 # --- the list ---
@@ -168,12 +170,13 @@ def _table(view: View, width: int, style: Style, layout: Layout) -> list[Line]:
 
 
 def _nothing(view: View) -> list[Line]:
+    flag = NatsSettings(view.url).as_flag
     if view.filter:
         what, hint = f"no process matches {view.filter!r}", "Esc drops the filter"
     elif view.patterns or view.stack is not None:
-        what, hint = "no process matches what the command line names", f"{how_to_call('ps')} shows all"
+        what, hint = "no process matches what the command line names", f"{how_to_call('ps', flag)} shows all"
     else:
-        what, hint = "nothing is known yet", f"start one: {how_to_call('adapter')}"
+        what, hint = "nothing is known yet", f"start one: {how_to_call('adapter', flag)}"
     return [(), (Span(f"   {printable(what)}"),), (Span(f"   {hint}", "dim"),)]
 
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..calling import how_to_call
 from ..errors import EXIT_OK, ObserveError, UsageError
 from ..events import Event, EventType
 from ..flags import add_nats_flags, add_store_flag
@@ -188,7 +189,10 @@ def _say_where(options: WebOptions) -> None:
 
 def site_of(live: LiveStates, consumer: "Consumer", settings: NatsSettings) -> Site:
     """Return every route."""
-    page, policy = page_html(), {"Content-Security-Policy": page_policy()}
+    page, policy = (
+        page_html(how_to_call("adapter", settings.as_flag)),
+        {"Content-Security-Policy": page_policy()},
+    )
     questions = threading.BoundedSemaphore(QUESTIONS)
 
     def asking(question: Callable[[Query], Answer]) -> Callable[[Query], Answer]:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..events import Event, dump_json
 from ..log import log
@@ -20,6 +20,10 @@ from ..text.words import detail
 from ..times import format_time, now_utc
 from .lines import WebLines
 from .metrics import metrics_text
+
+if TYPE_CHECKING:
+    from ..reader.consumer import Consumer
+    from ..reader.states_reader import StatesReader
 
 #: so many events can be resumed after; a page that comes anew gets this many
 RING = 2000
@@ -42,20 +46,6 @@ RECOUNT_S = 60.0
 TIME_MARK = "\u2063"
 #: what the page has no use for
 _NOT_SENT = frozenset(("events", "crash_hours", "last_event", "last_crash"))
-
-
-class Source(Protocol):
-    """Where the states are from: a `Consumer`."""
-
-    @property
-    def connected(self) -> bool: ...
-
-
-class StatesSource(Protocol):
-    """What keeps the states: a `StatesReader`."""
-
-    @property
-    def states(self) -> States: ...
 
 
 class PageListener:
@@ -105,7 +95,7 @@ class PageListener:
 class LiveStates:
     """The states as a stream of updates; `hear` is to be given every event once, in stream order."""
 
-    def __init__(self, source: Source, states: StatesSource, since: datetime) -> None:
+    def __init__(self, source: "Consumer", states: "StatesReader", since: datetime) -> None:
         self._source, self._states = source, states
         self._lock = threading.Lock()
         self._inbox: deque[Event] = deque()

@@ -109,7 +109,8 @@ function statusWords(row) {
 function silenceWords(silence, present) {
   const since = silence.since ? " since " + clock(silence.since, present) : "";
   if (silence.about === "adapter")
-    return (silence.kind === "stopped" ? "its adapter was stopped" : "no word from its adapter") + since;
+    return (silence.kind === "stopped" ? "its adapter was stopped" + (since && ",")
+      : "no word from its adapter") + since;
   if (silence.kind === "stopped") return "its process-compose is gone" + since;
   return "its process-compose does not answer" + since + (silence.error ? ": " + clean(silence.error) : "");
 }
@@ -125,7 +126,7 @@ function factsOf(found, silence, present) {
   const stale = silence ? silentWord(silence) + ": " + silenceWords(silence, present) + "; it was " : "";
   const state = found.state || {};
   return [
-    ["Status", stale + text(found.status)],
+    ["Status", stale + text(found.status) + (found.flapping ? ", flapping" : "")],
     ["Health", found.health || (state.has_ready_probe ? "not known yet" : "no probe")],
     ["Up since", found.alive && found.since],
     ["Ended", !found.alive && found.ended_at],
@@ -407,7 +408,6 @@ function takeRow(row) {
   const key = keyOf(row);
   if (!items.has(key)) items.set(key, makeItem(key));
   const it = items.get(key);
-  it.flash = it.flash || Boolean(it.row && it.row.condition !== row.condition);
   it.dirty = true;
   it.name = nameOf(row);
   it.points = (row.whole ? [] : it.points).concat(row.points).slice(-POINTS_KEPT);
@@ -447,7 +447,8 @@ function drawHead() {
 
 function drawNotes() {
   const notes = head.stacks.filter(stack => stack.silence).map(stack =>
-    el("p", {}, el("b", {}, clean(stack.name)), ": " + silenceWords(stack.silence, now())));
+    el("p", stack.silence.kind === "stopped" ? {class: "soft"} : {}, el("b", {}, clean(stack.name)),
+      ": " + silenceWords(stack.silence, now())));
   for (const one of (head.silences || []).filter(one => Date.parse(one.until) > now()))
     notes.push(el("p", {}, el("b", {}, clean(one.pattern)), untoldWords(one, now())));
   const texts = notes.map(note => note.textContent).join();
@@ -509,8 +510,7 @@ function drawRow(it) {
   drawCount(crashes, "crashes", row.crashes_24h, " bad");
   drawAge(it);
   drawLine(it);
-  flash(it);
-  it.dirty = it.flash = false;
+  it.dirty = false;
 }
 
 function drawCount(cell, kind, number, loud) {
@@ -520,7 +520,9 @@ function drawCount(cell, kind, number, loud) {
 
 function drawAge(it) {
   const {alive, stack} = it.row, since = alive ? it.since : it.ended, cell = it.cells[3];
-  put(cell, silent[stack] || !since || !alive ? "–" : age(now() - since));
+  const runs = alive && since && !silent[stack];
+  put(cell, runs ? age(now() - since) : "–");
+  cell.className = "up-cell" + (runs ? "" : " none");
   mark(cell, "title", since ? (alive ? "up since " : "ended ") + clock(since, now()) : "");
 }
 
@@ -539,12 +541,6 @@ function emptyLine() {
   const node = svg("svg", {class: "line", viewBox: "0 0 1000 16", preserveAspectRatio: "none", role: "img"});
   node.append(...["up", "unhealthy", "down", "blind", "outage"].map(name => svg("path", {class: name})));
   return node;
-}
-
-function flash(it) {
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (it.flash && it.tr.isConnected && !calm)
-    it.tr.animate({background: ["var(--flash)", "transparent"]}, {duration: 1500, easing: "ease-out"});
 }
 
 function matches(...texts) {
@@ -586,10 +582,8 @@ function drawRows() {
   if (!held) arrange($("rows"), shown.map(it => it.tr));
   $("more").hidden = matched.length <= rowLimit;
   put($("more"), "Show all " + matched.length);
-  $("empty").hidden = matched.length > 0;
-  if (matched.length) return;
-  $("empty").replaceChildren(...(items.size ? ["No process matches this filter."]
-    : ["No process yet. Start an adapter: ", el("code", {}, "python observe.py adapter")]));
+  $("nothing").hidden = items.size > 0 || !knownSince;  // before the first hello nobody knows
+  $("unmatched").hidden = matched.length > 0 || !items.size;
 }
 
 function drawAges() {
@@ -730,7 +724,8 @@ function drawAll() {
   drawHeadings();
   setDirty();
   drawPause = 0;
-  if (!drawTimer) draw();
+  clearTimeout(drawTimer);
+  draw();
   if (view.open && view.open !== shownDetail) askDetail();
   if (!view.open && $("detail").open) $("detail").close();
 }

@@ -4,6 +4,7 @@ Text only. Whatever comes from outside is put in by the script in the browser, a
 
 import base64
 import hashlib
+from html import escape
 from importlib.resources import files
 
 from ..errors import ObserveError
@@ -12,12 +13,13 @@ from ..errors import ObserveError
 PAGE_FILES: dict[str, str] = {}
 
 _STYLE_LINK = '<link rel="stylesheet" href="page.css">'
+_START = "<code>python observe.py adapter</code>"
 _SCRIPT_LINK = '<script src="page.js"></script>'
 
 
-def page_html() -> bytes:
-    """Return the whole document: the browser asks for nothing further."""
-    html = _read_page("page.html")
+def page_html(start: str) -> bytes:
+    """Return the whole document: the browser asks for nothing further. `start` is how to start an adapter."""
+    html = _read_page("page.html").replace(_START, f"<code>{escape(start)}</code>")
     html = html.replace(_STYLE_LINK, f"<style>{_read_page('page.css')}</style>")
     return html.replace(_SCRIPT_LINK, f"<script>{_read_page('page.js')}</script>").encode()
 

@@ -524,11 +524,22 @@ def test_a_store_in_use_is_said(url, tmp_path):
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_the_past_is_nobodys_affair_otherwise(url, tmp_path, follow):
-    """No store, a NATS that was named, somebody listens."""
+def test_where_nothing_was_kept_an_adapter_is_what_to_start(url, tmp_path, follow):
     flags = {"state_dir": str(tmp_path)}
-    with past_served(NatsSettings(url), flags, pytest.fail, follow=follow):
-        assert greeting(url) is None
+    with (
+        pytest.raises(NatsError) as caught,
+        past_served(NatsSettings(url), flags, pytest.fail, follow=follow),
+    ):
+        raise AssertionError("there is nothing")
+    assert str(caught.value) == f"nobody listens at {url}"
+    start = f"python observe.py adapter --state-dir {tmp_path}"
+    assert caught.value.hint == f"an adapter brings its own: {start}   (or name yours: --nats-url)"
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_the_past_is_nobodys_affair_otherwise(url, tmp_path, follow):
+    """A NATS that was named, somebody listens."""
+    flags = {"state_dir": str(tmp_path)}
     server = NatsServer(url, tmp_path / "nats")
     make_store(server, url)
     with past_served(NatsSettings(url, url_given=True), flags, pytest.fail, follow=follow):

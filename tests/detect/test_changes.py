@@ -68,7 +68,8 @@ class Cast:
         reply = {Key(state.namespace, state.name): state for state in states}
         found = self.compare(self.known, reply, log_tail, **more)
         seen_at = self.now
-        while any(known.unheard_since for known in self.known.values()):
+        while any(known.unheard for known in self.known.values()):
+            more = {**more, "last_good": self.now}
             self.now += timedelta(seconds=0.05)
             found += self.compare(self.known, reply, log_tail, **more)
         self.now = seen_at
@@ -774,6 +775,35 @@ def test_what_is_inferred_says_since_when_it_may_be():
     end, begin = cast.look(S("Running", 8, 1, code=1), last_good=cast.now)[:2]
     assert end.extra == {"not_before": clock(0)}
     assert begin.extra == {}
+
+
+@pytest.mark.parametrize("push", [False, True])
+def test_what_an_adapter_that_was_away_finds_may_be_since_the_last_reply_before(push):
+    """However often it is looked at until push has had its time to say more."""
+    cast = Cast()
+    cast.look(S("Running", 7, start=-9))
+    last_good, cast.now = cast.now, cast.now + timedelta(minutes=3)
+    listening = cast.now - timedelta(seconds=0.1) if push else None
+    events = cast.look(
+        S("Running", 9, 3, code=1, start=-9, age=40_000_000_000),
+        last_good=last_good,
+        listening_since=listening,
+    )
+    assert [event.type for event in events] == ["crashed", "restarted"]
+    for event in events:
+        assert (event.count, event.extra["not_before"]) == (3, format_time(last_good))
+
+
+def test_a_name_that_was_gone_may_have_ended_since_it_was_shown():
+    cast = Cast()
+    cast.look(S("Running", 7))
+    shown_at = cast.now
+    for _ in range(11):
+        events = cast.look([], last_good=cast.now)
+        if events:
+            break
+    assert [event.type for event in events] == ["stopped", "status_changed"]
+    assert events[0].extra["not_before"] == format_time(shown_at)
 
 
 # --- health ---

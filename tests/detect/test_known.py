@@ -28,7 +28,7 @@ def later(seconds: float) -> datetime:
         (known("Running", 7), None),
         (known("Running", 7, missing=(NOW, NOW)), None),  # it may still be stopping
         (known("Completed", 7, missing=(NOW, NOW)), GONE_AFTER_S),
-        (known("Running", 7, unheard_since=NOW), LAUNCH_POLL_S),
+        (known("Running", 7, unheard=(NOW, NOW)), LAUNCH_POLL_S),
         (known("Restarting", 7, launch_polls=1), LAUNCH_POLL_S),
         (known("Restarting", 7, launch_polls=LAUNCH_POLLS), None),
     ],

@@ -3,6 +3,7 @@
 No process-compose: what the adapter would write is written by hand, so that every figure is known.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -25,10 +26,11 @@ from observe_lib.broker.stream import BUCKET, STREAM, StreamOptions, ensure_buck
 from observe_lib.reader.wait import TimedOutError
 from observe_lib.rows import Place
 from observe_lib.times import format_time, now_utc
+from tests import fleet
 from tests.fleet import bucket_of, lease_json, lease_subject
 from tests.integration.test_consumer import Writer
 from tests.nats_server import RealNats
-from tests.running import run_observe
+from tests.running import run_observe, start_observe
 
 WEB = Place("host-a", "default", "web")
 
@@ -511,6 +513,29 @@ def test_forget_takes_the_outbox_of_this_host_along(
     assert done.code == 0 and "1 event never sent" in done.out
     assert list(directory.iterdir()) == []
     assert run_observe(nats_server.url, *words, "--yes").code == 1
+
+
+def test_wait_waits_for_nats_too(tmp_path: Path) -> None:
+    """As in a CI job: NATS, stream, bucket and the name appear one after the other, after it was begun."""
+    server = RealNats(tmp_path)
+    waiting = start_observe(server.url, "wait", "shop/db", "--timeout", "60s")
+    assert waiting.stderr is not None
+    assert waiting.stderr.readline() == f"{server.url}: connection refused, waiting for it\n"
+    with server:
+        life = fleet.life("host-a", "shop/db", "ready", now_utc())
+        asyncio.run(fleet.store(server.url, {("host-a", "shop/db"): life}))
+        out, err = waiting.communicate(timeout=60)
+    assert (waiting.returncode, err) == (0, "")
+    assert out.startswith("shop/db  ready")
+
+
+def test_wait_gives_up_a_nats_that_does_not_come(tmp_path: Path) -> None:
+    server = RealNats(tmp_path)
+    ran = run_observe(server.url, "wait", "shop/db", "--timeout", "1s")
+    assert (ran.code, ran.out) == (124, "")
+    said = [f"{server.url}: connection refused, waiting for it"]
+    said += [f"observe: {server.url}: connection refused, for 1.0s"]
+    assert ran.err.splitlines()[:2] == said and "--nats-url" in ran.err.splitlines()[2]
 
 
 def test_a_server_without_jetstream_is_two_lines(tmp_path: Any) -> None:

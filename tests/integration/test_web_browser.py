@@ -139,6 +139,50 @@ def test_the_page_loads_with_all_processes(browser):
     assert browser.js("document.querySelectorAll('#log li').length") >= len(PROCESSES)
 
 
+def test_it_says_that_there_is_nothing_only_once_it_knows(chromium, lab):
+    """From its first moment on, whatever is drawn in between."""
+    watch = """new MutationObserver(() => {
+      const nothing = document.querySelector('#nothing'), link = document.querySelector('#link');
+      window.seen = window.seen || [];
+      if (nothing && !nothing.hidden) seen.push('nothing');
+      if (link && link.textContent === 'live' && !document.querySelector('#rows tr')) seen.push('no rows');
+    }).observe(document, {subtree: true, childList: true, attributes: true, characterData: true})"""
+    added = chromium.call("Page.addScriptToEvaluateOnNewDocument", source=watch)
+    try:
+        for _ in range(3):
+            chromium.open(lab.url)
+            chromium.wait("document.querySelectorAll('#rows tr').length > 0")
+            assert chromium.js("window.seen") == []
+    finally:
+        chromium.call("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+
+
+def test_a_stack_that_was_not_seen_marks_no_other(browser):
+    """Neither does what another process was: each has a line of its own."""
+    blind = "(path => path.getAttribute('d'))({}.querySelector('path.blind'))"
+    change = """(at => {
+      takeHead({...head, blind: {other: [[at - 900, at - 300]], %s}});
+      draw();
+    })(now() / 1000)"""
+    others = [name for name in PROCESSES if name != "db"]
+    browser.js(change % "")
+    assert [browser.js(blind.format(row(name))) for name in PROCESSES] == [""] * len(PROCESSES)
+    browser.js("takeRow({...items.get('lab/shop/db').row, stack: 'other', points: [], whole: true}); draw()")
+    assert browser.js("items.get('other/shop/db').tr.querySelector('path.blind').getAttribute('d')")
+    assert [browser.js(blind.format(row(name))) for name in others] == [""] * len(others)
+    browser.js(change % "lab: [[at - 60, at - 30]]")
+    assert all(browser.js(blind.format(row(name))) for name in others)
+
+
+@pytest.mark.parametrize("kind, is_alarm", [("stopped", False), ("silent", True)])
+def test_a_stack_that_was_stopped_is_no_alarm(browser, kind, is_alarm):
+    silence = f"{{about: 'adapter', kind: '{kind}', since: null}}"
+    browser.js(f"takeHead({{...head, stacks: [{{name: 'lab', silence: {silence}}}]}}); draw()")
+    assert browser.js("document.querySelector('#notes p').className") == ("" if is_alarm else "soft")
+    words = browser.js(f"{row('db')}.querySelector('.state').textContent")
+    assert words == ("stale" if is_alarm else "ended")
+
+
 def test_names_are_text(browser):
     assert browser.js("document.querySelectorAll('img').length") == 0
     browser.js(f"{row(EVIL)}.click()")
@@ -169,8 +213,8 @@ def test_filter_chips_and_sorting_are_kept_in_the_address(browser):
 
 def test_a_filter_that_nothing_matches_says_so(browser):
     browser.press("/", *"nothing-of-that-name")
-    assert browser.wait("!document.querySelector('#empty').hidden")
-    assert "No process matches" in browser.js("document.querySelector('#empty').textContent")
+    assert browser.wait("!document.querySelector('#unmatched').hidden")
+    assert browser.js("document.querySelector('#nothing').hidden")
 
 
 def test_details_by_keyboard_and_back(browser):

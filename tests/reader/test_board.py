@@ -17,6 +17,7 @@ from observe_lib.reader.board import (
 )
 from observe_lib.reader.states import States
 from observe_lib.rows import Place, ProcessRow, Stale
+from observe_lib.subjects import observer_subject
 from observe_lib.times import UTC
 from tests.fleet import answers, row_after, states_of, told
 
@@ -38,6 +39,21 @@ def source(event_type: str, seq: int, minutes: float) -> Event:
     return replace(answers("host-a", event_type, seq), timestamp=at, observed_at=at)
 
 
+def restart_of_adapter(stack: str, stopped: float, started: float) -> list[Event]:
+    told = (answers(stack, kind, seq) for seq, kind in enumerate(("stopped", "started"), 2))
+    moments = (ago(minutes).isoformat().replace("+00:00", "Z") for minutes in (stopped, started))
+    return [
+        replace(
+            event,
+            process="adapter",
+            subject=observer_subject("adapter", event.type),
+            timestamp=at,
+            observed_at=at,
+        )
+        for event, at in zip(told, moments, strict=True)
+    ]
+
+
 STARTED = web("started", 1, 3000, initial=True)
 HISTORIES = {
     "nothing is known": ([], "            "),
@@ -52,12 +68,26 @@ HISTORIES = {
     "found ready": ([STARTED, web("healthy", 2, 40, initial=True)], "____________"),
     "process-compose was away": (
         [STARTED, source("unhealthy", 2, 40), source("healthy", 3, 21)],
-        "___?????____",
+        "____????____",
     ),
-    "process-compose is away": ([STARTED, source("unhealthy", 2, 40)], "___?????????"),
+    "the adapter was started anew": ([STARTED, *restart_of_adapter("host-a", 39.51, 39.49)], "____________"),
+    "the adapter was away for a minute": ([STARTED, *restart_of_adapter("host-a", 33, 32)], "____________"),
+    "the adapter of another stack was away": (
+        [STARTED, *restart_of_adapter("host-b", 40, 21)],
+        "____________",
+    ),
+    "a user's own process is called as the observer's": (
+        [STARTED, told("host-a", "_observe/process-compose", "unhealthy", 1, ago(40))],
+        "____________",
+    ),
+    "an adapter began in the minute in which it did": (
+        [source("started", 1, 30), web("started", 1, 29.9, initial=True)],
+        "     _______",
+    ),
+    "process-compose is away": ([STARTED, source("unhealthy", 2, 40)], "____????????"),
     "a crash is seen through": (
         [STARTED, source("unhealthy", 2, 40), web("crashed", 2, 31, inferred=True), web("restarted", 3, 31)],
-        "___??X??????",
+        "____?X??????",
     ),
     "a name that came back": ([web("stopped", 2, 50, "Removed"), web("started", 1, 20)], "_.......____"),
 }
@@ -118,7 +148,7 @@ def test_the_header():
     figures = figures_of(states, note_events(Board(), events), NOW)
     found = {name: number for name, number in figures.counts.items() if number}
     assert found == {"crashed": 1, "up": 1, "stale": 1}
-    assert figures[0] == 3 and (figures.stacks, figures.adapters, figures.away) == (3, 1, ["host-b"])
+    assert figures[0] == 3 and (figures.stacks, figures.adapters) == (3, 1)
     assert (figures.events_per_minute, figures.crashes) == (2, 1)
 
 

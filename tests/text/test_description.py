@@ -43,3 +43,11 @@ def test_a_process_is_named_once(colour: bool) -> None:
     plain = text.replace("\x1b[31mcrashed\x1b[0m", "crashed")
     assert (plain != text) is colour
     assert re.sub(r"\d\d:\d\d:\d\d", "CLOCK", plain) == SHOWN
+
+
+def test_what_crashes_again_and_again_is_flapping_here_too() -> None:
+    place, style = Place("host-a", "default", "flaky"), Style(zone=UTC, now=lambda: T0)
+    for seconds, status in ((60, "Running, flapping"), (-60, "Running")):
+        row = ProcessRow(place, "Running", alive=True, flapping_until=T0 + timedelta(seconds=seconds))
+        lines = list(description_lines(Description(row, None, [], None), style))
+        assert f"  status    {status}" in lines

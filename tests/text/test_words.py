@@ -38,6 +38,7 @@ def observe(process, event_type, **extra):
             "restart 4, pid 7, after exit 1",
         ),
         ("restarted", {"restarts": 3, "state": {"pid": 7, "exit_code": 0}}, "pid 7, 3 restarts before"),
+        ("restarted", {"restarts": 3}, ""),  # as a row has it
         (
             "restarted",
             {"restarts": 3, "state": {"pid": 7, "exit_code": -1}, "extra": {"after": "probe"}},

@@ -176,6 +176,14 @@ def columns_of(line: Line) -> int:
     return sum(text_width(span.text) for span in line)
 
 
+def test_names_are_whole_before_the_last_event_has_a_column():
+    view = view_of([*SHOP, told("host-a", "jobs/indexer-of-the-large-catalogue", "started", 1, ago(3))])
+    for width in (100, 110, 120, 130, 140, 200):
+        heading, *rows = text_of(view, width, 20)[2:8]
+        assert ("jobs/indexer-of-the-large-catalogue" in "".join(rows)) or "LAST" not in heading, width
+    assert "LAST HOUR" in heading and "LAST EVENT" in heading
+
+
 def test_the_line_under_the_cursor_is_a_bar_across_the_screen():
     lines = render(pressed(shop(), "down"), 100, 20)
     bars = [line for line in lines if line and all("reverse" in span.paint for span in line)]
@@ -218,6 +226,18 @@ def test_a_silent_adapter_makes_its_rows_stale_and_says_so():
     assert lines[2].startswith("host-a: no word from its adapter since 10:43:00 (1m3s)")
     assert lines[1].startswith("4 processes  4 stale") and "1 stack, 0 adapters" in lines[0]
     assert all(line.startswith((">?", " ?")) and " stale " in line for line in lines[4:8])
+
+
+def test_a_stack_that_was_stopped_is_no_alarm():
+    states = states_of(*SHOP, leases={"host-a": {"stopped": True}}, beat_at=NOW)
+    view = shop(states=states)
+    lines = text_of(view, 80, 20)
+    assert lines[2].startswith("host-a: its adapter was stopped") and lines[1].startswith(
+        "4 processes  4 ended"
+    )
+    assert {span.paint for span in render(view, 80, 20, UTC)[2]} == {"dim"}
+    silent = shop(now=NOW + timedelta(seconds=60))
+    assert {span.paint for span in render(silent, 80, 20, UTC)[2]} == {"bold yellow"}
 
 
 def test_what_nobody_is_told_of_is_said_while_it_holds():

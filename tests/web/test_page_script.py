@@ -218,6 +218,10 @@ def test_status(call, row, expected):
     [
         ({"about": "adapter", "kind": "stopped"}, "its adapter was stopped"),
         (
+            {"about": "adapter", "kind": "stopped", "since": "2026-03-02T04:00:00Z"},
+            "its adapter was stopped, since 09:30:00",
+        ),
+        (
             {"about": "adapter", "kind": "silent", "since": "2026-03-02T04:00:00Z"},
             "no word from its adapter since 09:30:00",
         ),
@@ -276,6 +280,11 @@ def test_rows_of_a_silent_stack_are_stale(call):
             {"status": "Running", "health": "Ready", "state": {"has_ready_probe": True}},
             {"about": "adapter", "kind": "stopped"},
             {"Status": "ended: its adapter was stopped; it was Running", "Health": "Ready"},
+        ),
+        (
+            {"status": "Running", "flapping": True},
+            None,
+            {"Status": "Running, flapping", "Health": "no probe"},
         ),
     ],
 )

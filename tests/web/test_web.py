@@ -191,7 +191,7 @@ def test_the_page_permits_its_own_script_and_style_and_nothing_else(page):
 
 
 def test_the_page_needs_nothing_from_elsewhere():
-    page = page_html().decode()
+    page = page_html("observe adapter").decode()
     assert not set(re.findall(r"https?://[^\s\"')]+", page)) - {"http://www.w3.org/2000/svg"}
     assert not re.search(r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval)\b| on\w+=", page)
     assert ' style="' not in page
@@ -711,3 +711,22 @@ def test_blind_times():
     lines.note(of_observer("process-compose", "healthy", 40, blind_seconds=20.0))
     found = lines.gaps({}, at(100).timestamp())["host-a"]
     assert [(start - T0.timestamp(), end - T0.timestamp()) for start, end in found] == [(0, 1), (20, 40)]
+
+
+def test_blind_times_are_of_one_stack_and_of_nothing_else():
+    lines = WebLines(T0.timestamp())
+    for stack, process, kind, minute in (
+        ("host-a", "process-compose", "started", 0),
+        ("host-b", "process-compose", "started", 0),
+        ("host-b", "adapter", "stopped", 10),
+        ("host-b", "adapter", "started", 15),
+    ):
+        lines.note(replace(of_observer(process, kind, minute), stack=stack))
+    lines.note(replace(told("unhealthy", 20), process="process-compose"))  # a user's own is called so
+    lines.note(replace(told("stopped", 30, reason="removed"), process="adapter"))
+    found = lines.gaps({}, at(100).timestamp())
+    spans = {
+        stack: [(start - T0.timestamp(), end - T0.timestamp()) for start, end in gaps]
+        for stack, gaps in found.items()
+    }
+    assert spans == {"host-b": [(10, 15)]}
