@@ -54,8 +54,8 @@ HISTORIES: dict[str, tuple[list[Event], list[str]]] = {
         ["u 20-30", "! 30-100"],
     ),
     "a launch that failed": ([told("crashed", 30, reason="launch_failed")], ["x 30-100"]),
-    "had already": (
-        [told("started", 20, 1), told("crashed", 30, 2), told("started", 20, 1)],
+    "stored twice": (
+        [told("started", 20, 1), told("crashed", 30, 2), told("crashed", 30, 2)],
         ["u 20-30", "x 30-100"],
     ),
     "an event is missing: nothing is known until the next": (

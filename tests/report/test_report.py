@@ -521,6 +521,17 @@ def test_an_event_stored_twice_counts_once():
     assert figures(account_of(*events))["crashes"] == 1
 
 
+def test_what_a_host_whose_clock_is_behind_saw_counts():
+    begun = [told("p", "started", 700, 1), told("p", "stopped", 1000, 2, reason="requested")]
+    seen = {number: format_time(at(600 + number)) for number in (1, 2)}
+    later = [
+        told("p", "started", 1200, 1, observed_at=seen[1]),
+        told("p", "crashed", 1300, 2, reason="exit", observed_at=seen[2]),
+    ]
+    found = figures(account_of(*begun, *later))
+    assert (found["runs"], found["crashes"]) == (2, 1)
+
+
 def test_a_process_that_was_removed_begins_anew_with_its_seq():
     gone = told("p", "status_changed", 700, 8, old_status="Completed", new_status="Removed")
     events = [told("p", "started", 0, 6), told("p", "stopped", 600, 7, reason="completed"), gone]

@@ -27,7 +27,7 @@ class Heard:
         return self._states
 
     def subscribe(self, handler: Callable[[Event], object], **asked: Any) -> None:
-        filters = {name: value for name, value in asked.items() if name in Wanted.__dataclass_fields__}
+        filters = {name: value for name, value in asked.items() if name in Wanted._fields}
         self._handler, self._wanted = handler, wanted_of(asked["process"], **filters)
         asked["on_live"]()
 
