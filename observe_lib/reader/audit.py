@@ -49,7 +49,7 @@ class Findings(NamedTuple):
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one stack, so that rows have to say theirs."""
+        """Whether there is more than one stack, so that rows have to say theirs: looks at all accounts."""
         return len({account.place.stack for account in self.accounts}) > 1
 
 
