@@ -2,7 +2,6 @@
 Pure; times are seconds since 1970. `docs/report.md` has the definitions.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -74,7 +73,7 @@ class Account(Timeline):
     restarts_at_begin: int | None = None
     end_asked: bool | None = None
     end_reason: str = ""
-    flaps: deque[float] = field(default_factory=lambda: deque(maxlen=FLAPS))
+    flaps: tuple[float, ...] = ()  #: when the last bad turns were
 
     @property
     def runs(self) -> int:
@@ -215,7 +214,8 @@ class Account(Timeline):
     def _note_flap(self, event: Event, at: float) -> None:
         """Several that were not seen one by one count as several only if they lie within the window."""
         first = told_moment(event, "not_before") or at
-        self.flaps.extend([at] * min(event.count if at - first <= FLAP_WINDOW_S else 1, FLAPS))
+        turns = event.count if at - first <= FLAP_WINDOW_S else 1
+        self.flaps = (*self.flaps, *[at] * min(turns, FLAPS))[-FLAPS:]
         if len(self.flaps) == FLAPS and at - self.flaps[0] <= FLAP_WINDOW_S:
             self.flapped_at = at
 

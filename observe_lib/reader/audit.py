@@ -49,7 +49,7 @@ class Findings(NamedTuple):
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one stack, so that rows have to say theirs."""
+        """Whether there is more than one stack, so that rows have to say theirs: looks at all accounts."""
         return len({account.place.stack for account in self.accounts}) > 1
 
 
@@ -159,6 +159,7 @@ class Audit:
         named = process_wanted(self.patterns, [place.namespace], place.process)
         if not named or self.stack not in (None, place.stack):
             return None
-        account = Account(self.since, self.until, place=place, strip=self.strip() if self.strip else None)
-        account.gaps = self.gaps.setdefault(place.stack, Gaps())
-        return account
+        if place.stack not in self.gaps:
+            self.gaps[place.stack] = Gaps()
+        gaps, strip = self.gaps[place.stack], self.strip() if self.strip else None
+        return Account(self.since, self.until, place=place, gaps=gaps, strip=strip)

@@ -93,10 +93,7 @@ class Subscription:
 
         With `until_seq` none that is stored after that place.
         """
-        if not follow:
-            yield from (event for event, _ in self.stored(until_seq))
-            return
-        with closing(self.feed.items()) as items:
+        with closing(self.feed.items() if follow else self.feed.stored(until_seq)) as items:
             for item in items:
                 if isinstance(item, Message) and (event := self._decode(item)):
                     yield event
@@ -109,9 +106,9 @@ class Subscription:
             elif (event := self._decode(item)) is not None:
                 yield event, item
 
-    def stored(self, until_seq: int | None = None) -> Iterator[tuple[Event, Message]]:
+    def stored(self) -> Iterator[tuple[Event, Message]]:
         """As `events` without `follow`, each with its message."""
-        with closing(self.feed.stored(until_seq)) as messages:
+        with closing(self.feed.stored()) as messages:
             for message in messages:
                 if (event := self._decode(message)) is not None:
                     yield event, message

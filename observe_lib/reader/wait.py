@@ -180,10 +180,9 @@ class Waiting:
     def _rows(self, states: States, now: datetime) -> list[ProcessRow]:
         """Return the rows that count: of a stack that is not heard of only what no other stack has too."""
         found = states.select(self.patterns, self.stack)
-        stale = [row for row in found if (why := states.stale(row, now)) and why.about == "adapter"]
-        if 0 < len(stale) < len(found):
-            fresh = {row.place[1:] for row in found if row not in stale}
-            found = [row for row in found if row not in stale or row.place[1:] not in fresh]
+        silent = {name for name, why in stale_stacks_of(states, now).items() if why.about == "adapter"}
+        fresh = {row.place[1:] for row in found if row.place.stack not in silent}
+        found = [row for row in found if row.place.stack not in silent or row.place[1:] not in fresh]
         self._met.update((row.place, row) for row in found)
         return found
 

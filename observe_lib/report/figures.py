@@ -79,10 +79,11 @@ def _left_out_lines(findings: Findings, style: Style) -> Iterator[str]:
 
 def _table_lines(findings: Findings, style: Style) -> list[str]:
     """Return a table that fits the screen, the last line of several being all of them."""
-    rows = [_cells_of(account, style, findings.several) for account in findings.accounts]
+    several = findings.several
+    rows = [_cells_of(account, style, several) for account in findings.accounts]
     if len(rows) > 1:
         flapped = sum(bool(account.flapping) for account in findings.accounts)
-        total = _cells_of(total_of(findings.accounts), style, findings.several)
+        total = _cells_of(total_of(findings.accounts), style, several)
         rows.append({**total, "PROCESS": "all", "FLAPS": str(flapped or "-")})
     return plain_table(rows, style.columns(), GIVE_WAY)
 
@@ -170,8 +171,9 @@ def _timeline_lines(findings: Findings, style: Style, room: int) -> Iterator[str
     glyphs = BLOCKS if _can_print(sys.stdout.encoding, "".join(BLOCKS.values())) else LETTERS
     first, last = (style.clock(format_time(moment)) for moment in findings.span[1:])
     yield f"{'':{width}}  {first}{last:>{max(1, room - len(first))}}"
+    several = findings.several
     for account in findings.accounts:
-        label = cut_text(_label(account.place, findings.several), width)
+        label = cut_text(_label(account.place, several), width)
         if account.strip is not None:
             strip = account.strip.text(account.gaps, glyphs, style.colour)
             yield table_line((width, 0), (label, strip))
