@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -170,21 +170,29 @@ class NatsServer:
         return lines[-1].partition("] ")[2] or lines[-1]
 
 
-@contextmanager
 def past_served(
     settings: NatsSettings, flags: Flags, note: Callable[[str], object] = ignore, *, follow: bool = False
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Have what a built-in server kept served within the block, where no NATS was named and nobody listens.
 
     For the main thread. NatsError: it cannot be started; or somebody wants to `follow`, or nothing was kept,
     with what to start instead.
     """
-    url, state_dir = settings.url, None if settings.url_given else state_directory(flags, os.environ)
+    state_dir = None if settings.url_given else state_directory(flags, os.environ)
+    where = flags.get("state_dir")
+    return _served(
+        settings.url, state_dir, f"--state-dir {shlex.quote(where)}" if where else "", note, follow
+    )
+
+
+@contextmanager
+def _served(
+    url: str, state_dir: Path | None, flag: str, note: Callable[[str], object], follow: bool
+) -> Iterator[None]:
     if state_dir is None or greeting(url) is not None:
         yield
         return
-    directory, where = state_dir / "nats", flags.get("state_dir")
-    flag = f"--state-dir {shlex.quote(where)}" if where else ""
+    directory = state_dir / "nats"
     what, adapter = f"nobody listens at {url}", how_to_call("adapter", flag)
     if not (directory / "jetstream").is_dir():
         raise NatsError(what, f"an adapter brings its own: {adapter}   (or name yours: --nats-url)")
