@@ -261,7 +261,15 @@ def test_it_ends_with_a_killed_process(server, thread):
         assert adapter.stdout and adapter.stdout.readline() == b"started\n" and greeting(server.url)
         adapter.kill()
     wait_for(lambda: greeting(server.url) is None)
-    server.start()  # its lock on the store is gone as well
+    wait_for(lambda: _is_free(server.directory / "server.lock"))  # it has closed its port before it ends
+    server.start()
+
+
+def _is_free(path: Path) -> bool:
+    lock = nats_server._lock_file(path)
+    if lock is not None:
+        lock.close()
+    return lock is not None
 
 
 def test_a_second_stop_goes_on_where_the_first_was_broken_off(server, monkeypatch):

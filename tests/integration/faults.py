@@ -138,8 +138,10 @@ class Adapter:
         if process is None:
             return 0
         if process.poll() is None:
-            os.kill(self.pid, how)
-            os.kill(self.pid, signal.SIGCONT)
+            pid = self.pid
+            os.kill(pid, how)
+            with suppress(ProcessLookupError):  # it may be gone by now
+                os.kill(pid, signal.SIGCONT)
         try:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired:
