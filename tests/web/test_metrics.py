@@ -46,7 +46,7 @@ def test_what_is_said_of_processes_and_stacks():
 
 
 def test_no_digit_is_rounded_away():
-    busy = replace(UP, restarts=1_234_567, crashes=10**15 + 1)
+    busy = UP._replace(restarts=1_234_567, crashes=10**15 + 1)
     late = replace(STACK, beat_at=T0 - timedelta(days=40, seconds=0.125))
     found = samples(States({WEB: busy}, {"host-a": late}))
     assert found["process_restarts_total", "web"] == 1_234_567
@@ -71,9 +71,9 @@ def test_process_compose_away():
 
 
 def test_unhealthy_is_0_and_no_health_is_absent():
-    sick = replace(UP, health="Not Ready")
+    sick = UP._replace(health="Not Ready")
     assert samples(States({WEB: sick}, {"host-a": STACK}))["process_healthy", "web"] == 0
-    plain = replace(UP, health="-")
+    plain = UP._replace(health="-")
     assert ("process_healthy", "web") not in samples(States({WEB: plain}, {"host-a": STACK}))
 
 
@@ -105,7 +105,7 @@ def test_up_is_0_only_of_what_should_run(fields: dict[str, Any], expected: int, 
 
 def test_names_cannot_break_out_of_their_quotes():
     evil = Place('a"b\\c\nd', "x} 1\n", '"} 2')
-    families = text_string_to_metric_families(metrics_text(States({evil: replace(UP, place=evil)}, {}), T0))
+    families = text_string_to_metric_families(metrics_text(States({evil: UP._replace(place=evil)}, {}), T0))
     places = {tuple(one.labels.values()) for family in families for one in family.samples}
     assert places == {tuple(evil)}
 

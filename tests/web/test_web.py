@@ -700,7 +700,7 @@ def test_only_what_is_new_is_sent():
 def test_a_process_that_no_event_told_of_is_what_its_row_says():
     lines = WebLines(at(100).timestamp())
     assert lines.points(QUIET) == [(at(100).timestamp(), 0)]
-    down = replace(QUIET, alive=False, crashed_at=at(150), last_at=at(150))
+    down = QUIET._replace(alive=False, crashed_at=at(150), last_at=at(150))
     assert lines.points(down) == [(at(150).timestamp(), 3)]
 
 
