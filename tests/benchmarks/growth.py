@@ -55,17 +55,19 @@ async def store_rows(url: str, stacks: int, each: int) -> None:
 
 
 def stacks(counts: list[int], turns: int, each: int = 20) -> Rows:
-    """`ps` over so many stacks of twenty processes, beside a connection that is made and closed."""
+    """`ps`, `report` over so many stacks of twenty processes, beside a connection that is made and closed."""
     found: Rows = []
     for count in counts:
         with tempfile.TemporaryDirectory() as directory, RealNats(Path(directory)) as server:
             asyncio.run(store_rows(server.url, count, each))
             commands = {
                 "ps": verb(ROOT, ("ps", "--json"), server.url),
+                "report": verb(ROOT, ("report", "--since", "1h"), server.url),
                 "bare": bare(BARE_CONNECT, server.url),
             }
             took = best(commands, turns=turns)
-        name = f"ps, {count} stack{'s' * (count > 1)} of {each}"
-        found.append(row(f"{name}: seconds", took["ps"][0], took["bare"][0], "connect"))
-        found.append(row(f"{name}: memory MB", took["ps"][1], took["bare"][1], "connect", "", 0))
+        for what in ("ps", "report"):
+            name = f"{what}, {count} stack{'s' * (count > 1)} of {each}"
+            found.append(row(f"{name}: seconds", took[what][0], took["bare"][0], "connect"))
+            found.append(row(f"{name}: memory MB", took[what][1], took["bare"][1], "connect", "", 0))
     return found
