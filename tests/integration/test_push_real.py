@@ -331,11 +331,12 @@ def test_a_unix_socket_with_a_token(nats, tmp_path):
     stack, where, token = "socket", str(tmp_path / "pc.sock"), "a-token-of-twenty-or-more"
     (tmp_path / "token").write_text(token + "\n")
     told = Told(nats.url, stack)
-    flags = ("-u", where, "--token-file", str(tmp_path / "token"))
+    flags = ("-v", "-u", where, "--token-file", str(tmp_path / "token"))
     project = {"processes": {"web": SLEEPER, "once": {"command": "sleep 1; exit 4"}}}
     with RealAdapter(0, nats.url, tmp_path, *flags, stack=stack) as adapter:
         adapter.says("trying again")  # so that all runs are younger than it, and count
         with RealCompose(project, tmp_path, socket_path=where, token=token):
+            adapter.says("push: connected")
             assert told.wait("once", *ENDS)[0]["exit_code"] == 4
         (end,) = told.wait("web", *ENDS)
         assert (end["type"], end["reason"]) == ("stopped", "requested")
