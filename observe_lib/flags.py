@@ -69,6 +69,8 @@ def add_adapter_flags(parser: argparse.ArgumentParser) -> None:
     add("--no-push", action="store_true", help="poll only, without process-compose's push stream")
     add("--no-embedded", action="store_true", help="never start a NATS server of its own")
     add("--log-lines", metavar="N", default="20", help="log lines sent along with a crash, 0: none [20]")
+    waiting = "events that may wait for NATS, 1 kB each on average [1000000]"
+    add("--max-waiting", metavar="N", default="1000000", help=waiting)
     add("--drain-timeout", metavar="TIME", default="5s", help="how long to flush when ending [5s]")
     add("--end-with-project", action="store_true", help="end when the project has ended, with 0: for CI")
     add_compose_flags(parser)

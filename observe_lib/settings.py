@@ -151,11 +151,12 @@ def state_directory(flags: Flags, environ: Environ) -> Path | None:
 
 
 def adapter_numbers(flags: Flags) -> dict[str, Any]:
-    """Return how often the adapter asks, how long it ends, how much of a log it sends."""
+    """Return how often the adapter asks, how long it ends, how much of a log it sends, how much may wait."""
     return {
         "poll_interval_s": duration_of("--poll-interval", flags["poll_interval"], 0.05, 3600),
         "drain_timeout_s": duration_of("--drain-timeout", flags["drain_timeout"], 0.05, 3600),
         "log_lines": whole_number("--log-lines", flags["log_lines"], 0, 1000),
+        "max_waiting": whole_number("--max-waiting", flags["max_waiting"], 1000, 100_000_000),
     }
 
 

@@ -238,10 +238,11 @@ def test_adapter_gets_its_options(monkeypatch):
     seen = []
     adapter_with(monkeypatch, lambda options, say, stop, parts: seen.append((options, parts)) or 0)
     assert cli.main(["adapter", "--stack", "s"]) == 0
-    words = "--poll-interval 200ms --log-lines 0 --no-push --max-age 1h -p 8080 --stack s"
+    words = "--poll-interval 200ms --log-lines 0 --no-push --max-age 1h --max-waiting 5000 -p 8080 --stack s"
     assert cli.main(["adapter", *words.split()]) == 0
     (first, parts), (second, polling) = seen
     assert (first.poll_interval_s, first.log_lines, first.drain_timeout_s) == (2, 20, 5)
+    assert (first.max_waiting, second.max_waiting) == (1_000_000, 5000)
     assert parts.push and parts.server and parts.logs
     assert (first.stream.max_age_s, first.stream.duplicate_window_s, first.stream.replicas) == (
         None,

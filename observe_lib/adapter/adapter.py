@@ -25,7 +25,7 @@ from ..times import format_duration, format_time, now_utc
 from .comparison import Comparison
 from .delivery import Delivery
 from .observer import ADAPTER, SOURCE
-from .outbox import Outbox
+from .outbox import MOST_EVENTS, Outbox
 from .parts import AdapterParts, PushListener
 from .poller import ASK_AGAIN_S, Poller
 
@@ -44,6 +44,7 @@ class AdapterOptions:
     poll_interval_s: float = 2.0
     log_lines: int = 20
     drain_timeout_s: float = 5.0
+    max_waiting: int = MOST_EVENTS
     takeover: bool = False
     end_with_project: bool = False
     stream: StreamOptions = StreamOptions()
@@ -55,7 +56,13 @@ def run_adapter(options: AdapterOptions, say: Say, stop: Stop, parts: AdapterPar
     """Watch process-compose until `stop` is set; return the exit code. StackHeldError: another one does."""
     say(f"observe {options.version}", f"stack {options.stack}")
     with ExitStack() as ends:
-        outbox = Outbox.open(options.state_dir, options.stack, takeover=options.takeover, say=say)
+        outbox = Outbox.open(
+            options.state_dir,
+            options.stack,
+            takeover=options.takeover,
+            say=say,
+            most_events=options.max_waiting,
+        )
         ends.callback(outbox.close)
         if parts.server is not None:  # until all else has ended there may be something to send
             ends.callback(parts.server.stop)

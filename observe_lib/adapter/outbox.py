@@ -32,10 +32,12 @@ from .stack_lock import NoFileError, StackLock, Tell
 if TYPE_CHECKING:
     import sqlite3
 
-#: so much may wait: events of one process, events and bytes in all, events in all without a file
+#: so many events may wait: of one process; in all, unless another limit is set; in all without a file
 MOST_OF_PROCESS = 10_000
-MOST_EVENTS, MOST_BYTES = 1_000_000, 1_000_000_000
+MOST_EVENTS = 1_000_000
 MOST_IN_MEMORY = 20_000
+#: and no more than so many bytes for each that may
+BYTES_EACH = 1000
 #: a file that nothing waits in is made small again from here on
 VACUUM_BYTES = 64_000_000
 
@@ -64,14 +66,22 @@ class Outbox:
     """The file of one stack, open and locked; `path` is None where memory has to do.
 
     `made`: this start made it, so nothing was known. `owner`: this start, among all that ever had the file.
+    `most_events`, `most_bytes`: so much may wait in all.
     Found in it were `last_good`, when process-compose last gave a good reply, and `had_sent`: an event of it
     was stored in a stream, or dropped.
     """
 
     def __init__(
-        self, connection: "sqlite3.Connection", lock: StackLock | None, path: Path | None, made: bool
+        self,
+        connection: "sqlite3.Connection",
+        lock: StackLock | None,
+        path: Path | None,
+        made: bool,
+        most_events: int,
     ) -> None:
         self._connection, self._stack_lock, self.path, self.made = connection, lock, path, made
+        self.most_events = most_events if path else min(most_events, MOST_IN_MEMORY)
+        self.most_bytes = most_events * BYTES_EACH
         self._lock = threading.Lock()
         self.owner = str(uuid4())
         with self._using():
@@ -82,7 +92,15 @@ class Outbox:
             self.had_sent = self.queue.waiting < self._last_id
 
     @classmethod
-    def open(cls, directory: Path | None, stack: str, *, takeover: bool, say: Tell) -> "Outbox":
+    def open(
+        cls,
+        directory: Path | None,
+        stack: str,
+        *,
+        takeover: bool,
+        say: Tell,
+        most_events: int = MOST_EVENTS,
+    ) -> "Outbox":
         """Open or make the file of a stack; StackHeldError if another process has it, else OutboxError.
 
         Where there can be no file (no directory, read-only, no locks, no write-ahead log) it is memory.
@@ -103,7 +121,7 @@ class Outbox:
                 cost = f"in memory alone, and lost at the end; {MOST_IN_MEMORY:,} events may wait"
                 say("outbox", f"{error}: what is known and what waits is {cost} (--state-dir names another)")
                 connection, made = open_memory(stack), True
-            return cls(connection, lock, path, made)
+            return cls(connection, lock, path, made, most_events)
         except BaseException:
             if lock:
                 lock.close()
@@ -178,8 +196,7 @@ class Outbox:
         """Whether no more should be stored: in all, or (without asking for all) of this process."""
         if process is not None:
             return self.queue.count_of(process) >= MOST_OF_PROCESS
-        most = MOST_EVENTS if self.path else MOST_IN_MEMORY
-        return self.queue.waiting >= most or self.queue.size >= MOST_BYTES
+        return self.queue.waiting >= self.most_events or self.queue.size >= self.most_bytes
 
     def forget(self) -> int:
         """Drop what is known and what waits; return how many events waited."""

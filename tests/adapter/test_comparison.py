@@ -461,12 +461,9 @@ def test_a_process_with_too_much_waiting_is_not_compared_and_others_are(bench, m
     )
 
 
-@pytest.mark.parametrize(
-    "limits", [{"MOST_EVENTS": 10, "MOST_IN_MEMORY": 10}, {"MOST_BYTES": 5000}], ids=["events", "bytes"]
-)
-def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(bench, monkeypatch, limits):
-    for name, most in limits.items():
-        monkeypatch.setattr(outbox_module, name, most)
+@pytest.mark.parametrize("limit", [("most_events", 10), ("most_bytes", 5000)], ids=["events", "bytes"])
+def test_with_too_much_waiting_in_all_none_is_compared_but_the_observers_own(bench, limit):
+    setattr(bench.outbox, *limit)
     bench.reply(running("web", pid=6), running("db", pid=5))
     crash_looping(bench, 30)
     bench.hear(ended("db", pid=5, code=3))

@@ -130,9 +130,17 @@ def test_an_id_never_comes_again(tmp_path):
     assert seen == sorted(set(seen))
 
 
+@pytest.mark.parametrize("with_file, may_wait", [(True, 50_000), (False, 20_000)])
+def test_how_much_may_wait_is_set(tmp_path, with_file, may_wait):
+    directory = tmp_path if with_file else None
+    outbox = Outbox.open(directory, "host-a", takeover=False, say=lambda *_: None, most_events=50_000)
+    assert (outbox.most_events, outbox.most_bytes) == (may_wait, 50_000_000)
+    outbox.close()
+
+
 def test_when_too_much_waits(outbox, monkeypatch):
-    for name, most in {"MOST_OF_PROCESS": 2, "MOST_EVENTS": 5, "MOST_BYTES": 100}.items():
-        monkeypatch.setattr(outbox_module, name, most)
+    monkeypatch.setattr(outbox_module, "MOST_OF_PROCESS", 2)
+    outbox.most_events, outbox.most_bytes = 5, 100
     outbox.commit([], [sealed("d.a", 1), sealed("d.a", 2), sealed("d.b", 1)], None)
     assert (outbox.is_full("d.a"), outbox.is_full("d.b"), outbox.is_full()) == (True, False, False)
     outbox.commit([], [sealed("d.c", 1), sealed("d.d", 1)], None)

@@ -66,6 +66,7 @@ adapter --poll-interval 2000y          | --poll-interval: not a duration        
 adapter --poll-interval -1s            | argument --poll-interval: expected one argument    | its flags
 adapter --drain-timeout soon           | --drain-timeout: not a duration: 'soon'            | write it as 500
 adapter --log-lines -1                 | --log-lines '-1' is no number from 0 to 1000       | give it such a
+adapter --max-waiting 5                | --max-waiting '5' is no number from 1000           | give it such a
 adapter --log-lines 1e3                | --log-lines '1e3' is no number                     | give it such a
 adapter --max-age ''                   | --max-age: not a duration: ''                      | write it as 500
 adapter --max-age forever              | --max-age: not a duration: 'forever'               | write it as 500
@@ -183,6 +184,7 @@ COMMON = r"""
 --token-file ''                        | --token-file is empty                              | give it a value
 --poll-interval '2 parsecs'            | --poll-interval: not a duration: '2 parsecs'       | write it as
 --drain-timeout soon                   | --drain-timeout: not a duration: 'soon'            | write it as
+--max-waiting 1e6                      | --max-waiting '1e6' is no number from 1000         | give it such a
 --log-lines -1                         | --log-lines '-1' is no number from 0               | give it such a
 --max-age forever                      | --max-age: not a duration: 'forever'               | write it as
 --duplicate-window ''                  | --duplicate-window: not a duration: ''             | write it as
