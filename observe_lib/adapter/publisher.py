@@ -92,9 +92,8 @@ class Publisher:
         self._acked: list[OutboxEvent] = []
         self._back: list[OutboxEvent] = []  # refused, and to be taken again now
         self._refusals: dict[int, int] = {}  # of each event in trouble: how often it was refused
-        self._doubted = set(
-            outbox.queue.processes
-        )  # of these the oldest was perhaps sent by an earlier start
+        #: the oldest event of each of these was perhaps sent by an earlier start
+        self._doubted = set(outbox.queue.processes)
         self._client: Client | None = None
         self._inbox = self._denial = ""
         self._wake, self._moved = asyncio.Event(), asyncio.Event()

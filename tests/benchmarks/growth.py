@@ -25,6 +25,17 @@ def processes(counts: list[int]) -> Rows:
     return [row(f"{n:,} end at once: CPU µs an event", cost, first, name, "", 0) for n, cost in found.items()]
 
 
+def rows_of(took: dict[str, tuple[float, float]], of_what: str, beside_is: str) -> Rows:
+    """Return seconds and memory of each command but "bare", beside that one's."""
+    found: Rows = []
+    bare_s, bare_mb = took["bare"]
+    for what, (seconds, memory_mb) in took.items():
+        if what != "bare":
+            found.append(row(f"{what}, {of_what}: seconds", seconds, bare_s, beside_is))
+            found.append(row(f"{what}, {of_what}: memory MB", memory_mb, bare_mb, beside_is, "", 0))
+    return found
+
+
 def events(counts: list[int], turns: int) -> Rows:
     """`watch` and `report` over a day with so many events, beside nats-py that reads them all."""
     found: Rows = []
@@ -33,10 +44,7 @@ def events(counts: list[int], turns: int) -> Rows:
             commands = {"watch": verb(ROOT, WATCH_ALL, url), "bare": bare(BARE_READ, url)}
             commands["report"] = verb(ROOT, ("report", "--since", "25h"), url)
             took = best(commands, turns=turns)
-        for what in ("watch", "report"):
-            name = f"{what}, {count:,} events"
-            found.append(row(f"{name}: seconds", took[what][0], took["bare"][0], "fetch(1000)"))
-            found.append(row(f"{name}: memory MB", took[what][1], took["bare"][1], "fetch(1000)", "", 0))
+        found += rows_of(took, f"{count:,} events", "fetch(1000)")
     return found
 
 
@@ -66,8 +74,5 @@ def stacks(counts: list[int], turns: int, each: int = 20) -> Rows:
                 "bare": bare(BARE_CONNECT, server.url),
             }
             took = best(commands, turns=turns)
-        for what in ("ps", "report"):
-            name = f"{what}, {count} stack{'s' * (count > 1)} of {each}"
-            found.append(row(f"{name}: seconds", took[what][0], took["bare"][0], "connect"))
-            found.append(row(f"{name}: memory MB", took[what][1], took["bare"][1], "connect", "", 0))
+        found += rows_of(took, f"{count} stack{'s' * (count > 1)} of {each}", "connect")
     return found
