@@ -111,14 +111,6 @@ def names(events: list) -> list:
 
 
 @pytest.fixture
-def writer(nats_server: RealNats) -> Iterator[Writer]:
-    found = Writer(nats_server.url)
-    found.ensure()
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def consumer(nats_server: RealNats) -> Iterator[Consumer]:
     with Consumer(nats_server.url, pace=QUICK) as found:
         yield found

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from observe_lib.broker.stream import STREAM
 from observe_lib.settings import NatsSettings
 from tests.integration.test_consumer import ROOT, Seen, Writer, event, wait_until
 from tests.nats_server import RealNats
-
-
-@pytest.fixture
-def writer(nats_server: RealNats) -> Iterator[Writer]:
-    found = Writer(nats_server.url)
-    found.ensure()
-    yield found
-    found.close()
 
 
 def test_ended_and_begun_again_it_gets_everything_once_and_in_order(nats_server, writer):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -13,7 +12,6 @@ from observe_lib.events import Event
 from observe_lib.subjects import observer_subject
 from observe_lib.times import format_time, now_utc
 from tests.integration.test_consumer import ROOT, Writer
-from tests.nats_server import RealNats
 
 AT = "2025-10-16T16:26:%02d.123Z"
 
@@ -26,12 +24,10 @@ def event(
 
 
 @pytest.fixture
-def writer(nats_server: RealNats) -> Iterator[Writer]:
-    found = Writer(nats_server.url)
-    found.ensure()
-    found.retry(lambda: ensure_bucket(found.js, StreamOptions()))
-    yield found
-    found.close()
+def writer(writer: Writer) -> Writer:
+    """The same, where there is a bucket, too."""
+    writer.retry(lambda: ensure_bucket(writer.js, StreamOptions()))
+    return writer
 
 
 def row(writer: Writer, stack: str, namespace: str, name: str, first: str = "") -> None:
